@@ -1,0 +1,33 @@
+# postmean: `make setup`, `make test`, `make demo`, `make check` each work on a fresh machine with git, make and Python >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: setup test test-slow check demo clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "postmean needs Python >= 3.11, found $$($(PYTHON) --version): run make PYTHON=/path/to/python3.11 setup" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	@touch $(STAMP)
+
+test: setup
+	$(BIN)/pytest
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+demo: setup
+	$(BIN)/python -m pipeline.cli.main demo
+
+clean:
+	rm -rf .venv demo-out
