@@ -10,7 +10,6 @@ from functools import cache
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from scipy.special import erf, expit, ndtri
 
 from pipeline.contract.errors import ConfigError
 from pipeline.contract.process import AnyProcess, is_finite_positive, karras_grid
@@ -36,7 +35,7 @@ class LogNormalNoise:
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         """Noise levels for uniforms in (0, 1), float64 [n]."""
-        return NoiseLevels(np.exp(self.P_mean + self.P_std * ndtri(uniform)).astype(np.float32), None)
+        return NoiseLevels(np.exp(self.P_mean + self.P_std * normal_quantile(uniform)).astype(np.float32), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ class ICTNoise:
 @cache
 def _ict_grid(noise: ICTNoise, size: int) -> tuple[np.ndarray, np.ndarray]:
     grid = karras_grid(size, noise.sigma_min, noise.sigma_max, noise.rho)
-    edges = erf((np.log(grid) - noise.P_mean) / (math.sqrt(2) * noise.P_std))
+    edges = np.array([math.erf((math.log(s) - noise.P_mean) / (math.sqrt(2) * noise.P_std)) for s in grid])
     cumulative = np.cumsum(np.diff(edges))
     # without the last edge searchsorted cannot return a level past the grid
     return grid.astype(np.float32), (cumulative / cumulative[-1])[:-1]
@@ -120,14 +119,16 @@ class ECTNoise:
 
     def __post_init__(self) -> None:
         _require_positive(P_std=self.P_std, stage_tuples=self.stage_tuples)
-        if self.q <= 1:
-            raise ConfigError(f"noise: q must exceed 1, got {self.q}")
+        if self.q <= 1 or self.b <= 0:
+            raise ConfigError(f"noise: expected q > 1 and b > 0, got q {self.q}, b {self.b}")
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
-        sigma = np.exp(self.P_mean + self.P_std * ndtri(uniform))
+        sigma = np.exp(self.P_mean + self.P_std * normal_quantile(uniform))
         stage = np.asarray(tuple_id, np.int64) // self.stage_tuples
         # past stage 1 000 the gap is below float64's resolution of sigma anyway
-        shrink = (1 + self.k * expit(-self.b * sigma)) / self.q ** (np.minimum(stage, 1000) + 1.0)
+        shrink = (1 + self.k / (1 + np.exp(self.b * np.minimum(sigma, 700 / self.b)))) / self.q ** (
+            np.minimum(stage, 1000) + 1.0
+        )
         sigma_next = np.maximum(0.0, sigma * (1 - shrink))
         return NoiseLevels(sigma.astype(np.float32), sigma_next.astype(np.float32))
 
@@ -164,8 +165,16 @@ class LogitNormalTimeNoise:
             raise ConfigError(f"noise: expected 0 < t_min < 0.5, got {self.t_min}")
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
-        t = np.clip(expit(self.mean + self.std * ndtri(uniform)), self.t_min, 1 - self.t_min)
+        logit = self.mean + self.std * normal_quantile(uniform)
+        t = np.clip(1 / (1 + np.exp(-logit)), self.t_min, 1 - self.t_min)
         return NoiseLevels(process.sigma(t).astype(np.float32), None)
+
+
+def normal_quantile(uniform: np.ndarray) -> np.ndarray:
+    """Standard normal quantile of uniforms in (0, 1), float64."""
+    from scipy.special import ndtri  # here: scipy costs every command's --help half a second
+
+    return ndtri(uniform)
 
 
 AnyNoise = LogNormalNoise | ICTNoise | ECTNoise | UniformTimeNoise | LogitNormalTimeNoise

@@ -10,7 +10,7 @@ class Progress:
     """Reports `done` of `total` units to stderr.
 
     Use as a context manager and call `update` as often as convenient: it prints at most four times a second on a
-    terminal and every ten seconds elsewhere, nothing at all for work shorter than two seconds, and a last line at the end.
+    terminal and every ten seconds elsewhere, and a last line at the end; nothing for work shorter than two seconds.
 
     Args:
         what: what is being done, such as "generate".

@@ -13,15 +13,16 @@ from pipeline.contract.image_store import ImageStore, to_unit
 
 QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "found")
 DROPPED_MASS = 1e-5
-"""Posterior mass that a sparse mean may leave out: it costs at most (2 DROPPED_MASS)^2 = 4e-10 in mean squared error."""
+"""Posterior mass that a sparse mean may leave out: at most (2 DROPPED_MASS)^2 = 4e-10 in mean squared error."""
 
 
 @dataclass(frozen=True)
 class Means:
     """Posterior means of R records in [-1, 1], each sparse or dense.
 
-    A record is sparse where `count >= 0`: its mean is sum_j weight_j x[entry_j] over its `count` pairs, which lie one
-    record after the other in `entry` and `weight`. It is dense where `count == -1`: its mean is the next row of `dense`.
+    A record is sparse where `count >= 0`: its mean is sum_j weight_j x[entry_j] over its `count` pairs, which lie
+    one record after the other in `entry` and `weight`. It is dense where `count == -1`: its mean is the next row of
+    `dense`.
     """
 
     count: np.ndarray

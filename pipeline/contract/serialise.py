@@ -45,7 +45,7 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
             return None
         classes = [option for option in options if dataclasses.is_dataclass(option)]
         if classes:
-            by_kind: dict[Any, Any] = {option.kind: option for option in classes if hasattr(option, "kind")}
+            by_kind: dict[Any, Any] = {getattr(c, "kind"): c for c in classes if hasattr(c, "kind")}  # noqa: B009
             if by_kind:
                 kind = plain.get("kind") if isinstance(plain, dict) else None
                 if kind not in by_kind:

@@ -1,0 +1,63 @@
+"""The `postmean` command: one line a subcommand here, one file a subcommand elsewhere, imported when called."""
+
+import importlib
+import os
+import sys
+
+from pipeline.contract.errors import PostmeanError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "import": ("pipeline.cli.import_images", "read a data set into an image store"),
+    "index": ("pipeline.cli.index", "build the neighbour index and the certificate of a store"),
+    "plan": ("pipeline.cli.plan", "show tuples, records, time, bytes and memory before anything runs"),
+    "generate": ("pipeline.cli.generate", "run the fleet: write shards of posterior means"),
+    "verify": ("pipeline.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
+    "train": ("training.cli.train", "train a denoiser or consistency model on the targets"),
+    "sample": ("training.cli.sample", "draw images from a checkpoint"),
+    "evaluate": ("training.cli.evaluate", "FID and Inception Score of sampled images"),
+    "demo": ("pipeline.cli.demo", "the whole way on small real data: images to a trained model"),
+}
+
+
+def main() -> None:
+    """Entry point of the `postmean` command."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        from pipeline.contract.manifest import code_version
+
+        print(f"postmean {code_version()}")
+        raise SystemExit(0)
+    if arguments[0] not in COMMANDS:
+        print(f"postmean: no command {arguments[0]!r}: it is one of {', '.join(COMMANDS)}", file=sys.stderr)
+        raise SystemExit(2)
+    raise SystemExit(run(arguments[0], arguments[1:]))
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Run one subcommand; a `PostmeanError` becomes one line on stderr and its exit code."""
+    try:
+        return importlib.import_module(COMMANDS[command][0]).run(arguments)
+    except PostmeanError as error:
+        print(f"postmean {command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"postmean {command}: interrupted: run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: postmean COMMAND ...", "", *lines, "", "postmean COMMAND --help shows the flags of a command."]
+    )
+
+
+if __name__ == "__main__":
+    main()
