@@ -1,7 +1,7 @@
 """Target presets: what a named recipe needs from the pipeline. Generate and train share these, so they agree.
 
 Hyper-parameters: EDM Karras et al. 2022, EDM2 Karras et al. 2024, iCT Song & Dhariwal 2024 (with KNN targets: Niedoba
-et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023 and Esser et al. 2024.
+et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024.
 """
 
 from dataclasses import dataclass
