@@ -1,0 +1,75 @@
+"""The codec: how the records of a shard become the bytes of its files, and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.contract.errors import ConfigError
+from pipeline.contract.plan import ShardPlan
+from pipeline.contract.records import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a codec must know of the run, the same for all of its shards.
+
+    Raises:
+        ConfigError: a number is not a positive integer.
+    """
+
+    image_shape: tuple[int, int, int]
+    """C, H, W"""
+    records_per_shard: int
+    total_records: int
+    """Of the run, all shards together; 0 where every tuple is certified."""
+    max_support: int
+    """Most (entry, weight) pairs of a sparse mean."""
+    has_next: bool
+    """Whether records carry mean_next (solver = heun)."""
+    self_contained: bool
+    """Whether records carry z, x, sigma and label, and every mean is dense."""
+    labels: bool
+    """Whether the data set has labels."""
+
+    def __post_init__(self) -> None:
+        sizes = (*self.image_shape, self.records_per_shard, self.total_records + 1, self.max_support + 1)
+        if len(self.image_shape) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ConfigError(f"image shape, shard size and record count must be positive integers, got {self}")
+
+
+class ShardCodec(Protocol):
+    """One format. Encoding is deterministic: equal records give equal bytes on every machine."""
+
+    name: str
+
+    def encode(self, records: Records, row: ShardPlan, layout: Layout) -> dict[str, bytes]:
+        """Bytes of the shard's files by path relative to the run; ShardError where the records do not fit the row."""
+        ...
+
+    def decode(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> Records:
+        """The records from the bytes that `read` gives for each of `paths`; ShardError where they are damaged.
+
+        Trusts nothing: it runs no code of the file and needs memory in proportion to the file and the layout alone.
+        """
+        ...
+
+    def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
+        """Paths of the shard's files, in the order of `encode`."""
+        ...
+
+    def run_files(self, layout: Layout) -> dict[str, bytes]:
+        """Files of the run that belong to no shard, such as metadata that other readers of the format need."""
+        ...
+
+
+def codec(name: str) -> ShardCodec:
+    """The codec of a manifest's `format`, imported when asked for; ConfigError where there is none of this name."""
+    if name == "webdataset":
+        from pipeline.shards.webdataset_codec import WebDatasetCodec
+
+        return WebDatasetCodec()
+    if name == "zarr":
+        from pipeline.shards.zarr_codec import ZarrCodec
+
+        return ZarrCodec()
+    raise ConfigError(f"format: expected webdataset or zarr, got {name!r}")
