@@ -179,8 +179,8 @@ class StoreWriter:
         if labels is not None:
             self._labels.append(np.asarray(labels, np.int64))
 
-    def finish(self, **counts: int) -> ImageStore:
-        """Write labels and header, move the store into place and open it; `counts` go into header.source."""
+    def finish(self, **found: Any) -> ImageStore:
+        """Write labels and header, move the store into place and open it; `found` goes into header.source."""
         if self._shape is None or self._count == 0:
             raise DataError(f"{self._path}: no images were found in the source")
         self._file.seek(0)
@@ -200,7 +200,7 @@ class StoreWriter:
             schema_version=SCHEMA_VERSION,
             shape=(self._count, *self._shape),
             class_names=self._class_names,
-            source=self._source | counts,
+            source=self._source | found,
             fingerprint=fingerprint(images, labels),
         )
         (self._partial / "header.json").write_text(json.dumps(to_dict(header), indent=1) + "\n")

@@ -52,7 +52,7 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
                     raise ConfigError(f"{where}: kind {kind!r} is not one of {', '.join(sorted(by_kind))}")
                 return _convert(by_kind[kind], plain, where)
             return _convert(classes[0], plain, where)
-        return plain
+        return tuple(plain) if isinstance(plain, list) else plain
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         if not isinstance(plain, dict):
             raise ConfigError(f"{where}: expected an object for {annotation.__name__}, got {type(plain).__name__}")
