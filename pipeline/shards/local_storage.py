@@ -61,7 +61,6 @@ class LocalStorage:
             _sync_folder(os.path.dirname(target))
 
     def clean_temporary(self) -> int:
-        """Remove the temporary files of writers that died; returns how many. Those being written are left alone."""
         removed = 0
         for path in self._walk(""):
             if is_temporary(path.rpartition("/")[2]):

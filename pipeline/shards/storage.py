@@ -47,6 +47,10 @@ class Storage(Protocol):
         """Remove the object; one that is absent is fine."""
         ...
 
+    def clean_temporary(self) -> int:
+        """Remove what writers that died have left behind; returns how many. What is being written is left alone."""
+        ...
+
 
 def open_storage(url: str | Path) -> Storage:
     """The storage at a folder's path or `file://` URL; the folder need not exist before the first write.
