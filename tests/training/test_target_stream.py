@@ -1,0 +1,242 @@
+"""The stream gives the right targets of the right tuples, whatever the batch size, rank, restart and storage form."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_runs import commit_exact_shard, digits_store, exact_targets, make_run
+
+from pipeline.contract.errors import ConfigError, MismatchError, ShardError
+from pipeline.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise
+from pipeline.contract.process import FlowMatchingProcess
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+from training.config import TargetSettings
+from training.stream import TargetStream
+
+TUPLES = 600
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("stream")
+
+
+@pytest.fixture(scope="module")
+def store(folder):
+    return digits_store(folder / "store", 200)
+
+
+@pytest.fixture(scope="module")
+def certified_sigma(store):
+    return np.random.default_rng(0).uniform(0.1, 0.25, len(store)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(folder, store, certified_sigma):
+    manifest = make_run(folder / "run", store, TUPLES, certified_sigma, records_per_shard=37)
+    source = manifest.tuple_source()
+    return folder / "run", manifest, exact_targets(store, manifest, source, 0, TUPLES)
+
+
+def settings_of(manifest) -> TargetSettings:
+    return TargetSettings(**{f.name: getattr(manifest, f.name) for f in dataclasses.fields(TargetSettings)})
+
+
+def test_stream_gives_exact_targets_and_the_canonical_z(run, store):
+    path, manifest, exact = run
+    seen = 0
+    for batch in TargetStream.open(path, store, 50, settings=settings_of(manifest)):
+        rows = slice(seen, seen + 50)
+        assert batch.tuple_id.tolist() == list(range(seen, seen + 50))
+        # dense means are rounded to float16, certified ones are x: both far below the spread of the digits
+        np.testing.assert_allclose(batch.mean.flatten(1), exact["mean"][rows], atol=2e-3)
+        np.testing.assert_allclose(batch.z.flatten(1), exact["z"][rows], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(batch.x.flatten(1), exact["x"][rows], atol=1e-6)
+        assert torch.equal(batch.z, batch.x + batch.sigma[:, None, None, None] * batch.eps)
+        assert torch.equal(batch.mean[batch.certified], batch.x[batch.certified])
+        assert batch.sigma_next is None and batch.mean_next is None
+        np.testing.assert_array_equal(batch.label, store.label(exact["block"].entry[rows]))
+        seen += 50
+    assert seen == TUPLES
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    share=st.integers(1, 40),
+    world=st.integers(1, 4),
+    start=st.integers(0, 10),
+    depth=st.integers(1, 5),
+    stop=st.integers(1, 4),
+)
+def test_every_tuple_once_for_any_batch_size_ranks_and_restart(run, store, share, world, start, depth, stop):
+    path, manifest, exact = run
+    size = share * world
+    begin = min(start, TUPLES // size) * size
+    per_rank = []
+    for rank in range(world):
+        ids, means = [], []
+        first = TargetStream.open(path, store, size, begin, rank=rank, world_size=world, depth=depth)
+        for number, batch in enumerate(first, 1):
+            ids.append(batch.tuple_id)
+            means.append(batch.mean)
+            if number == stop:
+                break
+        for batch in TargetStream.open(path, store, size, first.next_tuple, rank=rank, world_size=world):
+            ids.append(batch.tuple_id)
+            means.append(batch.mean)
+        assert all(len(i) == share for i in ids)
+        per_rank.append((ids, means))
+    batches = {len(ids) for ids, _ in per_rank}
+    assert batches == {TUPLES // size - begin // size}
+    together = [torch.cat([ids[b] for ids, _ in per_rank]) for b in range(batches.pop())]
+    if together:
+        ids = torch.cat(together)
+        assert ids.tolist() == list(range(begin, TUPLES // size * size))
+        mean = torch.cat([torch.cat([means[b] for _, means in per_rank]) for b in range(len(together))])
+        np.testing.assert_allclose(mean.flatten(1), exact["mean"][ids], atol=2e-3)
+
+
+def test_leaving_a_stream_early_ends_its_thread(run, store):
+    import threading
+
+    before = threading.active_count()
+    stream = TargetStream.open(run[0], store, 10, depth=1)
+    for _ in stream:
+        break
+    stream.close()
+    assert not any(t.name == "postmean-stream" for t in threading.enumerate())
+    assert threading.active_count() <= before + 1
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_heun_flips_and_classes_give_both_means(folder, store, conditional):
+    path = folder / f"heun-{conditional}"
+    noise = ICTNoise(batch_size=50, total_steps=4, s0=4, s1=16)
+    manifest = make_run(path, store, 200, noise=noise, solver="heun", flips=True, conditional=conditional)
+    exact = exact_targets(store, manifest, manifest.tuple_source(), 0, 200)
+    batches = list(TargetStream.open(path, store, 50, settings=settings_of(manifest)))
+    for name in ("mean", "mean_next"):
+        got = torch.cat([getattr(b, name) for b in batches]).flatten(1)
+        np.testing.assert_allclose(got, exact[name], atol=2e-3)
+    np.testing.assert_array_equal(torch.cat([b.sigma_next for b in batches]), exact["block"].sigma_next)
+    assert not torch.cat([b.certified for b in batches]).any()
+
+
+def test_ict_curriculum_changes_at_the_right_tuple(folder, store):
+    noise = ICTNoise(batch_size=20, total_steps=12, s0=2, s1=8)  # K' = 4 steps: 2, 4, 8 intervals
+    make_run(folder / "curriculum", store, 240, np.full(len(store), 1e9, np.float32), noise=noise)
+    sizes = []
+    for batch in TargetStream.open(folder / "curriculum", store, 20):
+        ratio = (batch.sigma ** (1 / 7) - batch.sigma_next ** (1 / 7)).numpy()
+        intervals = (80 ** (1 / 7) - 0.002 ** (1 / 7)) / ratio
+        assert np.allclose(intervals, intervals[0], rtol=1e-3), "one grid within a step"
+        sizes.append(round(float(intervals[0])))
+    assert sizes == [2] * 4 + [4] * 4 + [8] * 4
+
+
+def test_self_contained_runs_have_a_record_of_every_tuple(folder, store):
+    make_run(folder / "plain", store, 60)
+    assert not any(b.certified.any() for b in TargetStream.open(folder / "plain", store, 20))
+
+
+MISMATCHES = {
+    "noise.P_mean": dict(noise=LogNormalNoise(P_mean=0.0)),
+    "noise.kind": dict(noise=ECTNoise()),
+    "process.kind": dict(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
+    "flips": dict(flips=True),
+    "conditional": dict(conditional=True),
+    "solver": dict(solver="heun"),
+}
+
+
+@pytest.mark.parametrize("field", MISMATCHES)
+def test_settings_that_disagree_are_refused_by_name(run, store, field):
+    path, manifest, _ = run
+    wanted = dataclasses.replace(settings_of(manifest), **MISMATCHES[field])
+    with pytest.raises(MismatchError, match=field.replace(".", r"\.")) as error:
+        TargetStream.open(path, store, 50, settings=wanted)
+    assert "generate again" in str(error.value)
+
+
+def test_another_data_set_is_refused(run, folder):
+    other = digits_store(folder / "other", 199)
+    with pytest.raises(MismatchError, match="--store"):
+        TargetStream.open(run[0], other, 50)
+
+
+def test_other_random_numbers_are_refused(folder, store):
+    make_run(folder / "numbers", store, 20, tuple_fingerprint="0123456789abcdef", commit=False)
+    with pytest.raises(MismatchError, match="tuple_fingerprint"):
+        TargetStream.open(folder / "numbers", store, 20)
+
+
+def test_curriculum_of_another_batch_size_is_refused(folder, store):
+    make_run(folder / "sizes", store, 40, noise=ICTNoise(batch_size=20, total_steps=2, s0=2, s1=4))
+    with pytest.raises(MismatchError, match=r"noise\.batch_size 20.*--batch-size 20"):
+        TargetStream.open(folder / "sizes", store, 10)
+
+
+def test_too_few_tuples_are_refused_with_the_number_that_is_needed(run, store):
+    with pytest.raises(MismatchError, match="--tuples 650"):
+        TargetStream.open(run[0], store, 50, steps=13)
+
+
+def test_uncommitted_shards_are_refused(folder, store, certified_sigma):
+    path = folder / "partial"
+    manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
+    run = RunFolder(open_storage(str(path)))
+    for shard in (0, 1, 3):
+        commit_exact_shard(run, store, manifest, shard, certified_sigma)
+    ready = run.read_plan()[2].first_tuple // 10
+    with pytest.raises(MismatchError, match=f"generate more.*train for {ready} steps"):
+        TargetStream.open(path, store, 10)
+    assert len(list(TargetStream.open(path, store, 10, steps=ready))) == ready
+
+
+def shard_file(path: Path, shard: int) -> Path:
+    return sorted(p for p in path.rglob("*.tar"))[shard]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_a_damaged_shard_is_an_error_and_never_a_target(folder, store, damage):
+    path = folder / damage
+    make_run(path, store, 120, records_per_shard=40)
+    file = shard_file(path, 1)
+    data = bytearray(file.read_bytes())
+    if damage == "truncate":
+        del data[len(data) // 2 :]
+    else:
+        data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    got = []
+    with pytest.raises(ShardError, match="generate again"):
+        for batch in TargetStream.open(path, store, 20):
+            got += batch.tuple_id.tolist()
+    assert got == list(range(40))
+
+
+def test_records_of_other_tuples_are_refused(folder, store, certified_sigma, run):
+    # the certificate of another run: the plan no longer says which tuples have records
+    path = folder / "foreign"
+    make_run(path, store, 200, certified_sigma, records_per_shard=40)
+    other = certified_sigma.copy()
+    other[::3] = 5.0
+    RunFolder(open_storage(str(path))).write_certified_sigma(other)
+    with pytest.raises(MismatchError, match="tuple_id"):
+        list(TargetStream.open(path, store, 20))
+
+
+@pytest.mark.parametrize("bad", [dict(batch_size=0), dict(batch_size=10, start_tuple=5), dict(batch_size=10, rank=1)])
+def test_impossible_sizes_are_refused(run, store, bad):
+    with pytest.raises(ConfigError):
+        TargetStream.open(run[0], store, **bad)
+
+
+def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(run, store):
+    with pytest.raises(ConfigError, match="ranks"):
+        TargetStream.open(run[0], store, 10, world_size=3)

@@ -1,0 +1,179 @@
+"""The stream of training targets: batches of consecutive tuples, in order, made ahead of the training step."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from pipeline.contract.errors import ConfigError
+from pipeline.contract.image_store import ImageStore
+from pipeline.contract.manifest import Manifest
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+from training.agreement import check_agreement, check_enough
+from training.config import TargetSettings
+from training.targets import TargetReader
+
+
+@dataclass(frozen=True)
+class TargetBatch:
+    """B tuples as torch tensors on the CPU; images are float32 [B, C, H, W] in [-1, 1] (z and eps unbounded)."""
+
+    tuple_id: torch.Tensor
+    """int64 [B]"""
+    z: torch.Tensor
+    """x + sigma eps, the canonical noisy image"""
+    sigma: torch.Tensor
+    """float32 [B]"""
+    sigma_next: torch.Tensor | None
+    """float32 [B], level of the teacher point; None where the noise distribution has none"""
+    x: torch.Tensor
+    """the image that the tuple was made from"""
+    eps: torch.Tensor
+    mean: torch.Tensor
+    """E[x | z, sigma], or E[x | z, sigma, label] of a conditional run"""
+    mean_next: torch.Tensor | None
+    """posterior mean at the Euler point of level sigma_next; only with solver = heun"""
+    label: torch.Tensor | None
+    """int64 [B], None where the store has no labels"""
+    certified: torch.Tensor
+    """bool [B], where mean is x by the certificate"""
+
+    def __len__(self) -> int:
+        return len(self.tuple_id)
+
+    def to(self, device: torch.device | str) -> "TargetBatch":
+        """The batch on another device; from pinned memory the copy does not wait."""
+        columns = (getattr(self, f.name) for f in fields(self))
+        return TargetBatch(*(None if c is None else c.to(device, non_blocking=True) for c in columns))
+
+    def rows(self, start: int, stop: int) -> "TargetBatch":
+        """Tuples start .. stop - 1 of the batch."""
+        columns = (getattr(self, f.name) for f in fields(self))
+        return TargetBatch(*(None if c is None else c[start:stop] for c in columns))
+
+
+class TargetStream:
+    """Iterates the batches of a run. Its whole state is `next_tuple`: open with that as `start_tuple` to go on.
+
+    Global batch b holds tuples [b B, (b + 1) B); rank r of W yields the r-th of W equal parts of each, so every rank
+    yields the same number of batches. Tuples past the last whole batch are left out.
+    """
+
+    def __init__(
+        self, manifest: Manifest, reader: TargetReader, tuples: range, rank: int, world_size: int, depth: int, pin: bool
+    ) -> None:
+        """Use `open`; `tuples` are the first tuples of the batches, its step the global batch size."""
+        self.manifest = manifest
+        self.next_tuple = tuples.start
+        """First tuple of the next batch that this stream yields."""
+        self.wait_seconds = 0.0
+        """Time that the consumer spent waiting for batches."""
+        self._reader = reader
+        self._batch_size, self._stop_tuple = tuples.step, tuples.stop
+        self._share = tuples.step // world_size
+        self._offset = rank * self._share
+        self._depth, self._pin = depth, pin
+
+    @classmethod
+    def open(
+        cls,
+        targets: str | Path,
+        store: str | Path | ImageStore,
+        batch_size: int,
+        start_tuple: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        settings: TargetSettings | None = None,
+        steps: int | None = None,
+        depth: int = 4,
+        pin: bool = False,
+    ) -> "TargetStream":
+        """Open the targets of a run of `postmean generate`.
+
+        Args:
+            targets: folder or URL of the run.
+            store: the image store that the run was generated from.
+            batch_size: global, over all ranks.
+            start_tuple: first tuple, a multiple of batch_size.
+            settings: what the trainer needs the targets to be made for; None takes the run as it is.
+            steps: batches to yield; None for all whole batches of the run.
+            depth: batches prepared ahead, at most.
+            pin: whether to give tensors in page-locked memory.
+        Raises:
+            MismatchError: run, store and settings do not agree, or the run has too few tuples.
+            ShardError: the run is damaged.
+            ConfigError: sizes that do not divide.
+        """
+        if batch_size < 1 or depth < 1 or not 0 <= rank < world_size:
+            raise ConfigError(
+                f"stream: expected batch_size, depth >= 1 and 0 <= rank < world_size, got batch_size {batch_size}, "
+                f"depth {depth}, rank {rank}, world_size {world_size}"
+            )
+        if batch_size % world_size:
+            raise ConfigError(f"batch_size {batch_size} does not divide by the {world_size} ranks: pass a multiple")
+        where = str(targets)
+        run = RunFolder(open_storage(where))
+        manifest = run.read_manifest()
+        store = store if isinstance(store, ImageStore) else ImageStore.open(store)
+        check_agreement(manifest, store, batch_size, settings, where)
+        plan = run.read_plan()
+        steps = check_enough(manifest, plan, set(run.committed()), start_tuple, batch_size, steps, where)
+        tuples = range(start_tuple, start_tuple + steps * batch_size, batch_size)
+        reader = TargetReader(run, manifest, plan, store, tuples.stop)
+        return cls(manifest, reader, tuples, rank, world_size, depth, pin)
+
+    def __len__(self) -> int:
+        """Batches left."""
+        return (self._stop_tuple - self.next_tuple) // self._batch_size
+
+    def __iter__(self) -> Iterator[TargetBatch]:
+        """Batches from `next_tuple` on; a background thread makes up to `depth` of them ahead."""
+        ready: queue.Queue[TargetBatch | BaseException] = queue.Queue(self._depth)
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=self._produce, args=(self.next_tuple, ready, stop), name="postmean-stream", daemon=True
+        )
+        thread.start()
+        try:
+            while self.next_tuple < self._stop_tuple:
+                began = time.perf_counter()
+                item = ready.get()
+                self.wait_seconds += time.perf_counter() - began
+                if isinstance(item, BaseException):
+                    raise item
+                self.next_tuple += self._batch_size
+                yield item
+        finally:
+            stop.set()
+            thread.join()
+
+    def close(self) -> None:
+        """Release the threads that read ahead."""
+        self._reader.close()
+
+    def _produce(self, start: int, ready: queue.Queue, stop: threading.Event) -> None:
+        for first in range(start, self._stop_tuple, self._batch_size):
+            item: TargetBatch | BaseException
+            try:
+                item = self._make(first + self._offset)
+            except BaseException as error:
+                item = error
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if stop.is_set() or isinstance(item, BaseException):
+                return
+
+    def _make(self, first: int) -> TargetBatch:
+        read = self._reader.read(first, first + self._share)
+        columns = (getattr(read, f.name) for f in fields(read))
+        tensors = (None if c is None else torch.from_numpy(c) for c in columns)
+        return TargetBatch(*(t.pin_memory() if self._pin and t is not None else t for t in tensors))  # type: ignore[arg-type]
