@@ -7,6 +7,7 @@ A dataclass that is one of several alternatives (a process, a noise distribution
 import dataclasses
 import types
 import typing
+from functools import cache
 from typing import Any, TypeVar
 
 from pipeline.contract.errors import ConfigError
@@ -57,7 +58,7 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
         if not isinstance(plain, dict):
             raise ConfigError(f"{where}: expected an object for {annotation.__name__}, got {type(plain).__name__}")
         fields = {f.name: f for f in dataclasses.fields(annotation)}
-        hints = typing.get_type_hints(annotation)
+        hints = _hints(annotation)
         given = {key: value for key, value in plain.items() if key != "kind"}
         unknown = sorted(given.keys() - fields.keys())
         missing = sorted(
@@ -72,6 +73,11 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
     if origin is tuple:
         return tuple(plain)
     return plain
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # slow, and a run has up to a million digests to read
 
 
 def differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 
@@ -140,9 +141,8 @@ class RunFolder:
         self._committed &= listed
         new = sorted(listed - self._committed)
         with ThreadPoolExecutor(_READERS) as pool:
-            self._committed.update(
-                shard for shard, valid in zip(new, pool.map(self._is_valid, new), strict=True) if valid
-            )
+            for valid in pool.map(self._valid, [new[start::_READERS] for start in range(min(_READERS, len(new)))]):
+                self._committed.update(valid)
         return set(self._committed)
 
     def read_commit(self, shard: int) -> Commit:
@@ -190,12 +190,13 @@ class RunFolder:
             raise ShardError(f"{self.storage.url}: shard {shard}, the plan has 0..{len(plan) - 1}")
         return plan[shard]
 
-    def _is_valid(self, shard: int) -> bool:
-        try:
-            self.read_commit(shard)
-        except ShardError:
-            return False
-        return True
+    def _valid(self, shards: list[int]) -> list[int]:
+        valid = []
+        for shard in shards:
+            with suppress(ShardError):
+                self.read_commit(shard)
+                valid.append(shard)
+        return valid
 
     def _where(self, path: str) -> str:
         return f"{self.storage.url}/{path}"
