@@ -213,7 +213,7 @@ class TrainConfig:
                 )
 
     @property
-    def targets(self) -> TargetSettings:
+    def target_settings(self) -> TargetSettings:
         """What the targets must have been made for."""
         return TargetSettings(
             process=self.process,

@@ -74,7 +74,7 @@ def test_stream_gives_exact_targets_and_the_canonical_z(run, store):
     stop=st.integers(1, 4),
 )
 def test_every_tuple_once_for_any_batch_size_ranks_and_restart(run, store, share, world, start, depth, stop):
-    path, manifest, exact = run
+    path, _manifest, exact = run
     size = share * world
     begin = min(start, TUPLES // size) * size
     per_rank = []

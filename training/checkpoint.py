@@ -1,0 +1,170 @@
+"""Checkpoints: a folder of safetensors and JSON, which diffusers reads too. Nothing in it is ever unpickled.
+
+CHECKPOINT/unet/              averaged (EMA) weights: UNet2DModel.from_pretrained(CHECKPOINT/unet)
+CHECKPOINT/denoiser.json      preconditioning, time conditioning, process: how to use the network
+CHECKPOINT/state.safetensors  raw weights and optimiser, to go on training
+CHECKPOINT/state.json         step, next tuple
+CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder is a ConsistencyModelPipeline
+
+A run keeps them in RUN/checkpoints/00001000. A folder of that name is complete: it is renamed into place.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.contract.errors import ConfigError, DataError
+from pipeline.contract.process import AnyProcess
+from pipeline.contract.serialise import from_dict, to_dict
+from training.config import AnyPreconditioning, CMPreconditioning
+from training.preconditioning import Denoiser
+
+SCHEMA_VERSION = 1
+FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserCard:
+    """denoiser.json: what the weights do not say."""
+
+    schema_version: int = SCHEMA_VERSION
+    preconditioning: AnyPreconditioning
+    time_conditioning: str
+    """What the network's time embedding sees."""
+    consistency: bool
+    """Whether the network is a consistency function, rather than a denoiser."""
+    process: AnyProcess
+    image_shape: tuple[int, int, int]
+    """C, H, W"""
+    classes: int
+    """0 for an unconditional network."""
+    images_seen: int
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """What training needs beyond the averaged weights."""
+
+    step: int
+    next_tuple: int
+    tensors: dict[str, torch.Tensor]
+    """Named `model.*` and `optimiser.*`."""
+
+
+def save_checkpoint(run: Path, unet: Any, card: DenoiserCard, state: TrainState, keep: int) -> Path:
+    """Write RUN/checkpoints/STEP in one atomic step, then remove all but the newest `keep`.
+
+    Args:
+        unet: UNet2DModel with the averaged weights.
+    """
+    from safetensors.torch import save_file
+
+    folder = run / FOLDER
+    final = folder / f"{state.step:08d}"
+    partial = folder / f".{final.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _write_weights(partial, unet, card)
+    (partial / "denoiser.json").write_text(json.dumps(to_dict(card), indent=1) + "\n")
+    save_file({name: t.contiguous() for name, t in state.tensors.items()}, partial / "state.safetensors")
+    place = {"step": state.step, "next_tuple": state.next_tuple}
+    (partial / "state.json").write_text(json.dumps(place, indent=1) + "\n")
+    for path in [*partial.rglob("*"), partial]:
+        _sync(path)
+    partial.rename(final)
+    _sync(folder)
+    for old in complete_checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints by rising step."""
+    folder = run / FOLDER
+    return sorted(p for p in folder.iterdir() if re.fullmatch(r"\d{8,}", p.name)) if folder.is_dir() else []
+
+
+def remove_partial(run: Path) -> None:
+    """Remove what killed runs were writing."""
+    for path in (run / FOLDER).glob(".*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def load_state(checkpoint: Path) -> TrainState:
+    """The training state; raises DataError where a file is missing or damaged."""
+    from safetensors.torch import load_file
+
+    try:
+        plain = json.loads((checkpoint / "state.json").read_text())
+        tensors = load_file(checkpoint / "state.safetensors")
+        return TrainState(int(plain["step"]), int(plain["next_tuple"]), tensors)
+    except Exception as error:  # safetensors raises its own kinds
+        raise DataError(f"{checkpoint}: not a whole checkpoint ({error}): remove it, the one before is used") from error
+
+
+def find_checkpoint(path: Path | str) -> Path:
+    """A checkpoint folder itself, or the newest one of a run's folder; DataError where there is none."""
+    path = Path(path)
+    if (path / "denoiser.json").is_file():
+        return path
+    found = complete_checkpoints(path)
+    if not found:
+        raise DataError(f"{path}: neither a checkpoint nor a run with one: pass the --out folder of `postmean train`")
+    return found[-1]
+
+
+def read_card(path: Path | str) -> DenoiserCard:
+    """How the network of a checkpoint or run is to be used."""
+    file = find_checkpoint(path) / "denoiser.json"
+    try:
+        plain = json.loads(file.read_text())
+    except ValueError as error:
+        raise DataError(f"{file}: not JSON ({error}): take another checkpoint") from error
+    found = plain.get("schema_version") if isinstance(plain, dict) else None
+    if found != SCHEMA_VERSION:
+        raise DataError(f"{file}: schema_version {found}, this postmean reads {SCHEMA_VERSION}: take another checkpoint")
+    try:
+        card = from_dict(DenoiserCard, plain, str(file))
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+    if card.time_conditioning != card.preconditioning.time_conditioning:
+        raise DataError(f"{file}: time_conditioning {card.time_conditioning!r} is not that of its preconditioning")
+    return card
+
+
+def load_denoiser(path: Path | str, device: torch.device | str = "cpu") -> Denoiser:
+    """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label)."""
+    checkpoint, card = find_checkpoint(path), read_card(path)
+    from diffusers import UNet2DModel
+
+    try:
+        unet = UNet2DModel.from_pretrained(checkpoint / "unet", use_safetensors=True, local_files_only=True)
+    except Exception as error:  # whatever diffusers and safetensors raise on damaged files
+        raise DataError(f"{checkpoint}/unet: cannot be loaded ({error}): take another checkpoint") from error
+    return Denoiser(unet, card.preconditioning).to(device).eval().requires_grad_(False)
+
+
+def _write_weights(folder: Path, unet: Any, card: DenoiserCard) -> None:
+    if not (card.consistency and isinstance(card.preconditioning, CMPreconditioning)):
+        unet.save_pretrained(folder / "unet", safe_serialization=True)
+        return
+    from diffusers import CMStochasticIterativeScheduler, ConsistencyModelPipeline
+
+    scheduler = CMStochasticIterativeScheduler(
+        sigma_min=card.preconditioning.sigma_min, sigma_data=card.preconditioning.sigma_data
+    )
+    ConsistencyModelPipeline(unet, scheduler).save_pretrained(folder, safe_serialization=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,62 @@
+"""Where this process stands among the others that torchrun started; alone it is rank 0 of 1."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class World:
+    """A process and its device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files and reports."""
+        return self.rank == 0
+
+    @classmethod
+    def join(cls, device: str = "auto") -> "World":
+        """Join the processes of torchrun, if it started this one.
+
+        Args:
+            device: auto (a CUDA device where there is one), cpu, or cuda.
+        """
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+        name = device if ":" in device else f"cuda:{local}" if cuda else "cpu"
+        if cuda:
+            torch.cuda.set_device(name)
+        if "WORLD_SIZE" not in os.environ:
+            return cls(0, 1, torch.device(name))
+        dist.init_process_group("nccl" if cuda else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), torch.device(name))
+
+    def leave(self) -> None:
+        """Leave the group."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over the processes."""
+        if self.size == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=devices)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over the processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()

@@ -1,0 +1,24 @@
+"""The exponential moving average of the weights."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class AveragedNetwork:
+    """A copy of a network that follows its weights.
+
+    `network` holds the averages, in evaluation mode.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, decay: float) -> None:
+        """average = decay average + (1 - decay) weights."""
+        averages, weights = list(self.network.parameters()), list(network.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
+            average.copy_(buffer)

@@ -1,0 +1,67 @@
+"""Exact resume: what is kept between two calls of `train`, and whether a run may be gone on with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.contract.errors import DataError, MismatchError
+from pipeline.contract.manifest import Manifest
+from pipeline.contract.serialise import differences, to_dict
+from training.config import FREE_FIELDS, TrainConfig
+
+CONFIG = "config.json"
+# of the targets: fields that say how they are stored or computed, not what they are
+_FREE_TARGET_FIELDS = ("tuples", "code_version", "format", "records_per_shard", "threads_per_actor", "device")
+
+
+def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
+    """Raise MismatchError where OUT holds a run of another config or other targets."""
+    path = out / CONFIG
+    if not path.exists():
+        return
+    try:
+        plain = json.loads(path.read_text())
+        before_config, before_targets = plain["config"], plain["targets"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the config of a run ({error}): pass another --out") from error
+    # as JSON: tuples are lists in the file
+    found = [d for d in differences(to_dict(config), before_config) if d[0].split(".")[0] not in FREE_FIELDS]
+    found += [
+        (f"targets.{name}", ours, theirs)
+        for name, ours, theirs in differences(manifest.to_dict(), before_targets)
+        if name.split(".")[0] not in _FREE_TARGET_FIELDS
+    ]
+    if found:
+        listed = "; ".join(f"{name} is {theirs!r} there, {ours!r} here" for name, ours, theirs in found)
+        raise MismatchError(f"{out}: holds another run: {listed}: pass the same settings or another --out")
+
+
+def write_config(out: Path, config: TrainConfig, manifest: Manifest, **paths: str) -> None:
+    """Write OUT/config.json: the resolved config, what the targets are, and where they were found."""
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".{CONFIG}.partial"
+    plain = {"config": to_dict(config), "targets": manifest.to_dict(), "paths": paths}
+    partial.write_text(json.dumps(plain, indent=1) + "\n")
+    partial.rename(out / CONFIG)
+
+
+def training_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Weights and optimiser state by name, on the CPU."""
+    tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+
+
+def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of `training_tensors`."""
+    network.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
