@@ -15,7 +15,9 @@ from pipeline.neighbours.population import Population, from_integer_units
 LEFT_OUT = 2e-6
 """Posterior mass that the members left out of a support may hold together."""
 
-_HEAVY = 1000.0  # a member of more than this many times the average weight is summed in float32: at most M / 1000 of them
+_HEAVY = (
+    1000.0  # a member of more than this many times the average weight is summed in float32: at most M / 1000 of them
+)
 _ONE_BYTE = 30.0  # up to this many times the average weight one byte is enough: mean squared error (30 / 127)^2 / 48 M
 
 

@@ -1,0 +1,52 @@
+"""Estimators by name."""
+
+from typing import Literal
+
+from pipeline.contract.errors import ConfigError
+from pipeline.contract.manifest import EstimatorSettings
+from pipeline.estimators.estimate import Estimator
+from pipeline.estimators.exact import Exact
+from pipeline.estimators.knn_snis import KnnSnis
+from pipeline.estimators.knn_stratified import KnnStratified
+from pipeline.estimators.posterior_mc import PosteriorMC
+from pipeline.estimators.single_sample import SingleSample
+from pipeline.estimators.stf import STF
+from pipeline.neighbours.faiss_search import FaissSearch, FaissSpec
+from pipeline.neighbours.population import Population
+from pipeline.neighbours.search import ExactSearch, Search
+
+EstimatorName = Literal["knn-snis", "knn-stratified", "exact", "posterior-mc", "stf", "single-sample"]
+
+OF_THE_EXACT_MEAN = ("knn-snis", "knn-stratified", "exact", "posterior-mc")
+"""Estimators of E[x | z, sigma], to which the certificate applies; the others estimate something else."""
+
+
+def make_estimator(settings: EstimatorSettings, population: Population, max_support: int) -> Estimator:
+    """The estimator of these settings over a population.
+
+    Raises:
+        ConfigError: unknown name, or settings out of range.
+    """
+    for name in ("k", "n", "m", "nprobe"):
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"{name}: expected at least 1, got {getattr(settings, name)}")
+    match settings.name:
+        case "exact":
+            return Exact(population, max_support)
+        case "knn-snis":
+            return KnnSnis(_search(settings, population), settings.k, settings.n)
+        case "knn-stratified":
+            return KnnStratified(_search(settings, population), settings.k, settings.m, max_support)
+        case "posterior-mc":
+            return PosteriorMC(population, settings.n)
+        case "stf":
+            return STF(population, settings.n)
+        case "single-sample":
+            return SingleSample(population)
+    raise ConfigError(f"estimator {settings.name!r}: expected one of {', '.join(EstimatorName.__args__)}")
+
+
+def _search(settings: EstimatorSettings, population: Population) -> Search:
+    if settings.index == "exact":
+        return ExactSearch(population)
+    return FaissSearch(population, FaissSpec(settings.index), settings.nprobe)

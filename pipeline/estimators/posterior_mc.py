@@ -1,0 +1,35 @@
+"""`posterior-mc`: the mean of n draws from the exact posterior (Niedoba et al. 2024, Eq. 9)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.estimators.direct import merge
+from pipeline.estimators.estimate import Estimate, Queries, concatenate, summarise
+from pipeline.estimators.exact import posterior_weights
+from pipeline.neighbours.log_weights import queries_at_a_time
+from pipeline.neighbours.population import Population
+
+
+@dataclass(frozen=True)
+class PosteriorMC:
+    """Monte Carlo from the full posterior: unbiased, variance 1 / n of the posterior's."""
+
+    population: Population
+    n: int
+
+    def estimate(self, queries: Queries) -> Estimate:
+        step = min(256, queries_at_a_time(self.population))
+        parts = [queries.rows(a, min(a + step, len(queries))) for a in range(0, len(queries), step)]
+        return concatenate([self._group(part) for part in parts])
+
+    def _group(self, queries: Queries) -> Estimate:
+        weight = posterior_weights(self.population, queries.z, queries.sigma)
+        support = []
+        for row in range(len(queries)):
+            cumulative = np.cumsum(weight[row].cpu().numpy().astype(np.float64))
+            uniform = queries.generator(row).random(self.n) * cumulative[-1]
+            drawn = np.searchsorted(cumulative, uniform, side="right")
+            support.append(merge(drawn, np.ones(self.n)))
+        zeros = np.zeros(len(queries))
+        return summarise(self.population, queries, support, zeros, np.full(len(queries), len(self.population)))
