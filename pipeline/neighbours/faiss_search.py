@@ -1,6 +1,7 @@
 """FAISS indexes over a store: flat, sq8, ivfN-flat, ivfN-sq8 (Niedoba et al. 2024, App. D.5), on CPU or GPU.
 
-Vectors are raw pixels 0..255, so that the 8-bit scalar quantiser is lossless, and a distance is one in x times 127.5.
+Vectors are raw pixels 0..255, for which the 8-bit scalar quantiser with the range [-1/2, 254 1/2] is lossless, and a
+distance is one in x times 127.5. (FAISS's own QT_8bit_direct rounds and wraps the query too, which noise does not bear.)
 """
 
 import json
@@ -31,7 +32,7 @@ class FaissSpec:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"flat|sq8|ivf[1-9][0-9]*-(flat|sq8)", self.name):
             raise ConfigError(
-                f"index {self.name!r}: expected exact, flat, sq8, ivf<lists>-flat or ivf<lists>-sq8, such as ivf4527-sq8"
+                f"index {self.name!r}: expected exact, flat, sq8, ivf<lists>-flat or ivf<lists>-sq8 (as ivf4527-sq8)"
             )
 
     @property
@@ -44,17 +45,13 @@ class FaissSpec:
         import faiss
 
         storage = self.name.split("-")[-1]
-        direct = faiss.ScalarQuantizer.QT_8bit_direct
+        bytes_ = faiss.ScalarQuantizer.QT_8bit_uniform
         if not self.lists:
-            return faiss.IndexFlatL2(dim) if storage == "flat" else faiss.IndexScalarQuantizer(dim, direct)
+            return faiss.IndexFlatL2(dim) if storage == "flat" else faiss.IndexScalarQuantizer(dim, bytes_)
         coarse = faiss.IndexFlatL2(dim)
         if storage == "flat":
-            index = faiss.IndexIVFFlat(coarse, dim, self.lists)
-        else:
-            index = faiss.IndexIVFScalarQuantizer(coarse, dim, self.lists, direct, faiss.METRIC_L2, False)
-        index.own_fields = True
-        coarse.this.disown()
-        return index
+            return faiss.IndexIVFFlat(coarse, dim, self.lists)
+        return faiss.IndexIVFScalarQuantizer(coarse, dim, self.lists, bytes_, faiss.METRIC_L2, False)
 
 
 def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
@@ -79,7 +76,9 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
         sample = np.random.Generator(np.random.Philox(key=0)).permutation(entries)[: 64 * spec.lists]
         index.cp.seed = 0
         index.train(_vectors(store, np.sort(sample)))
-    else:
+    if spec.name.endswith("sq8"):
+        # code = floor(pixel + 1/2), decoded as code: lossless, where trained quantiles would clip
+        faiss.copy_array_to_vector(np.array([-0.5, 255.0], np.float32), index.sq.trained)
         index.is_trained = True
     for start in range(0, entries, _CHUNK):
         stop = min(start + _CHUNK, entries)
@@ -128,6 +127,10 @@ class FaissSearch:
                 )
             index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), torch.cuda.current_device(), index)
         object.__setattr__(self, "_index", index)
+
+    @property
+    def is_exact(self) -> bool:
+        return self.spec.lists == 0
 
     def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
         k = min(k, len(self.population))

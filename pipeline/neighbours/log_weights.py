@@ -66,7 +66,7 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: torch.Tenso
 
 
 def split_bytes(z_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """z = high_B hi + low_B lo + r with |r| <= low_B / 2, as int8 [hi; lo] of shape [2B, D], and the scales, float64."""
+    """z = high_B hi + low_B lo + r with |r| <= low_B / 2: int8 [hi; lo] of shape [2B, D], and the scales, float64."""
     high_B = z_BD.abs().amax(1).to(torch.float64).clamp(min=1e-30) / 127
     hi = torch.round(z_BD / high_B[:, None].to(torch.float32))
     low_B = high_B / 254
@@ -84,8 +84,8 @@ def int8_product(left_MD: torch.Tensor, right_ND: torch.Tensor) -> torch.Tensor:
     if left_MD.is_cuda:
         left_MD = _pad(left_MD, 32 if rows <= 16 else -(-rows // 8) * 8)
         right_ND = _pad(right_ND, -(-columns // 8) * 8)
-        return torch._int_mm(left_MD, right_ND.t())[:rows, :columns]
-    return torch._int_mm(left_MD, right_ND.t())
+        return torch._int_mm(left_MD, right_ND.t())[:rows, :columns]  # pyright: ignore[reportPrivateImportUsage]
+    return torch._int_mm(left_MD, right_ND.t())  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _pad(matrix: torch.Tensor, rows: int) -> torch.Tensor:

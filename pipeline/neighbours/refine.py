@@ -10,7 +10,7 @@ import torch
 from pipeline.neighbours.population import SCALE, Population, to_integer_units
 
 WINDOW = 32.0
-"""Members this far below the largest log-weight carry less than 1.3e-14 of its weight each: they are left as they are."""
+"""Members this far below the largest log-weight carry less than 1.3e-14 of its weight each: they are left out."""
 
 NEEDED_ERROR = 3e-3
 """Error of log-weights that is left standing: it costs at most 9e-6 of the posterior variance in mean squared error."""

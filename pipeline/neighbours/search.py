@@ -30,7 +30,15 @@ class Neighbours:
 class Search(Protocol):
     """Nearest-neighbour search over a population."""
 
-    population: Population
+    @property
+    def population(self) -> Population:
+        """What is searched."""
+        ...
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no member beyond the neighbours found is nearer than these."""
+        ...
 
     def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
         """The k nearest members, or as many as there are or can be found.
@@ -47,6 +55,7 @@ class ExactSearch:
     """All distances by int8 products, then the k smallest."""
 
     population: Population
+    is_exact: bool = True
 
     def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
         k = min(k, len(self.population))
