@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
+import numpy as np
+
 from pipeline.contract.errors import ConfigError, MismatchError, ShardError
 from pipeline.contract.noise import AnyNoise
 from pipeline.contract.process import AnyProcess
@@ -14,6 +16,9 @@ SCHEMA_VERSION = 1
 
 ShardFormat = Literal["webdataset", "zarr"]
 Solver = Literal["euler", "heun"]
+EstimatorName = Literal["knn-snis", "knn-stratified", "exact", "posterior-mc", "stf", "single-sample"]
+OF_THE_EXACT_MEAN: tuple[EstimatorName, ...] = ("knn-snis", "knn-stratified", "exact", "posterior-mc")
+"""Estimators of E[x | z, sigma], to which the certificate applies; the others estimate something else."""
 
 
 def code_version() -> str:
@@ -25,10 +30,13 @@ def code_version() -> str:
 class EstimatorSettings:
     """Which estimator made the means, and its settings (those that it does not use have no effect)."""
 
-    name: str
+    name: EstimatorName
     k: int
+    """Neighbours of knn-snis and knn-stratified."""
     n: int
+    """Draws of knn-snis, posterior-mc and stf."""
     m: int
+    """Draws of knn-stratified beyond its neighbours."""
     index: str
     """Neighbour index: exact, or a FAISS factory such as flat, sq8, ivf4527-sq8."""
     nprobe: int
@@ -99,6 +107,10 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON object."""
         return to_dict(self)
+
+    def plan_certificate(self, certified_sigma: np.ndarray | None) -> np.ndarray | None:
+        """The certificate that decides which tuples are records: none where every tuple is one (self-contained)."""
+        return None if self.self_contained else certified_sigma
 
     @classmethod
     def from_dict(cls, plain: Any, where: str) -> "Manifest":

@@ -61,19 +61,22 @@ class Plan:
         columns = [np.arange(len(self)), self.first_tuple, self.last_tuple, self.records]
         table = pa.table({name: pa.array(c, pa.int64()) for name, c in zip(COLUMNS, columns, strict=True)})
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         return sink.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Plan":
         """The plan from its Parquet file; raises ShardError on anything else."""
         try:
-            table = pq.read_table(io.BytesIO(data), columns=list(COLUMNS))
+            table = pq.read_table(io.BytesIO(data), columns=list(COLUMNS), page_checksum_verification=True)
             shard, first, last, records = (table[name].to_numpy().astype(np.int64) for name in COLUMNS)
-        except (pa.ArrowException, KeyError, ValueError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise ShardError(f"{where}: not a plan ({error}): remove it and run generate again") from error
         if not np.array_equal(shard, np.arange(len(shard))):
             raise ShardError(f"{where}: shards are not numbered 0..{len(shard) - 1}: remove it and run generate again")
+        in_order = (first >= 0) & (first <= last) & (records >= 1) & (records <= last - first + 1)
+        if not in_order.all() or (last[:-1] >= first[1:]).any():
+            raise ShardError(f"{where}: its tuples are not in order: remove it and run generate again")
         return cls(first, last, records)
 
 

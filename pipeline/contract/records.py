@@ -4,6 +4,7 @@ A mean is stored *sparse* (entries of the data set and their weights) or *dense*
 and within the manifest's `max_support`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,19 +63,23 @@ def concatenate_means(parts: list[Means]) -> Means:
     return Means(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "entry", "weight", "dense")))
 
 
-def pack_means(mean: np.ndarray, support: list[tuple[np.ndarray, np.ndarray]] | None, max_support: int) -> Means:
+def pack_means(
+    mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray] | None], max_support: int
+) -> Means:
     """Choose sparse or dense for each record.
 
     Args:
         mean: float32 [R, C, H, W], what a dense record stores.
-        support: for each record its entries and weights, any order, or None where an estimator has none.
+        support: for each record its entries and weights, any order, or None where it must be dense.
         max_support: most pairs of a sparse record.
     """
     dense_bytes = 2 * int(np.prod(mean.shape[1:]))
     count = np.full(len(mean), -1, np.int32)
     entries, weights = [np.empty(0, np.uint32)], [np.empty(0, np.float32)]
-    for row, (entry, weight) in enumerate(support or []):
-        entry, weight = _prune(entry, weight)
+    for row, pair in enumerate(support):
+        if pair is None:
+            continue
+        entry, weight = _prune(*pair)
         if 8 * len(entry) < dense_bytes and len(entry) <= max_support:
             count[row] = len(entry)
             entries.append(entry.astype(np.uint32))

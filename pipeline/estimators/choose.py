@@ -1,9 +1,9 @@
 """Estimators by name."""
 
-from typing import Literal
+from typing import get_args
 
 from pipeline.contract.errors import ConfigError
-from pipeline.contract.manifest import EstimatorSettings
+from pipeline.contract.manifest import EstimatorName, EstimatorSettings
 from pipeline.estimators.estimate import Estimator
 from pipeline.estimators.exact import Exact
 from pipeline.estimators.knn_snis import KnnSnis
@@ -14,11 +14,6 @@ from pipeline.estimators.stf import STF
 from pipeline.neighbours.faiss_search import FaissSearch, FaissSpec
 from pipeline.neighbours.population import Population
 from pipeline.neighbours.search import ExactSearch, Search
-
-EstimatorName = Literal["knn-snis", "knn-stratified", "exact", "posterior-mc", "stf", "single-sample"]
-
-OF_THE_EXACT_MEAN = ("knn-snis", "knn-stratified", "exact", "posterior-mc")
-"""Estimators of E[x | z, sigma], to which the certificate applies; the others estimate something else."""
 
 
 def make_estimator(settings: EstimatorSettings, population: Population, max_support: int) -> Estimator:
@@ -43,7 +38,7 @@ def make_estimator(settings: EstimatorSettings, population: Population, max_supp
             return STF(population, settings.n)
         case "single-sample":
             return SingleSample(population)
-    raise ConfigError(f"estimator {settings.name!r}: expected one of {', '.join(EstimatorName.__args__)}")
+    raise ConfigError(f"estimator {settings.name!r}: expected one of {', '.join(get_args(EstimatorName))}")
 
 
 def _search(settings: EstimatorSettings, population: Population) -> Search:

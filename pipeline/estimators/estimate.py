@@ -44,7 +44,7 @@ class Estimate:
     mean: np.ndarray
     """float32 [B, D] in [-1, 1]"""
     support: list[tuple[np.ndarray, np.ndarray] | None]
-    """For each query the members (int64) and weights (summing to 1) that its mean is made of, None where they are many"""
+    """For each query the members (int64) and weights (summing to 1) that make its mean, None where they are many"""
     ess: np.ndarray
     """float64 [B], 1 / sum of squared normalised weights, >= 1"""
     top_weight: np.ndarray
@@ -60,7 +60,10 @@ class Estimate:
 class Estimator(Protocol):
     """An estimator of E[x | z, sigma] over its population."""
 
-    population: Population
+    @property
+    def population(self) -> Population:
+        """What the posterior runs over."""
+        ...
 
     def estimate(self, queries: Queries) -> Estimate:
         """Posterior means of the queries; raises EstimatorError rather than give a mean that is not finite."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.estimators.direct import log_weight, merge, softmax, uniform_outside
 from pipeline.estimators.estimate import Estimate, Queries, summarise
+from pipeline.neighbours.population import Population
 from pipeline.neighbours.search import Search
 
 
@@ -29,7 +30,7 @@ class KnnSnis:
     n: int
 
     @property
-    def population(self):  # noqa: ANN201
+    def population(self) -> Population:
         """Where the search runs."""
         return self.search.population
 

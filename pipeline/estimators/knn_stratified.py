@@ -15,7 +15,7 @@ import torch
 
 from pipeline.estimators.direct import log_weight, to_device, uniform_outside
 from pipeline.estimators.estimate import Estimate, Queries, check_finite
-from pipeline.neighbours.population import SCALE
+from pipeline.neighbours.population import SCALE, Population
 from pipeline.neighbours.search import Search
 from pipeline.neighbours.weighted_mean import LEFT_OUT
 
@@ -35,7 +35,7 @@ class KnnStratified:
     max_support: int = 256
 
     @property
-    def population(self):  # noqa: ANN201
+    def population(self) -> Population:
         """Where the search runs."""
         return self.search.population
 
@@ -60,8 +60,8 @@ class KnnStratified:
                 mean[row], second = self._sum(member[kept], weight)
                 if len(weight) <= self.max_support:
                     support[row] = (member[kept], weight)
-            # the tail's draws stand for (N - k) / m members each
-            each = far / max(1, (len(self.population) - found) / max(1, len(far)))
+            # each draw stands for (N - k) / m members
+            each = far * (len(far) / max(1, len(self.population) - found))
             columns["ess"][row] = total**2 / (np.sum(near**2) + np.sum(far * each))
             columns["top_weight"][row] = near.max() / total
             columns["tail_mass"][row] = tail
@@ -73,7 +73,10 @@ class KnnStratified:
     ) -> tuple[np.ndarray, torch.Tensor]:
         """Weights of the m draws, summing to the tail's, relative to the nearest neighbour's, and their pixels."""
         outside = len(self.population) - len(member)
-        count = self.m if outside else 0
+        # where the k-th neighbour bounds the tail's mass below what is left out anyway, there is nothing to draw
+        bound = outside * np.exp(log_p.min() - log_p.max())
+        negligible = outside == 0 or (self.search.is_exact and bound < LEFT_OUT)
+        count = 0 if negligible else self.m
         drawn = uniform_outside(queries.generator(row), len(self.population), member, count) if count else member[:0]
         weight = np.exp(log_weight(self.population, queries, row, drawn) - log_p.max()) * (outside / max(1, count))
         return weight, self.population.rows(drawn).to(torch.float32)
