@@ -1,0 +1,139 @@
+"""LocalStorage under kills, competing processes and a full disk."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.errors import GenerationError
+from pipeline.shards.storage import open_storage
+
+BYTES = 1 << 21
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def line_of(process: subprocess.Popen) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if os.getuid() != 0 or mount is None:
+        pytest.skip("only root can mount a small tmpfs")
+    if subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_writer_killed_at_any_moment_leaves_old_or_new(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pipeline.shards.storage import open_storage
+storage = open_storage(sys.argv[1])
+print("ready", flush=True)
+while True:
+    for letter in b"ab":
+        storage.put("shards/0", bytes([letter]) * {BYTES})
+"""
+    storage = open_storage(tmp_path)
+    storage.put("shards/0", b"a" * BYTES)
+    for _ in range(6):
+        writer = start(script, tmp_path)
+        assert line_of(writer) == "ready"
+        time.sleep(random.uniform(0, 0.05))
+        writer.kill()
+        writer.wait()
+        assert storage.get("shards/0") in (b"a" * BYTES, b"b" * BYTES)
+        assert storage.list("") == ["shards/0"]
+    storage.clean_temporary()
+    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["0"]
+
+
+def test_leftovers_of_the_dead_are_removed_and_files_being_written_are_not(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pipeline.shards.storage import open_storage
+def wait(*_, rename=os.replace):
+    print("written", flush=True)
+    sys.stdin.readline()
+    rename(*_)
+os.replace = wait
+open_storage(sys.argv[1]).put("shards/0", b"new")
+"""
+    storage = open_storage(tmp_path)
+    storage.put("shards/0", b"old")
+    dead, alive = start(script, tmp_path), start(script, tmp_path)
+    assert line_of(dead) == line_of(alive) == "written"
+    dead.send_signal(signal.SIGKILL)
+    dead.wait()
+    assert len(list((tmp_path / "shards").iterdir())) == 3
+    assert storage.list("") == ["shards/0"]
+    assert storage.clean_temporary() == 1
+    assert storage.get("shards/0") == b"old"
+    alive.communicate("go on\n", timeout=60)
+    assert alive.returncode == 0
+    assert storage.get("shards/0") == b"new"
+    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["0"]
+
+
+def test_of_competing_processes_one_creates(tmp_path: Path) -> None:
+    script = """
+import sys
+from pipeline.shards.storage import open_storage
+storage = open_storage(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(100):
+    if storage.create(f"leases/{number}", (sys.argv[2] * 1000).encode()):
+        print(number)
+"""
+    names = "abc"
+    processes = [start(script, tmp_path, name) for name in names]
+    for process in processes:
+        assert line_of(process) == "ready"
+    won = {name: p.communicate("\n", timeout=60)[0].split() for name, p in zip(names, processes, strict=True)}
+    assert sorted(int(n) for numbers in won.values() for n in numbers) == list(range(100))
+    storage = open_storage(tmp_path)
+    for name, numbers in won.items():
+        for number in numbers:
+            assert storage.get(f"leases/{number}") == (name * 1000).encode()
+    assert len(storage.list("")) == 100
+
+
+def test_a_full_disk_is_one_clear_line_and_keeps_what_was_there(small_disk: Path) -> None:
+    storage = open_storage(small_disk)
+    storage.put("shards/0", b"old")
+    for write in (storage.put, storage.create):
+        with pytest.raises(GenerationError, match=r"shards/\d: cannot write: No space left on device: free space"):
+            write("shards/0" if write == storage.put else "shards/1", bytes(BYTES))
+        assert [p.name for p in (small_disk / "shards").iterdir()] == ["0"]
+    assert storage.get("shards/0") == b"old"
+    storage.put("shards/0", b"new")
+    assert storage.get("shards/0") == b"new"
+
+
+def test_a_read_only_disk_is_one_clear_line(small_disk: Path) -> None:
+    storage = open_storage(small_disk)
+    storage.put("a", b"old")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for change in (lambda: storage.put("a", b"new"), lambda: storage.put("b/c", b"new"), lambda: storage.delete("a")):
+        with pytest.raises(GenerationError, match="cannot write: Read-only file system: make it writable"):
+            change()
+    assert storage.get("a") == b"old"
