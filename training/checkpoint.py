@@ -47,33 +47,26 @@ class DenoiserCard:
     images_seen: int
 
 
-@dataclass(frozen=True)
-class TrainState:
-    """What training needs beyond the averaged weights."""
-
-    step: int
-    next_tuple: int
-    tensors: dict[str, torch.Tensor]
-    """Named `model.*` and `optimiser.*`."""
-
-
-def save_checkpoint(run: Path, unet: Any, card: DenoiserCard, state: TrainState, keep: int) -> Path:
+def save_checkpoint(
+    run: Path, unet: Any, card: DenoiserCard, tensors: dict[str, torch.Tensor], place: dict[str, int], keep: int
+) -> Path:
     """Write RUN/checkpoints/STEP in one atomic step, then remove all but the newest `keep`.
 
     Args:
         unet: UNet2DModel with the averaged weights.
+        tensors: what training needs beyond these, see `training.resume`.
+        place: step and next_tuple.
     """
     from safetensors.torch import save_file
 
     folder = run / FOLDER
-    final = folder / f"{state.step:08d}"
+    final = folder / f"{place['step']:08d}"
     partial = folder / f".{final.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _write_weights(partial, unet, card)
     (partial / "denoiser.json").write_text(json.dumps(to_dict(card), indent=1) + "\n")
-    save_file({name: t.contiguous() for name, t in state.tensors.items()}, partial / "state.safetensors")
-    place = {"step": state.step, "next_tuple": state.next_tuple}
+    save_file({name: t.contiguous() for name, t in tensors.items()}, partial / "state.safetensors")
     (partial / "state.json").write_text(json.dumps(place, indent=1) + "\n")
     for path in [*partial.rglob("*"), partial]:
         _sync(path)
@@ -87,7 +80,8 @@ def save_checkpoint(run: Path, unet: Any, card: DenoiserCard, state: TrainState,
 def complete_checkpoints(run: Path) -> list[Path]:
     """The run's checkpoints by rising step."""
     folder = run / FOLDER
-    return sorted(p for p in folder.iterdir() if re.fullmatch(r"\d{8,}", p.name)) if folder.is_dir() else []
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((p for p in found if re.fullmatch(r"\d{8,}", p.name)), key=step_of)
 
 
 def remove_partial(run: Path) -> None:
@@ -96,14 +90,17 @@ def remove_partial(run: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_state(checkpoint: Path) -> TrainState:
-    """The training state; raises DataError where a file is missing or damaged."""
+def step_of(checkpoint: Path) -> int:
+    """Training steps that led to a checkpoint of a run."""
+    return int(checkpoint.name)
+
+
+def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The tensors to go on training with; raises DataError where the file is missing or damaged."""
     from safetensors.torch import load_file
 
     try:
-        plain = json.loads((checkpoint / "state.json").read_text())
-        tensors = load_file(checkpoint / "state.safetensors")
-        return TrainState(int(plain["step"]), int(plain["next_tuple"]), tensors)
+        return load_file(checkpoint / "state.safetensors")
     except Exception as error:  # safetensors raises its own kinds
         raise DataError(f"{checkpoint}: not a whole checkpoint ({error}): remove it, the one before is used") from error
 
@@ -128,7 +125,9 @@ def read_card(path: Path | str) -> DenoiserCard:
         raise DataError(f"{file}: not JSON ({error}): take another checkpoint") from error
     found = plain.get("schema_version") if isinstance(plain, dict) else None
     if found != SCHEMA_VERSION:
-        raise DataError(f"{file}: schema_version {found}, this postmean reads {SCHEMA_VERSION}: take another checkpoint")
+        raise DataError(
+            f"{file}: schema_version {found}, this postmean reads {SCHEMA_VERSION}: take another checkpoint"
+        )
     try:
         card = from_dict(DenoiserCard, plain, str(file))
     except ConfigError as error:
@@ -141,10 +140,12 @@ def read_card(path: Path | str) -> DenoiserCard:
 def load_denoiser(path: Path | str, device: torch.device | str = "cpu") -> Denoiser:
     """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label)."""
     checkpoint, card = find_checkpoint(path), read_card(path)
-    from diffusers import UNet2DModel
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
     try:
-        unet = UNet2DModel.from_pretrained(checkpoint / "unet", use_safetensors=True, local_files_only=True)
+        unet = UNet2DModel.from_pretrained(
+            checkpoint / "unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
     except Exception as error:  # whatever diffusers and safetensors raise on damaged files
         raise DataError(f"{checkpoint}/unet: cannot be loaded ({error}): take another checkpoint") from error
     return Denoiser(unet, card.preconditioning).to(device).eval().requires_grad_(False)
@@ -154,7 +155,8 @@ def _write_weights(folder: Path, unet: Any, card: DenoiserCard) -> None:
     if not (card.consistency and isinstance(card.preconditioning, CMPreconditioning)):
         unet.save_pretrained(folder / "unet", safe_serialization=True)
         return
-    from diffusers import CMStochasticIterativeScheduler, ConsistencyModelPipeline
+    from diffusers.pipelines.consistency_models.pipeline_consistency_models import ConsistencyModelPipeline
+    from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
 
     scheduler = CMStochasticIterativeScheduler(
         sigma_min=card.preconditioning.sigma_min, sigma_data=card.preconditioning.sigma_data

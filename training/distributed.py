@@ -7,6 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from pipeline.contract.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class World:
@@ -28,15 +30,11 @@ class World:
         Args:
             device: auto (a CUDA device where there is one), cpu, or cuda.
         """
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
-        name = device if ":" in device else f"cuda:{local}" if cuda else "cpu"
-        if cuda:
-            torch.cuda.set_device(name)
+        here = device_of(device)
         if "WORLD_SIZE" not in os.environ:
-            return cls(0, 1, torch.device(name))
-        dist.init_process_group("nccl" if cuda else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), torch.device(name))
+            return cls(0, 1, here)
+        dist.init_process_group("nccl" if here.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), here)
 
     def leave(self) -> None:
         """Leave the group."""
@@ -60,3 +58,25 @@ class World:
         """Until every process is here."""
         if self.size > 1:
             dist.barrier()
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this process.
+
+    Args:
+        name: auto (the CUDA device of this local rank where there is one), cpu, cuda, or cuda:1.
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name}: {str(error).splitlines()[0]}: pass --device cpu or auto") from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device

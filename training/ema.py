@@ -18,7 +18,7 @@ class AveragedNetwork:
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
         """average = decay average + (1 - decay) weights."""
-        averages, weights = list(self.network.parameters()), list(network.parameters())
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
         for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             average.copy_(buffer)

@@ -1,5 +1,6 @@
-"""The training loop: one batch of targets, one step of the optimiser, the average, now and then a line and a checkpoint."""
+"""The training loop: a batch of targets, a step of the optimiser, the average; now and then a line and a checkpoint."""
 
+import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -13,13 +14,13 @@ from pipeline.contract.image_store import ImageStore
 from pipeline.contract.progress import Progress
 from training.checkpoint import (
     DenoiserCard,
-    TrainState,
     complete_checkpoints,
     find_checkpoint,
     load_denoiser,
     load_state,
     remove_partial,
     save_checkpoint,
+    step_of,
 )
 from training.config import EDMLoss, OptimiserConfig, TrainConfig
 from training.distributed import World
@@ -71,26 +72,25 @@ def train(
     """
     world = World.join(device)
     try:
-        return _Run(config, str(targets), ImageStore.open(store), Path(out), world, init).train()
+        return _Run(config, str(targets), ImageStore.open(store), Path(out), world).train(init)
     finally:
         world.leave()
 
 
 class _Run:
-    def __init__(
-        self, config: TrainConfig, targets: str, store: ImageStore, out: Path, world: World, init: str
-    ) -> None:
-        self.config, self.store, self.out, self.world = config, store, out, world
+    """One call of `train`: what is open and how far it is."""
+
+    def __init__(self, config: TrainConfig, targets: str, store: ImageStore, out: Path, world: World) -> None:
         if config.conditional and not store.classes:
             raise ConfigError(f"{store.path}: conditional training needs labels, the store has none")
-        checkpoints = complete_checkpoints(out)
-        state = load_state(checkpoints[-1]) if checkpoints else None
-        self.step = state.step if state else 0
+        self.config, self.store, self.out, self.world = config, store, out, world
+        self.checkpoint = next(reversed(complete_checkpoints(out)), None)
+        self.step = step_of(self.checkpoint) if self.checkpoint else 0
         self.stream = TargetStream.open(
             targets,
             store,
             config.batch_size,
-            start_tuple=state.next_tuple if state else 0,
+            start_tuple=self.step * config.batch_size,
             rank=world.rank,
             world_size=world.size,
             settings=config.target_settings,
@@ -98,62 +98,38 @@ class _Run:
             pin=world.device.type == "cuda",
         )
         check_same_run(out, config, self.stream.manifest)
+
+    def prepare(self, init: str) -> None:
+        """Build network, average and optimiser, as they were at the checkpoint where there is one."""
+        config, device = self.config, self.world.device
         torch.manual_seed(config.seed)
-        self.classes = store.classes if config.conditional else 0
-        network = build_network(config.network, store.image_shape, self.classes)
-        if init and not state:
+        self.classes = self.store.classes if config.conditional else 0
+        network = build_network(config.network, self.store.image_shape, self.classes)
+        if init and not self.checkpoint:
             _begin_with(network, init, config)
-        self.denoiser = Denoiser(network, config.preconditioning).to(world.device).train()
+        self.denoiser = Denoiser(network, config.preconditioning).to(device).train()
         self.average = AveragedNetwork(self.denoiser.network)
         self.optimiser = make_optimiser(config.optimiser, self.denoiser)
-        if state:
-            restore(self.denoiser.network, self.optimiser, state.tensors)
-            averaged = load_denoiser(checkpoints[-1], world.device).network
-            self.average.network.load_state_dict(averaged.state_dict())
-        self.model = world.wrap(self.denoiser)
-        world.wait()  # every rank has read what is there before rank 0 changes it
-        if world.leads:
-            remove_partial(out)
-            write_config(out, config, self.stream.manifest, targets=targets, store=str(store.path), init=init)
+        if self.checkpoint:
+            restore(self.denoiser.network, self.optimiser, load_state(self.checkpoint))
+            self.average.network.load_state_dict(load_denoiser(self.checkpoint, device).network.state_dict())
+        self.model = self.world.wrap(self.denoiser)
+        self.world.wait()  # every rank has read what is there before rank 0 changes it
+        if self.world.leads:
+            remove_partial(self.out)
+            paths = dict(targets=self.stream.where, store=str(self.store.path), init=init)
+            write_config(self.out, config, self.stream.manifest, **paths)
 
-    def train(self) -> TrainReport:
+    def train(self, init: str) -> TrainReport:
         """Steps up to config.steps."""
-        config, begin = self.config, self.step
-        start, loss = time.perf_counter(), None
-        log = MetricsLog(self.out / "metrics.jsonl", begin) if self.world.leads else None
-        sums = LossSums(self.world.device)
-        line_at, line_wait = start, 0.0
-        progress = Progress("train", config.steps * config.batch_size, "images")
-        with progress if self.world.leads else nullcontext():
-            progress.start_at(begin * config.batch_size)
-            for batch in self.stream:
-                self._one_step(batch, sums)
-                saves = self.step % config.checkpoint_every == 0 or self.step == config.steps
-                if saves or self.step % config.log_every == 0:
-                    now, waited = time.perf_counter(), self.stream.wait_seconds
-                    totals = self.world.total(sums.take()).cpu()
-                    loss = float(totals[0].sum() / totals[1].sum())
-                    if not np.isfinite(loss):
-                        raise TrainingError(self._not_finite())
-                    if log:
-                        log.write(
-                            step=self.step,
-                            kimg=self.step * config.batch_size / 1000,
-                            loss=loss,
-                            loss_by_sigma=by_sigma(totals),
-                            data_wait_share=(waited - line_wait) / (now - line_at),
-                            images_per_second=float(totals[1].sum()) / (now - line_at),
-                            lr=self.optimiser.param_groups[0]["lr"],
-                        )
-                    line_at, line_wait = now, waited
-                if self.world.leads:
-                    wait = self.stream.wait_seconds / (time.perf_counter() - start)
-                    note = f"step {self.step:,}" + (f"  loss {loss:.4g}" if loss is not None else "")
-                    progress.update(self.step * config.batch_size, f"{note}  waits {wait:.0%} for data")
-                if saves and self.world.leads:
-                    self._save()
+        config, begin, loss = self.config, self.step, None
+        start = time.perf_counter()
+        if begin < config.steps:
+            self.prepare(init)
+            start = time.perf_counter()
+            loss = self._steps(start)
         self.stream.close()
-        self.world.wait()
+        self.world.wait()  # the last checkpoint is written
         seconds = time.perf_counter() - start
         return TrainReport(
             checkpoint=str(find_checkpoint(self.out)),
@@ -165,6 +141,42 @@ class _Run:
             images_per_second=(self.step - begin) * config.batch_size / seconds,
             data_wait_share=self.stream.wait_seconds / seconds,
         )
+
+    def _steps(self, start: float) -> float | None:
+        config, leads, loss = self.config, self.world.leads, None
+        log = MetricsLog(self.out / "metrics.jsonl", self.step) if leads else None
+        sums, line_at, line_wait = LossSums(self.world.device), start, 0.0
+        progress = Progress("train", config.steps * config.batch_size, "images")
+        with progress if leads else nullcontext():
+            progress.start_at(self.step * config.batch_size)
+            for batch in self.stream:
+                self._one_step(batch, sums)
+                saves = self.step % config.checkpoint_every == 0 or self.step == config.steps
+                now, waited = time.perf_counter(), self.stream.wait_seconds
+                if saves or self.step % config.log_every == 0:
+                    totals = self.world.total(sums.take()).cpu()
+                    images = float(totals[1].sum())
+                    loss = float(totals[0].sum()) / images
+                    if not math.isfinite(loss):
+                        raise TrainingError(self._not_finite())
+                    if log:
+                        log.write(
+                            step=self.step,
+                            kimg=self.step * config.batch_size / 1000,
+                            loss=loss,
+                            loss_by_sigma=by_sigma(totals),
+                            data_wait_share=(waited - line_wait) / (now - line_at),
+                            images_per_second=images / (now - line_at),
+                            lr=self.optimiser.param_groups[0]["lr"],
+                        )
+                    line_at, line_wait = now, waited
+                if leads:
+                    shown = "" if loss is None else f"  loss {loss:.4g}"
+                    note = f"step {self.step:,}{shown}  waits {waited / (now - start):.0%} for targets"
+                    progress.update(self.step * config.batch_size, note)
+                    if saves:
+                        self._save()
+        return loss
 
     def _one_step(self, batch: TargetBatch, sums: LossSums) -> None:
         config, device = self.config, self.world.device
@@ -208,8 +220,8 @@ class _Run:
             images_seen=self.step * config.batch_size,
         )
         tensors = training_tensors(self.denoiser.network, self.optimiser)
-        state = TrainState(self.step, self.step * config.batch_size, tensors)
-        save_checkpoint(self.out, self.average.network, card, state, config.keep_checkpoints)
+        place = dict(step=self.step, next_tuple=self.step * config.batch_size)
+        save_checkpoint(self.out, self.average.network, card, tensors, place, config.keep_checkpoints)
 
     def _not_finite(self) -> str:
         whole = complete_checkpoints(self.out)

@@ -12,7 +12,7 @@ from pipeline.contract.errors import ConfigError
 from training.config import NetworkConfig
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
 # down, down with attention, up, up with attention
 _BLOCKS = {
@@ -67,7 +67,7 @@ def unet_settings(config: NetworkConfig, image_shape: tuple[int, int, int], clas
 def build_network(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int) -> "UNet2DModel":
     """A freshly initialised network whose output is 0; raises ConfigError like `unet_settings`."""
     settings = unet_settings(config, image_shape, classes)
-    from diffusers import UNet2DModel
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
     try:
         network = UNet2DModel(**settings)
@@ -78,7 +78,7 @@ def build_network(config: NetworkConfig, image_shape: tuple[int, int, int], clas
 
 
 def _start_at_zero(network: nn.Module) -> None:
-    """Zero the last layer of each residual branch and of the network (Karras et al. 2022, App. F; diffusers does not)."""
+    """Zero the last layer of each residual branch and of the network, as in Karras et al. 2022; diffusers does not."""
     for name, module in network.named_modules():
         if name.endswith((".conv2", "to_out.0", "skip_conv")) or name == "conv_out":
             if "down_blocks" in name and name.endswith("skip_conv"):

@@ -3,9 +3,10 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,13 +49,16 @@ class TargetBatch:
 
     def to(self, device: torch.device | str) -> "TargetBatch":
         """The batch on another device; from pinned memory the copy does not wait."""
-        columns = (getattr(self, f.name) for f in fields(self))
-        return TargetBatch(*(None if c is None else c.to(device, non_blocking=True) for c in columns))
+        return self._map(lambda column: column.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> "TargetBatch":
         """Tuples start .. stop - 1 of the batch."""
-        columns = (getattr(self, f.name) for f in fields(self))
-        return TargetBatch(*(None if c is None else c[start:stop] for c in columns))
+        return self._map(lambda column: column[start:stop])
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "TargetBatch":
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        columns = {name: None if c is None else change(c) for name, c in columns.items()}
+        return TargetBatch(**columns)
 
 
 class TargetStream:
@@ -65,9 +69,19 @@ class TargetStream:
     """
 
     def __init__(
-        self, manifest: Manifest, reader: TargetReader, tuples: range, rank: int, world_size: int, depth: int, pin: bool
+        self,
+        where: str,
+        manifest: Manifest,
+        reader: TargetReader,
+        tuples: range,
+        rank: int,
+        world_size: int,
+        depth: int,
+        pin: bool,
     ) -> None:
         """Use `open`; `tuples` are the first tuples of the batches, its step the global batch size."""
+        self.where = where
+        """Folder or URL of the run."""
         self.manifest = manifest
         self.next_tuple = tuples.start
         """First tuple of the next batch that this stream yields."""
@@ -125,7 +139,7 @@ class TargetStream:
         steps = check_enough(manifest, plan, set(run.committed()), start_tuple, batch_size, steps, where)
         tuples = range(start_tuple, start_tuple + steps * batch_size, batch_size)
         reader = TargetReader(run, manifest, plan, store, tuples.stop)
-        return cls(manifest, reader, tuples, rank, world_size, depth, pin)
+        return cls(where, manifest, reader, tuples, rank, world_size, depth, pin)
 
     def __len__(self) -> int:
         """Batches left."""
@@ -174,6 +188,7 @@ class TargetStream:
 
     def _make(self, first: int) -> TargetBatch:
         read = self._reader.read(first, first + self._share)
-        columns = (getattr(read, f.name) for f in fields(read))
-        tensors = (None if c is None else torch.from_numpy(c) for c in columns)
-        return TargetBatch(*(t.pin_memory() if self._pin and t is not None else t for t in tensors))  # type: ignore[arg-type]
+        columns: dict[str, Any] = {f.name: getattr(read, f.name) for f in fields(read)}
+        columns = {name: None if c is None else torch.from_numpy(c) for name, c in columns.items()}
+        batch = TargetBatch(**columns)
+        return batch._map(torch.Tensor.pin_memory) if self._pin else batch

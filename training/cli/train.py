@@ -52,8 +52,8 @@ def run(argv: list[str]) -> int:
     else:
         text = (
             f"trained {report.step - report.resumed_from:,} steps to {report.step:,} ({report.images:,} images) in "
-            f"{duration(report.seconds)}: {report.images_per_second:,.0f} images/s, waited {report.data_wait_share:.1%} "
-            f"of the time for targets, loss {report.loss:.4g}\ncheckpoint: {report.checkpoint}"
+            f"{duration(report.seconds)}: {report.images_per_second:,.0f} images/s, waited {report.data_wait_share:.1%}"
+            f" of the time for targets, loss {report.loss:.4g}\ncheckpoint: {report.checkpoint}"
         )
     print_report(report, text, flags.json)
     return 0
