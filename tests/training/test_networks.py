@@ -1,0 +1,62 @@
+"""The named networks have the sizes of the papers', start at zero, and refuse images that they cannot take."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pipeline.contract.errors import ConfigError
+from training.config import EDMPreconditioning
+from training.networks import build_network
+from training.preconditioning import Denoiser, scalings
+from training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
+
+
+@pytest.mark.parametrize(
+    "network, image_shape, classes, millions",
+    [(DDPMPP, (3, 32, 32), 0, 55.74), (NCSNPP, (3, 32, 32), 0, 56.41), (ADM, (3, 64, 64), 1000, 295.90)],
+    ids=["ddpm++", "ncsn++", "adm"],
+)
+def test_parameter_counts(network, image_shape, classes, millions):
+    with torch.device("meta"):
+        built = build_network(network, image_shape, classes)
+    assert sum(p.numel() for p in built.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+@pytest.mark.parametrize("architecture, channels", [("ddpm++", 1), ("ncsn++", 3), ("adm", 1)])
+def test_networks_start_at_zero_and_every_weight_can_learn(architecture, channels):
+    config = dataclasses.replace(DIGITS, architecture=architecture, channels=32, channel_mult=(1, 1))
+    network = build_network(config, (channels, 8, 8), 10)
+    denoiser = Denoiser(network, EDMPreconditioning())
+    z, sigma, label = torch.randn(2, channels, 8, 8), torch.tensor([0.5, 2.0]), torch.tensor([0, 9])
+    c_skip = scalings(EDMPreconditioning(), sigma)[0][:, None, None, None]
+    torch.testing.assert_close(denoiser(z, sigma, label), c_skip * z)
+    optimiser = torch.optim.Adam(denoiser.parameters(), lr=1e-2)
+    for _ in range(4):  # zeros give way one layer a step
+        optimiser.zero_grad()
+        (denoiser(z, sigma, label) - 1).square().sum().backward()
+        optimiser.step()
+    still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    # a bias or key bias before a normalisation or softmax has no effect by construction
+    assert not [name for name in still if "norm" not in name and not name.endswith("bias")], still
+
+
+def test_images_that_a_network_cannot_take_are_refused():
+    with pytest.raises(ConfigError, match="architecture"):
+        build_network(NCSNPP, (1, 32, 32), 0)
+    with pytest.raises(ConfigError, match="halve"):
+        build_network(DDPMPP, (3, 30, 30), 0)
+    with pytest.raises(ConfigError, match="channels"):
+        build_network(dataclasses.replace(DIGITS, channels=33), (1, 8, 8), 0)
+
+
+def test_every_preset_builds_and_agrees_with_its_targets():
+    from pipeline.contract.presets import PRESETS as TARGETS
+
+    for name, config in PRESETS.items():
+        side = 8 if "digits" in name else 64 if "64" in name else 32
+        shape = (1, 8, 8) if side == 8 else (3, side, side)
+        with torch.device("meta"):
+            build_network(config.network, shape, 1000 if config.conditional else 0)
+        assert config.steps * config.batch_size <= TARGETS[name].tuples
+        assert config.noise == TARGETS[name].noise and config.solver == TARGETS[name].solver
