@@ -127,6 +127,7 @@ def _create(layout: Layout, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
             dtype=spec.dtype,
             shards=(spec.shard, *spec.shape[1:]),
             chunks=(spec.inner, *spec.shape[1:]),
+            filters=None,
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
             fill_value=0,
             dimension_names=spec.dimensions,
