@@ -23,8 +23,8 @@ def load_plain(data: bytes, place: str) -> Any:
         DataError: anything else in it, or a damaged file.
     """
     try:
-        return _finished(_PlainUnpickler(io.BytesIO(data), encoding="bytes").load())
-    except _Refused as error:
+        return _finished(_PlainUnpickler(io.BytesIO(data), encoding="bytes").load(), {})
+    except _RefusedError as error:
         raise DataError(
             f"{place}: refused to unpickle {error}: only plain values and number arrays are read: "
             "download the batches from their official site"
@@ -33,8 +33,8 @@ def load_plain(data: bytes, place: str) -> Any:
         raise DataError(f"{place}: not a readable batch ({error}): copy or download it again") from error
 
 
-class _Refused(Exception):
-    """A global that is not allowed."""
+class _RefusedError(Exception):
+    """What the pickle wants is not allowed."""
 
 
 class _Dtype:
@@ -50,39 +50,39 @@ class _Dtype:
 
     def made(self) -> np.dtype:
         if self.code not in ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"):
-            raise _Refused(f"an array of type {self.code!r}")
+            raise _RefusedError(f"an array of type {self.code!r}")
         return np.dtype(self.code).newbyteorder(">" if self.order == ">" else "<")
 
 
 class _Array:
     """Stands for numpy.ndarray while the pickle is read."""
 
-    state: tuple[Any, ...] = ()
-
     def __setstate__(self, state: Any) -> None:
-        self.state = tuple(state)
+        _, self.shape, self.dtype, fortran, self.raw = state
+        self.order = "F" if fortran else "C"
 
     def made(self) -> np.ndarray:
-        _, shape, dtype, fortran, raw = self.state
-        return _from_bytes(raw, dtype, shape, "F" if fortran else "C")
-
-
-def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
-        raise _Refused("an array of objects")
-    array = np.frombuffer(raw, dtype.made())
-    if math.prod(shape) != len(array):
-        raise ValueError(f"{len(array)} numbers for an array of shape {shape}")
-    return array.reshape(shape, order="F" if order in ("F", b"F") else "C")
+        if not isinstance(self.dtype, _Dtype) or not isinstance(self.raw, bytes | bytearray):
+            raise _RefusedError("an array of objects")
+        array = np.frombuffer(self.raw, self.dtype.made())
+        if math.prod(self.shape) != len(array):
+            raise ValueError(f"{len(array)} numbers for an array of shape {self.shape}")
+        return array.reshape(self.shape, order="F" if self.order in ("F", b"F") else "C")
 
 
 def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
-def _encode(text: str, encoding: Any = b"latin1") -> bytes:
+def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    array = _Array()
+    array.raw, array.dtype, array.shape, array.order = raw, dtype, shape, order
+    return array
+
+
+def _encode(text: str, encoding: Any) -> bytes:
     if encoding not in (b"latin1", "latin1"):
-        raise _Refused(f"text encoded as {encoding!r}")
+        raise _RefusedError(f"text encoded as {encoding!r}")
     return text.encode("latin1")
 
 
@@ -91,28 +91,50 @@ _ALLOWED = {
     ("numpy", "ndarray"): _Array,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.numeric", "_frombuffer"): _from_bytes,
-    ("numpy._core.numeric", "_frombuffer"): _from_bytes,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
     ("_codecs", "encode"): _encode,
 }
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str) -> Any:
+_Unpickler: Any = pickle._Unpickler  # in Python: the one in C allocates whatever a damaged file asks for
+
+
+class _PlainUnpickler(_Unpickler):
+    dispatch = dict(_Unpickler.dispatch)  # noqa: RUF012
+
+    def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ALLOWED[module_name, global_name]
+            return _ALLOWED[module, name]
         except KeyError:
-            raise _Refused(f"{module_name}.{global_name}") from None
+            raise _RefusedError(f"{module}.{name}") from None
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        if type(self.stack[-1]) not in (_Dtype, _Array):
+            raise _RefusedError(f"a state for {self.stack[-1]!r}")
+        self.stack[-1].__setstate__(state)
+
+    def load_bytearray8(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
-def _finished(value: Any) -> Any:
-    """The value with arrays in place of what stood for them; a cyclic one ends in RecursionError."""
-    if isinstance(value, dict):
-        return {_finished(key): _finished(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_finished, value))
-    if isinstance(value, _Array):
-        return value.made()
-    if value is None or isinstance(value, bool | int | float | bytes | str | np.ndarray):
-        return value
-    raise _Refused(f"a value of type {type(value).__name__}")
+def _finished(value: Any, done: dict[int, Any]) -> Any:
+    """The value with arrays in place of what stood for them; what is shared is visited once."""
+    if id(value) not in done:
+        if isinstance(value, dict):
+            new: Any = {_finished(key, done): _finished(inner, done) for key, inner in value.items()}
+        elif isinstance(value, list | tuple):
+            new = type(value)(_finished(inner, done) for inner in value)
+        elif isinstance(value, _Array):
+            new = value.made()
+        elif value is None or isinstance(value, bool | int | float | bytes | str):
+            new = value
+        else:
+            raise _RefusedError(f"a value of type {type(value).__name__}")
+        done[id(value)] = new
+    return done[id(value)]

@@ -2,11 +2,17 @@
 
 import math
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+from typing import Any
 
 from pipeline.contract.errors import DataError
 from pipeline.importers.decode import Batch, PixelRule, Shape, decode_batch
@@ -27,13 +33,15 @@ def decode_all(items: Iterable[Item], rule: PixelRule, expected: Shape, workers:
         for batch in batches:
             yield decode_batch(batch, rule, expected)
         return
-    # forked from a clean server: this process may have threads
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(workers, context, initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(workers, _fork_server(), initializer=_end_with_parent)
     flying: deque[Future[Batch]] = deque()
+    held: list[int] = []
     try:
         for batch in batches:
-            flying.append(pool.submit(decode_batch, batch, rule, expected))
+            with _interrupts(lambda number, _: held.append(number)):  # a worker half started would be lost
+                flying.append(pool.submit(decode_batch, batch, rule, expected))
+            if held:
+                raise KeyboardInterrupt
             if len(flying) > workers + 2:
                 yield flying.popleft().result()
         while flying:
@@ -57,5 +65,35 @@ def _batches(items: Iterable[Item], decoded_bytes: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _fork_server() -> BaseContext:
+    """Forks workers from a process that has imported the decoder once, and has no threads as this one may have."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([decode_batch.__module__])
+    with _interrupts(signal.SIG_IGN):  # inherited by the workers: Ctrl-C is for this process to handle
+        forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def _interrupts(handler: Any) -> Iterator[None]:
+    """Handle Ctrl-C so meanwhile. It is Python's main thread that handles it; another one has nothing to do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_with_parent() -> None:
+    """Not to wait for work for ever after the parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

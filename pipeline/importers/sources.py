@@ -79,6 +79,8 @@ def open_source(path: Path) -> Source:
         return TarSource(path)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipSource(path)
+    if tarfile.is_tarfile(path):  # an empty one, or one from before 1988
+        return TarSource(path)
     raise DataError(f"{path}: neither a folder nor a tar or zip archive: expected one of these")
 
 
