@@ -1,0 +1,43 @@
+"""`postmean generate PRESET --store STORE --out OUT`."""
+
+from pipeline.contract.command_line import parse_preset, print_report
+from pipeline.contract.progress import Progress, duration
+from pipeline.fleet.config import GenerateConfig, presets
+
+SUMMARY = "Run a fleet of actors over the tuples of a preset and write shards of posterior means."
+
+
+def run(argv: list[str]) -> int:
+    """Entry point of the command."""
+    config = parse_preset(presets(), argv, "generate", SUMMARY)
+    return execute(config)
+
+
+def execute(config: GenerateConfig) -> int:
+    """Plan, then generate what is missing, unless this is a dry run."""
+    from pipeline.fleet.generate import generate
+    from pipeline.fleet.job import prepare
+    from pipeline.shards.run_folder import RunFolder
+    from pipeline.shards.storage import open_storage
+
+    folder = RunFolder(open_storage(config.out))
+    with Progress("plan", config.tuples, "tuples") as progress:
+        job = prepare(config, folder, progress.update)
+    if config.dry_run:
+        from pipeline.cli.plan import show
+
+        return show(config, job)
+    report = generate(config, job, folder)
+    share = 1 - report.records / report.tuples
+    if report.written:
+        text = (
+            f"{report.out}: wrote {report.written} of {report.shards} shards in {duration(report.seconds)}, "
+            f"{report.records_per_second:,.0f} records/s; {report.tuples:,} tuples, {report.records:,} records, "
+            f"{share:.1%} certified"
+        )
+    else:
+        text = f"{report.out}: finished already: {report.shards} shards, {report.records:,} records; nothing written"
+    if report.retries:
+        text += f"; {report.retries} retries"
+    print_report(report, text, config.json)
+    return 0

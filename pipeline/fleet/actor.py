@@ -1,0 +1,55 @@
+"""The Ray actor: a replica on one GPU or on CPU threads, which estimates shards and commits them itself."""
+
+import time
+from typing import TypedDict
+
+from pipeline.contract.image_store import ImageStore
+from pipeline.fleet.replica import Replica
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+
+
+class ShardDone(TypedDict):
+    """What an actor tells of a committed shard: metadata, never records."""
+
+    shard: int
+    records: int
+    seconds: float
+
+
+class EstimatorActor:
+    """Loads store, index and run by itself; only names travel to it.
+
+    Args:
+        out: the run's storage URL, with manifest, certificate and plan in it.
+        store: path of the image store, on a file system that this machine sees.
+    """
+
+    def __init__(self, out: str, store: str) -> None:
+        self._run = RunFolder(open_storage(out))
+        manifest = self._run.read_manifest()
+        set_threads(manifest.threads_per_actor)
+        images = ImageStore.open(store)
+        manifest.check_store(images.header.fingerprint, out)
+        manifest.check_tuples(out)
+        self._replica = Replica(manifest, images, self._run.read_certified_sigma())
+
+    def ping(self) -> bool:
+        """Whether the actor answers."""
+        return True
+
+    def commit(self, shard: int) -> ShardDone:
+        """Estimate one shard of the plan, write it and commit it."""
+        began = time.monotonic()
+        row = self._run.read_plan()[shard]
+        self._run.commit_shard(row, self._replica.records(row))
+        return ShardDone(shard=shard, records=row.records, seconds=time.monotonic() - began)
+
+
+def set_threads(threads: int) -> None:
+    """CPU threads of torch and FAISS in this process; sums depend on them in the last bit."""
+    import faiss
+    import torch
+
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)

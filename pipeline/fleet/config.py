@@ -1,0 +1,111 @@
+"""Settings of a generation and the presets that fill them in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.contract.errors import ConfigError
+from pipeline.contract.manifest import EstimatorName, ShardFormat, Solver
+from pipeline.contract.noise import AnyNoise, LogNormalNoise
+from pipeline.contract.presets import PRESETS
+from pipeline.contract.process import AnyProcess, EDMProcess
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """What to generate, how, and on what."""
+
+    store: Path
+    """Image store made by `postmean import`, indexed by `postmean index`."""
+    out: str
+    """Folder of the run: manifest, plan, shards, commit records."""
+    tuples: int
+    """Tuples (x, sigma, eps) of the run: training images seen."""
+    seed: int = 0
+    """Everything random follows from it and the tuple's number."""
+    estimator: EstimatorName = "exact"
+    """Estimator of the posterior mean; knn-snis is the paper's."""
+    k: int = 2048
+    """Neighbours of knn-snis and knn-stratified."""
+    n: int = 256
+    """Draws of knn-snis, posterior-mc and stf."""
+    m: int = 256
+    """Draws of knn-stratified beyond its neighbours."""
+    index: str = "exact"
+    """Search of the knn estimators: exact, flat, sq8, ivf<lists>-flat or ivf<lists>-sq8."""
+    nprobe: int = 100
+    """Partitions searched of an inverted file."""
+    format: ShardFormat = "webdataset"
+    """Codec of the shards."""
+    actors: int | None = None
+    """Ray actors; default one a GPU, or one a CPU core."""
+    threads_per_actor: int = 1
+    """CPU threads an actor computes with. Part of the manifest: sums depend on it in the last bit."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where an actor computes; auto takes GPUs where there are any."""
+    process: AnyProcess = EDMProcess()
+    process_table: Path | None = None
+    """CSV of t,s,sigma for any other process; replaces --process."""
+    noise: AnyNoise = LogNormalNoise()
+    solver: Solver = "euler"
+    """heun: make the posterior mean at the Euler point too."""
+    flips: bool = False
+    """Whether horizontally flipped images are data too."""
+    conditional: bool = False
+    """Whether the posterior is over the images of the tuple's class alone."""
+    certificate: bool = True
+    """Leave tuples whose mean is certified to be the source image to the trainer."""
+    tolerance: float = 1e-6
+    """Mean squared error per dimension that the certificate may cost."""
+    self_contained: bool = False
+    """Write every tuple with z, x, sigma, label and a dense mean, for readers without postmean."""
+    records_per_shard: int = 2048
+    """Records a shard: the unit of work, of commit and of loss."""
+    max_support: int = 256
+    """Most (entry, weight) pairs of a mean stored sparse."""
+    attempts: int = 3
+    """Times a shard is tried before it is reported as failed."""
+    shard_seconds: float = 3600.0
+    """Deadline of one shard: an actor that takes longer is replaced."""
+    dry_run: bool = False
+    """Show the plan and its cost, write nothing."""
+    json: bool = False
+    """Print the report as JSON."""
+
+    def __post_init__(self) -> None:
+        for name in ("tuples", "k", "n", "m", "nprobe", "threads_per_actor", "records_per_shard", "attempts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(self, name)}")
+        if self.actors is not None and self.actors < 1:
+            raise ConfigError(f"--actors: expected at least 1, got {self.actors}")
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
+        if self.max_support < 0 or self.shard_seconds <= 0:
+            raise ConfigError("--max-support and --shard-seconds must be positive")
+        if self.solver == "heun" and self.noise.kind not in ("ict", "ect"):
+            raise ConfigError(
+                f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"
+            )
+
+
+def presets(out: str | None = None) -> dict[str, tuple[str, GenerateConfig]]:
+    """Generation presets: name -> (summary, config whose store, and out unless it is given, are still missing)."""
+    import tyro
+
+    missing: Any = tyro.MISSING
+    return {
+        name: (
+            preset.summary,
+            GenerateConfig(
+                store=missing,
+                out=missing if out is None else out,
+                tuples=preset.tuples,
+                process=preset.process,
+                noise=preset.noise,
+                solver=preset.solver,
+                flips=preset.flips,
+                conditional=preset.conditional,
+            ),
+        )
+        for name, preset in PRESETS.items()
+    }

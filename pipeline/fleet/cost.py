@@ -1,0 +1,102 @@
+"""The cost of a job before it runs: a few of its records are estimated here, and the rest follows by proportion."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.contract.plan import shard_tuples
+from pipeline.contract.tuples import TupleBlock
+from pipeline.fleet.actor import set_threads
+from pipeline.fleet.job import Job
+from pipeline.fleet.replica import Replica
+from pipeline.shards.codec import codec
+from pipeline.shards.run_folder import layout_of
+
+_SAMPLE = 256  # records measured: a second or two at CIFAR-10's size
+_RAY_SECONDS = 8.0  # start of an embedded Ray and its first actors
+_INTERPRETER_BYTES = 600_000_000  # Python, torch, FAISS and Ray in an actor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlan:
+    """What a run takes on this kind of machine."""
+
+    tuples: int
+    records: int
+    shards: int
+    certified_share: float
+    """Of the tuples: made by the trainer, with no search and no storage."""
+    actors: int
+    records_per_second_per_actor: float
+    """Measured on a sample of the run's own records."""
+    seconds: float
+    """Of the whole run with these actors."""
+    bytes_per_record: float
+    bytes: int
+    bytes_per_tuple: float
+    shared_memory_bytes: int
+    """The image store, mapped once a machine."""
+    memory_bytes_per_actor: int
+    """Beyond the shared store: interpreter, workspace and one shard of records."""
+
+
+def estimate_cost(job: Job, actors: int) -> CostPlan:
+    """Measure a sample of the job's records in this process and extrapolate."""
+    records = job.plan.total_records
+    rate, record_bytes = _measure(job) if records else (0.0, 0.0)
+    dim = job.store.dim
+    population = job.manifest.store_shape[0] * (2 if job.manifest.flips else 1)
+    replica = 8 * population + (0 if job.manifest.estimator.index in ("exact", "sq8") else 4 * population * dim)
+    # log-weights and their softmax, tiles, and a shard's z, mean and encoded bytes
+    workspace = 2 * (256 << 20) + 6 * (16 << 20) + job.manifest.records_per_shard * dim * 14
+    return CostPlan(
+        tuples=job.manifest.tuples,
+        records=records,
+        shards=len(job.plan),
+        certified_share=1 - records / job.manifest.tuples,
+        actors=actors,
+        records_per_second_per_actor=rate,
+        seconds=_RAY_SECONDS + records / (rate * actors) if records else 0.0,
+        bytes_per_record=record_bytes,
+        bytes=round(record_bytes * records),
+        bytes_per_tuple=record_bytes * records / job.manifest.tuples,
+        shared_memory_bytes=population * dim // (2 if job.manifest.flips else 1),
+        memory_bytes_per_actor=_INTERPRETER_BYTES + replica + workspace,
+    )
+
+
+def _measure(job: Job) -> tuple[float, float]:
+    """(records a second of one actor, bytes a record), on records spread evenly over the run."""
+    set_threads(job.manifest.threads_per_actor)
+    replica = Replica(job.manifest, job.store, job.certified_sigma)
+    sample = _sample(job)
+    replica.estimate(sample.select(np.arange(min(8, len(sample)))))  # norms, page cache, kernels
+    began = time.perf_counter()
+    records = replica.estimate(sample)
+    seconds = time.perf_counter() - began
+    row = job.plan[0]
+    files = codec(job.manifest.format).encode(
+        records,
+        type(row)(0, int(sample.tuple_id[0]), int(sample.tuple_id[-1]), len(records)),
+        layout_of(job.manifest, job.plan),
+    )
+    return len(records) / seconds, sum(map(len, files.values())) / len(records)
+
+
+def _sample(job: Job) -> TupleBlock:
+    source = job.manifest.tuple_source()
+    certified = job.manifest.plan_certificate(job.certified_sigma)
+    shards = np.unique(np.linspace(0, len(job.plan) - 1, 8).astype(int))
+    each = max(1, _SAMPLE // len(shards))
+    blocks = []
+    for shard in shards:
+        block = shard_tuples(source, job.plan[int(shard)], certified)
+        blocks.append(block.select(np.linspace(0, len(block) - 1, min(each, len(block))).astype(int)))
+    nexts = [b.sigma_next for b in blocks if b.sigma_next is not None]
+    return TupleBlock(
+        np.concatenate([b.tuple_id for b in blocks]),
+        np.concatenate([b.entry for b in blocks]),
+        np.concatenate([b.sigma for b in blocks]),
+        np.concatenate(nexts) if nexts else None,
+    )

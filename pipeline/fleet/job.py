@@ -1,0 +1,118 @@
+"""A job: settings resolved against the store into manifest, certificate and plan, before anything is estimated."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from pipeline.contract.errors import ConfigError
+from pipeline.contract.image_store import ImageStore
+from pipeline.contract.manifest import OF_THE_EXACT_MEAN, SCHEMA_VERSION, EstimatorSettings, Manifest, code_version
+from pipeline.contract.plan import Plan, make_plan
+from pipeline.contract.process import TableProcess
+from pipeline.fleet.config import GenerateConfig
+from pipeline.neighbours.certificate import certified_sigma
+from pipeline.neighbours.faiss_search import FaissSpec
+from pipeline.neighbours.self_join import SelfJoin
+from pipeline.shards.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides what a run holds."""
+
+    store: ImageStore
+    manifest: Manifest
+    certified_sigma: np.ndarray | None
+    """float32 [N], None without the certificate"""
+    plan: Plan
+
+    def begin(self, run: RunFolder) -> None:
+        """Write certificate, plan and, last, the manifest: a run without a manifest has not begun."""
+        run.write_certified_sigma(self.certified_sigma)
+        run.write_plan(self.plan)
+        run.write_manifest(self.manifest)
+
+
+def prepare(config: GenerateConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:
+    """Resolve the settings; a run that was begun in the output is continued if it is the same one.
+
+    Args:
+        run: the output, None to plan without one.
+        progress: called with the number of tuples planned so far.
+
+    Raises:
+        DataError: no store, or a store without the self-join that the certificate needs.
+        MismatchError: another run lies in the output; the message names every field that differs.
+    """
+    store = ImageStore.open(config.store)
+    manifest = resolve(config, store)
+    if run is not None and run.has_manifest():
+        manifest.check_same(run.read_manifest(), run.storage.url)
+        return Job(store, manifest, run.read_certified_sigma(), run.read_plan())
+    certified = None
+    if manifest.certificate:
+        join = SelfJoin.load(store, manifest.flips, manifest.conditional)
+        certified = certified_sigma(join, manifest.tolerance, store.dim)
+    plan = make_plan(
+        manifest.tuple_source(),
+        manifest.tuples,
+        manifest.plan_certificate(certified),
+        manifest.records_per_shard,
+        threads=os.cpu_count() or 1,
+        progress=progress,
+    )
+    return Job(store, manifest, certified, plan)
+
+
+def resolve(config: GenerateConfig, store: ImageStore) -> Manifest:
+    """The manifest of these settings on this store."""
+    if config.conditional and store.labels is None:
+        raise ConfigError(f"--conditional: {store.path} has no labels")
+    if config.index != "exact":
+        FaissSpec(config.index)
+        if config.conditional:
+            raise ConfigError("--conditional: searches one class exactly: leave --index at exact")
+    process = TableProcess.from_csv(config.process_table) if config.process_table else config.process
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        code_version=code_version(),
+        store_fingerprint=store.header.fingerprint,
+        store_shape=store.header.shape,
+        classes=store.classes,
+        process=process,
+        noise=config.noise,
+        seed=config.seed,
+        tuples=config.tuples,
+        flips=config.flips,
+        conditional=config.conditional,
+        solver=config.solver,
+        estimator=EstimatorSettings(
+            name=config.estimator, k=config.k, n=config.n, m=config.m, index=config.index, nprobe=config.nprobe
+        ),
+        # the other estimators do not estimate the exact mean, which is what is certified
+        certificate=config.certificate and config.estimator in OF_THE_EXACT_MEAN,
+        tolerance=config.tolerance,
+        format=config.format,
+        self_contained=config.self_contained,
+        records_per_shard=config.records_per_shard,
+        max_support=0 if config.self_contained else config.max_support,
+        device=_device(config.device),
+        threads_per_actor=config.threads_per_actor,
+        tuple_fingerprint="",
+    )
+    return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())
+
+
+def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    if asked == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
+    return "cpu"

@@ -1,0 +1,126 @@
+"""A replica: the training set with its estimators, which turns rows of the plan into records. No Ray in here."""
+
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from pipeline.contract.image_store import ImageStore, to_unit
+from pipeline.contract.manifest import Manifest
+from pipeline.contract.plan import ShardPlan, shard_tuples
+from pipeline.contract.records import Means, Records, pack_means
+from pipeline.contract.tuples import TupleBlock
+from pipeline.estimators.choose import make_estimator
+from pipeline.estimators.estimate import Estimate, Estimator, Queries, concatenate
+from pipeline.neighbours.population import Population
+
+
+class Replica:
+    """Estimates the records of a run.
+
+    Records are the same whatever the replica did before: every tuple has its own random numbers, and the tuples of a
+    shard are always estimated together.
+    """
+
+    def __init__(self, manifest: Manifest, store: ImageStore, certified_sigma: np.ndarray | None) -> None:
+        self._manifest, self._store = manifest, store
+        self._certified = certified_sigma
+        self._source = manifest.tuple_source()
+        self._estimator = cache(self._make_estimator)
+
+    def records(self, row: ShardPlan) -> Records:
+        """The records of one shard, in order of their tuples."""
+        return self.estimate(shard_tuples(self._source, row, self._manifest.plan_certificate(self._certified)))
+
+    def estimate(self, block: TupleBlock) -> Records:
+        """The records of these tuples."""
+        manifest, store = self._manifest, self._store
+        eps = self._source.eps(block.tuple_id, store.dim)
+        x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
+        z = x + block.sigma[:, None] * eps
+        estimate = self._means(block, z, block.sigma, 0)
+        shape = (len(block), *store.image_shape)
+        mean = estimate.mean.reshape(shape)
+        plain = {}
+        if manifest.self_contained:
+            plain = {"z": z.reshape(shape), "x": store.pixels(block.entry), "sigma": block.sigma}
+            label = store.label(block.entry)
+            if label is not None:
+                plain["label"] = label
+        return Records(
+            tuple_id=block.tuple_id,
+            mean=pack_means(mean, estimate.support, manifest.max_support),
+            mean_next=self._next_means(block, z, estimate.mean) if manifest.solver == "heun" else None,
+            ess=estimate.ess.astype(np.float32),
+            top_weight=estimate.top_weight.astype(np.float32),
+            variance=estimate.variance.astype(np.float32),
+            tail_mass=estimate.tail_mass.astype(np.float32),
+            found=estimate.found.astype(np.int32),
+            plain=plain,
+        )
+
+    def _next_means(self, block: TupleBlock, z: np.ndarray, mean: np.ndarray) -> Means:
+        """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
+
+        At sigma_next = 0 the Euler point is the mean itself, and Heun's step falls back to Euler's: the mean is kept.
+        """
+        assert block.sigma_next is not None
+        ratio = (block.sigma_next / block.sigma)[:, None]
+        z_euler = mean + ratio * (z - mean)
+        rows = np.flatnonzero(block.sigma_next > 0)
+        mean_next = mean.copy()
+        support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(block)
+        if len(rows):
+            part = block.select(rows)
+            assert part.sigma_next is not None
+            estimate = self._means(part, z_euler[rows], part.sigma_next, 1)
+            mean_next[rows] = estimate.mean
+            for row, pair in zip(rows, estimate.support, strict=True):
+                support[row] = pair
+        shape = (len(block), *self._store.image_shape)
+        return pack_means(mean_next.reshape(shape), support, self._manifest.max_support)
+
+    def _means(self, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, point: int) -> Estimate:
+        """Estimates at z; supports hold entries of the data set, not members of a population.
+
+        Tuples are estimated in order of class and sigma: those that look alike share the same work.
+        """
+        label = self._store.label(block.entry) if self._manifest.conditional else None
+        order = np.lexsort((sigma,) if label is None else (sigma, label))
+        bounds = [0, len(block)]
+        if label is not None:
+            bounds = [0, *(np.flatnonzero(np.diff(label[order])) + 1).tolist(), len(block)]
+        parts = []
+        for start, stop in pairwise(bounds):
+            rows = order[start:stop]
+            if len(rows) == 0:
+                continue
+            estimator = self._estimator(None if label is None else int(label[rows[0]]))
+            parts.append(self._estimate_rows(estimator, block.select(rows), z[rows], sigma[rows], point))
+        joined = concatenate(parts)
+        back = np.argsort(order)
+        columns = ("mean", "ess", "top_weight", "variance", "tail_mass", "found")
+        return Estimate(
+            support=[joined.support[i] for i in back], **{name: getattr(joined, name)[back] for name in columns}
+        )
+
+    def _estimate_rows(
+        self, estimator: Estimator, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, point: int
+    ) -> Estimate:
+        population = estimator.population
+        queries = Queries(
+            torch.from_numpy(np.ascontiguousarray(z)).to(population.device),
+            torch.from_numpy(sigma.astype(np.float64)).to(population.device),
+            population.member(block.entry),
+            lambda row: self._source.draws(int(block.tuple_id[row]), point),
+        )
+        estimate = estimator.estimate(queries)
+        support = [None if s is None else (population.entry[s[0]], s[1]) for s in estimate.support]
+        return replace(estimate, support=support)
+
+    def _make_estimator(self, label: int | None) -> Estimator:
+        manifest = self._manifest
+        population = Population(self._store, manifest.flips, label, manifest.device)
+        return make_estimator(manifest.estimator, population, manifest.max_support)
