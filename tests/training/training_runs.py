@@ -17,10 +17,10 @@ from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import open_storage
 
 
-def digits_store(path: Path, images: int = 1797) -> ImageStore:
-    """The 8x8 digits of scikit-learn as a store of 1x8x8 images with labels."""
+def digits_store(path: Path, images: int = 1797, channels: int = 1) -> ImageStore:
+    """The 8x8 digits of scikit-learn as a store of Cx8x8 images with labels."""
     digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:images, None]
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:images, None].repeat(channels, 1)
     with StoreWriter(path, tuple("0123456789"), {"importer": "digits"}) as writer:
         writer.append(pixels, digits.target[:images])
         return writer.finish()

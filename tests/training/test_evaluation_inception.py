@@ -1,0 +1,56 @@
+"""FID and Inception Score through torch-fidelity, with random Inception weights from a file."""
+
+import numpy as np
+import pytest
+import torch
+from training_runs import digits_store
+
+from training.evaluation import ArrayImages, evaluate
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    path = tmp_path_factory.mktemp("weights") / "random.pth"
+    empty = FeatureExtractorInceptionV3.__new__(FeatureExtractorInceptionV3)
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        # its constructor builds the layers and then loads weights: stop it there to get the layers alone
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_, **__: None)
+        patch.setattr(torch, "load", lambda *_, **__: {})
+        FeatureExtractorInceptionV3.__init__(empty, "inception-v3-compat", ["2048"], "nowhere")
+    for parameter in empty.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+    torch.save(empty.state_dict(), path)
+    return path
+
+
+def test_scores_against_the_store_are_zero_for_itself_and_cached_under_its_hashes(weights, tmp_path):
+    store = digits_store(tmp_path / "store", 12, channels=3)
+    cpu = torch.device("cpu")
+    reads = []
+    same = evaluate(ArrayImages([np.array(store.images)]), store, cpu, weights, 6, tmp_path / "c", reads.append)
+    assert abs(same.fid) < 1e-2 * 12 and same.inception_score >= 1
+    assert reads[-1] >= 24
+    names = {p.name.split("-inception")[0] for p in (tmp_path / "c").iterdir()}
+    assert names == {f"postmean-{store.header.fingerprint[:16]}-{same.weights_sha256[:16]}"}
+    noise = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), np.uint8)
+    other = evaluate(ArrayImages([noise]), store, cpu, weights, 6, tmp_path / "c")
+    assert other.fid > same.fid + 1e-3 and other.weights_sha256 == same.weights_sha256
+
+
+def test_folder_and_memory_give_the_same_numbers(weights, tmp_path):
+    from training.images import ImageFolder, begin_folder, write_images
+
+    store = digits_store(tmp_path / "store", 6)
+    pixels = np.array(store.images)[::-1].copy()
+    begin_folder(tmp_path / "images")
+    write_images(tmp_path / "images", pixels, 0)
+    cpu = torch.device("cpu")
+    a = evaluate(ArrayImages([pixels]), store, cpu, weights, 3, tmp_path / "c")
+    b = evaluate(ImageFolder(tmp_path / "images"), store, cpu, weights, 3, tmp_path / "c")
+    assert a == b

@@ -1,0 +1,237 @@
+"""Training learns the posterior mean, resumes exactly after a kill, and refuses what would go wrong silently."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_runs import digits_store, exact_targets, make_run
+
+from pipeline.contract.errors import ConfigError, DataError, MismatchError
+from pipeline.contract.noise import ICTNoise
+from pipeline.contract.serialise import from_dict, to_dict
+from training.checkpoint import complete_checkpoints, load_denoiser
+from training.config import ConstantEMA, EDMPreconditioning, HalfLifeEMA, OptimiserConfig, TrainConfig
+from training.loop import TrainingError, learning_rate, train
+from training.presets import PRESETS
+
+TUPLES = 8_000
+SMALL = dataclasses.replace(PRESETS["edm-digits"].network, channels=16)
+EDM = dataclasses.replace(
+    PRESETS["edm-digits"], batch_size=32, steps=250, network=SMALL, ema=HalfLifeEMA(half_life_kimg=1.0)
+)
+ICT = dataclasses.replace(
+    PRESETS["ict-digits"],
+    batch_size=16,
+    steps=30,
+    network=dataclasses.replace(SMALL, dropout=0.2),
+    noise=ICTNoise(total_steps=30, batch_size=16, s0=4, s1=16),
+    log_every=7,
+    checkpoint_every=5,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("loop")
+
+
+@pytest.fixture(scope="module")
+def store(folder):
+    return digits_store(folder / "store", 100)
+
+
+@pytest.fixture(scope="module")
+def edm_run(folder, store):
+    return folder / "edm", make_run(folder / "edm", store, TUPLES, max_support=200, records_per_shard=1000)
+
+
+@pytest.fixture(scope="module")
+def ict_run(folder, store):
+    make_run(folder / "ict", store, 30 * 16, noise=ICT.noise, solver="heun", max_support=100)
+    return folder / "ict"
+
+
+def mean_error(denoiser, exact, store) -> float:
+    z, mean = (torch.from_numpy(exact[k]).float().reshape(-1, *store.image_shape) for k in ("z", "mean"))
+    with torch.no_grad():
+        found = denoiser(z, torch.from_numpy(exact["block"].sigma))
+    return float((found - mean).square().mean())
+
+
+def test_training_comes_closer_to_the_exact_posterior_mean(folder, store, edm_run):
+    path, manifest = edm_run
+    report = train(EDM, path, store.path, folder / "learns", device="cpu")
+    held_out = exact_targets(store, manifest, manifest.tuple_source(), TUPLES, TUPLES + 400)
+    untrained = train(
+        dataclasses.replace(EDM, steps=1, optimiser=OptimiserConfig(name="adam", lr=1e-12)),
+        path,
+        store.path,
+        folder / "untrained",
+        device="cpu",
+    )
+    after = mean_error(load_denoiser(folder / "learns"), held_out, store)
+    before = mean_error(load_denoiser(untrained.checkpoint), held_out, store)
+    assert after < before / 3
+    assert report.step == 250 and report.resumed_from == 0 and report.images == 8000
+    lines = [json.loads(line) for line in (folder / "learns" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [50, 100, 150, 200, 250]
+    assert lines[-1]["loss"] < lines[0]["loss"] and 0 <= lines[0]["data_wait_share"] <= 1
+    assert set(lines[0]["loss_by_sigma"]) <= {"0..0.05", "0.05..0.2", "0.2..1", "1..4", "4..16", "16..inf"}
+    config = json.loads((folder / "learns" / "config.json").read_text())
+    assert from_dict(TrainConfig, config["config"], "config.json") == EDM
+
+
+def test_a_finished_run_is_left_alone_and_more_steps_go_on(folder, store, edm_run):
+    path, _ = edm_run
+    config = dataclasses.replace(EDM, steps=3)
+    out = folder / "finished"
+    train(config, path, store.path, out, device="cpu")
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    again = train(config, path, store.path, out, device="cpu")
+    assert again.step == again.resumed_from == 3 and again.loss is None
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+    more = train(dataclasses.replace(config, steps=5), path, store.path, out, device="cpu")
+    assert (more.resumed_from, more.step) == (3, 5)
+
+
+CHILD = """
+import json, sys, torch
+from pipeline.contract.serialise import from_dict
+from training.config import TrainConfig
+from training.loop import train
+torch.set_num_threads(1)
+config, targets, store, out = sys.argv[1:]
+train(from_dict(TrainConfig, json.loads(config), "argv"), targets, store, out, device="cpu")
+"""
+
+
+def test_killed_and_resumed_run_has_the_weights_of_an_undisturbed_one(folder, store, ict_run):
+    straight, broken = folder / "straight", folder / "broken"
+    slow = dataclasses.replace(ICT, steps=30)
+    arguments = [json.dumps(to_dict(slow)), str(ict_run), str(store.path), str(broken)]
+    child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    deadline = time.monotonic() + 120
+    while not complete_checkpoints(broken) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    reached = int(complete_checkpoints(broken)[-1].name)
+    assert 0 < reached < 30, "the kill came too late to test anything"
+    resumed = train(slow, ict_run, store.path, broken, device="cpu")
+    assert resumed.resumed_from == reached
+    train(slow, ict_run, store.path, straight, device="cpu")
+    for name in ("state.safetensors", "unet/diffusion_pytorch_model.safetensors"):
+        a, b = (load_file(out / "checkpoints" / "00000030" / name) for out in (straight, broken))
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a), name
+    steps, losses = [], []
+    for out in (straight, broken):
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        steps.append([line["step"] for line in lines])
+        losses.append([line["loss"] for line in lines])
+    assert steps[0] == steps[1] == sorted({*range(7, 30, 7), *range(5, 31, 5)})
+    assert losses[0] == losses[1]
+    assert len(complete_checkpoints(broken)) == ICT.keep_checkpoints
+    assert not list((broken / "checkpoints").glob(".*"))
+
+
+def test_another_config_does_not_go_on_with_a_run(folder, store, edm_run):
+    path, _ = edm_run
+    out = folder / "other-config"
+    config = dataclasses.replace(EDM, steps=1)
+    train(config, path, store.path, out, device="cpu")
+    changed = dataclasses.replace(config, steps=2, optimiser=OptimiserConfig(name="adam", lr=0.5))
+    with pytest.raises(MismatchError, match=r"optimiser\.lr is 0\.002 there, 0\.5 here"):
+        train(changed, path, store.path, out, device="cpu")
+
+
+def test_a_loss_that_is_not_finite_stops_without_a_checkpoint(folder, store, edm_run):
+    path, _ = edm_run
+    config = dataclasses.replace(
+        EDM, steps=60, log_every=20, checkpoint_every=30, optimiser=OptimiserConfig(name="adam", lr=1e30)
+    )
+    with pytest.raises(TrainingError, match=r"not finite.*none, no checkpoint"):
+        train(config, path, store.path, folder / "diverges", device="cpu")
+    assert not complete_checkpoints(folder / "diverges")
+
+
+def test_micro_batches_give_the_same_step(folder, store, edm_run):
+    path, _ = edm_run
+    weights = []
+    for micro in (None, 10):
+        out = folder / f"micro-{micro}"
+        train(dataclasses.replace(EDM, steps=3, micro_batch=micro), path, store.path, out, device="cpu")
+        weights.append(load_file(out / "checkpoints" / "00000003" / "state.safetensors"))
+    for name, value in weights[0].items():
+        if name.startswith("model"):
+            torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=1e-4)
+
+
+def test_init_begins_with_the_averaged_weights_of_a_checkpoint(folder, store, edm_run):
+    path, _ = edm_run
+    frozen = OptimiserConfig(name="adam", lr=1e-30)
+    first = train(dataclasses.replace(EDM, steps=2), path, store.path, folder / "first", device="cpu")
+    config = dataclasses.replace(EDM, steps=1, optimiser=frozen, seed=9)
+    second = train(config, path, store.path, folder / "second", device="cpu", init=first.checkpoint)
+    a, b = (load_file(f"{r.checkpoint}/unet/diffusion_pytorch_model.safetensors") for r in (first, second))
+    for name, value in a.items():
+        torch.testing.assert_close(value, b[name], rtol=0, atol=1e-25)
+    wider = dataclasses.replace(config, network=dataclasses.replace(SMALL, channels=32))
+    with pytest.raises(MismatchError, match="another network"):
+        train(wider, path, store.path, folder / "third", device="cpu", init=first.checkpoint)
+
+
+def test_conditional_training_uses_the_labels(folder, store):
+    make_run(folder / "classes", store, 64, conditional=True, max_support=100)
+    config = dataclasses.replace(EDM, steps=2, conditional=True)
+    report = train(config, folder / "classes", store.path, folder / "conditional", device="cpu")
+    denoiser = load_denoiser(report.checkpoint)
+    z, sigma = torch.randn(1, 1, 8, 8), torch.ones(1)
+    assert not torch.equal(denoiser(z, sigma, torch.tensor([0])), denoiser(z, sigma, torch.tensor([1])))
+
+
+def test_a_damaged_checkpoint_is_an_error_that_names_it(folder, store, edm_run):
+    path, _ = edm_run
+    config = dataclasses.replace(EDM, steps=1)
+    report = train(config, path, store.path, folder / "torn", device="cpu")
+    file = Path(report.checkpoint) / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"00000001.*remove it"):
+        train(dataclasses.replace(config, steps=2), path, store.path, folder / "torn", device="cpu")
+
+
+def test_decays_and_rates_follow_their_papers():
+    ema = HalfLifeEMA(half_life_kimg=500)
+    assert ema.decay_at(10_000_000, 512) == 0.5 ** (512 / 500_000)
+    assert ema.decay_at(2_000_000, 512) == 0.5 ** (512 / 100_000)  # 0.05 of the images seen so far
+    assert ConstantEMA(decay=0.99).decay_at(5, 5) == 0.99
+    warm = OptimiserConfig(name="adam", lr=1e-3, warmup_kimg=10_000)
+    assert np.allclose([learning_rate(warm, n) for n in (5_000_000, 10_000_000, 2 * 10**8)], [5e-4, 1e-3, 1e-3])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(noise=ICT.noise), "loss edm does not go with noise ict"),
+        (dict(steps=0), "steps"),
+        (dict(micro_batch=0), "micro_batch"),
+    ],
+)
+def test_configs_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(EDM, **change)
+
+
+def test_consistency_configs_that_make_no_sense_are_refused():
+    with pytest.raises(ConfigError, match=r"batch_size 32, noise\.batch_size 16"):
+        dataclasses.replace(ICT, batch_size=32)
+    with pytest.raises(ConfigError, match="preconditioning cm"):
+        dataclasses.replace(ICT, preconditioning=EDMPreconditioning())
