@@ -1,5 +1,6 @@
 """`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun it trains on all of its processes."""
 
+import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -45,6 +46,8 @@ def run(argv: list[str]) -> int:
     report = train(
         TrainConfig(**_recipe(flags)), flags.targets, flags.store, flags.out, device=flags.device, init=flags.init
     )
+    if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes have nothing to add
+        return 0
     if report.resumed_from:
         print(f"resumed from step {report.resumed_from:,}", file=sys.stderr)
     if report.step == report.resumed_from:
