@@ -3,9 +3,11 @@
 The k neighbours are enumerated with their exact weights; the members beyond them are estimated from m uniform draws,
 with the mean of these members, known exactly, as control variate:
 
-    sum_tail w x  ~  (N - k) [ w_bar mu_tail + 1/m sum_j (w_j - w_bar) (x_j - x_bar) ].
+    sum_tail w x  ~  (N - k)/m sum_j w_j x_j - beta (x_bar - mu_tail),
+    beta = (N - k) sum_j w_j (x_j - mean).(x_j - x_bar) / sum_j |x_j - x_bar|^2.
 
-At large sigma the tail's weights are nearly equal, and its mean alone is nearly right.
+At large sigma the tail's weights are nearly equal, beta is their sum, and the tail's mean alone is nearly right. Where
+few members carry the tail, beta is near 0: the regression keeps the control variate from adding its own noise.
 """
 
 from dataclasses import dataclass
@@ -90,9 +92,15 @@ class KnnStratified:
         outside = len(population) - len(member)
         mean_s = population.mean * SCALE - 0.5
         tail_mean = (mean_s * len(population) - s_near.sum(0, dtype=torch.float64)) / outside
-        deviation = to_device((far - far.mean()).astype(np.float32), population)
-        total = to_device(near.astype(np.float32), population) @ s_near + float(far.sum()) * tail_mean
-        total = total + deviation @ (s_far - s_far.mean(0))
+        plain = (
+            to_device(near.astype(np.float32), population) @ s_near
+            + to_device(far.astype(np.float32), population) @ s_far
+        )
+        deviation = s_far - s_far.mean(0)
+        spread = float(deviation.square().sum()) / len(far)
+        along = ((s_far - plain) * deviation).sum(1).to(torch.float64).cpu().numpy()
+        beta = float(far @ along) / spread if spread > 0 else float(far.sum())
+        total = plain - beta * (s_far.mean(0) - tail_mean)
         x_near, x_far = (s_near + 0.5) / SCALE, (s_far + 0.5) / SCALE
         second = near @ x_near.square().mean(1).cpu().numpy() + far @ x_far.square().mean(1).cpu().numpy()
         mean = ((total + 0.5) / SCALE).clamp(-1, 1)
