@@ -1,5 +1,9 @@
 """`postmean generate PRESET --store STORE --out OUT`."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pipeline.contract.command_line import parse_preset, print_report
 from pipeline.contract.progress import Progress, duration
 from pipeline.fleet.config import GenerateConfig, presets
@@ -10,7 +14,8 @@ SUMMARY = "Run a fleet of actors over the tuples of a preset and write shards of
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config = parse_preset(presets(), argv, "generate", SUMMARY)
-    return execute(config)
+    with _stopped_by_sigterm():
+        return execute(config)
 
 
 def execute(config: GenerateConfig) -> int:
@@ -41,3 +46,17 @@ def execute(config: GenerateConfig) -> int:
         text += f"; {report.retries} retries"
     print_report(report, text, config.json)
     return 0
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does: actors are ended, committed shards stay, the same command resumes."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from pipeline.contract.command_line import parse, print_report
+from pipeline.contract.errors import ConfigError
 from pipeline.contract.progress import Progress, duration
 
 
@@ -30,6 +31,14 @@ class IndexConfig:
     """CPU threads; default all cores."""
     json: bool = False
     """Print the report as JSON."""
+
+    def __post_init__(self) -> None:
+        for name in ("nearest", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name}: expected at least 1, got {value}")
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
 
 
 def run(argv: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from pipeline.contract.command_line import parse, print_report
-from pipeline.contract.errors import VerificationError
+from pipeline.contract.errors import ConfigError, VerificationError
 from pipeline.contract.progress import Progress
 
 
@@ -23,6 +23,10 @@ class VerifyConfig:
     """Records, and as many certified tuples, to recompute."""
     json: bool = False
     """Print the report as JSON."""
+
+    def __post_init__(self) -> None:
+        if self.sample < 0:
+            raise ConfigError(f"--sample: expected 0 or more, got {self.sample}")
 
 
 def run(argv: list[str]) -> int:

@@ -5,6 +5,7 @@ Precedence: command line > preset > default. Unknown flags and values out of ran
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -39,10 +40,19 @@ def parse_preset(presets: Mapping[str, tuple[str, T]], argv: list[str], command:
     )
 
 
+def _finite(plain: Any) -> Any:
+    """The object with null for numbers that JSON cannot hold (nan, inf)."""
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
 def print_report(report: Any, text: str, as_json: bool) -> None:
     """Print `text`, or with --json the report (a dataclass or plain object) as one JSON document, to stdout."""
     if as_json:
         plain = dataclasses.asdict(report) if dataclasses.is_dataclass(report) else report  # type: ignore[arg-type]
-        sys.stdout.write(json.dumps(plain, indent=1) + "\n")
+        sys.stdout.write(json.dumps(_finite(plain), indent=1, allow_nan=False) + "\n")
     else:
         sys.stdout.write(text.rstrip("\n") + "\n")

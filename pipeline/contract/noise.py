@@ -177,6 +177,9 @@ def normal_quantile(uniform: np.ndarray) -> np.ndarray:
     return ndtri(uniform)
 
 
+TEACHER_NOISES = (ICTNoise.kind, ECTNoise.kind)
+"""Kinds of noise with a teacher point, whose levels have a sigma_next."""
+
 AnyNoise = LogNormalNoise | ICTNoise | ECTNoise | UniformTimeNoise | LogitNormalTimeNoise
 
 

@@ -103,7 +103,7 @@ class Records:
     """R records in order of their tuple id.
 
     `mean_next` is the posterior mean at the Euler point (z_euler, sigma_next), only with solver = heun.
-    `plain` holds the columns z, x, sigma, label of the self-contained mode, empty otherwise.
+    `plain` holds the columns z, x, sigma, sigma_next, label of the self-contained mode, empty otherwise.
     """
 
     tuple_id: np.ndarray

@@ -1,6 +1,7 @@
 """The Ray actor: a replica on one GPU or on CPU threads, which estimates shards and commits them itself."""
 
 import time
+from functools import cached_property
 from typing import TypedDict
 
 from pipeline.contract.image_store import ImageStore
@@ -20,6 +21,8 @@ class ShardDone(TypedDict):
 class EstimatorActor:
     """Loads store, index and run by itself; only names travel to it.
 
+    Everything is loaded by the first call: what is wrong with a store is then the call's error, not the actor's death.
+
     Args:
         out: the run's storage URL, with manifest, certificate and plan in it.
         store: path of the image store, on a file system that this machine sees.
@@ -27,16 +30,7 @@ class EstimatorActor:
 
     def __init__(self, out: str, store: str) -> None:
         self._run = RunFolder(open_storage(out))
-        manifest = self._run.read_manifest()
-        set_threads(manifest.threads_per_actor)
-        images = ImageStore.open(store)
-        manifest.check_store(images.header.fingerprint, out)
-        manifest.check_tuples(out)
-        self._replica = Replica(manifest, images, self._run.read_certified_sigma())
-
-    def ping(self) -> bool:
-        """Whether the actor answers."""
-        return True
+        self._store = store
 
     def commit(self, shard: int) -> ShardDone:
         """Estimate one shard of the plan, write it and commit it."""
@@ -44,6 +38,15 @@ class EstimatorActor:
         row = self._run.read_plan()[shard]
         self._run.commit_shard(row, self._replica.records(row))
         return ShardDone(shard=shard, records=row.records, seconds=time.monotonic() - began)
+
+    @cached_property
+    def _replica(self) -> Replica:
+        manifest, where = self._run.read_manifest(), self._run.storage.url
+        set_threads(manifest.threads_per_actor)
+        images = ImageStore.open(self._store)
+        manifest.check_store(images.header.fingerprint, where)
+        manifest.check_tuples(where)
+        return Replica(manifest, images, self._run.read_certified_sigma())
 
 
 def set_threads(threads: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pipeline.contract.errors import ConfigError
 from pipeline.contract.manifest import EstimatorName, ShardFormat, Solver
-from pipeline.contract.noise import AnyNoise, LogNormalNoise
+from pipeline.contract.noise import TEACHER_NOISES, AnyNoise, LogNormalNoise
 from pipeline.contract.presets import PRESETS
 from pipeline.contract.process import AnyProcess, EDMProcess
 
@@ -82,7 +82,7 @@ class GenerateConfig:
             raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
         if self.max_support < 0 or self.shard_seconds <= 0:
             raise ConfigError("--max-support and --shard-seconds must be positive")
-        if self.solver == "heun" and self.noise.kind not in ("ict", "ect"):
+        if self.solver == "heun" and self.noise.kind not in TEACHER_NOISES:
             raise ConfigError(
                 f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"
             )

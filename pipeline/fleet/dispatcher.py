@@ -11,18 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from pipeline.contract.errors import GenerationError
 from pipeline.fleet.actor import ShardDone
 
 _START_SECONDS = 600.0  # an actor loads its replica: GBs from a cold disk, an index onto a GPU
-_MOST_RESTARTS_IN_A_ROW = 5  # of actors that died before they finished a single shard
+_FAILURES_IN_A_ROW = 24
+"""Failed attempts an actor, none in between that succeeded, after which the cause is taken to be everyone's: a full
+disk, a damaged store. A run of a million shards must not try each of them."""
+_LOST_ACTOR = 3  # failed attempts that a lost actor counts for: it takes seconds to replace, and its deadline to notice
 
 
 @dataclass
 class _Worker:
     handle: Any
+    is_fresh: bool = True
+    """Whether no call of it has ended: the first one loads the replica."""
     shard: int | None = None
     deadline: float = 0.0
     call: Any = None
@@ -35,6 +39,8 @@ class Outcome:
     done: list[ShardDone] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     """Cause of the last attempt, by shard"""
+    untried: int = 0
+    """Shards left when too many others had failed in a row"""
     retries: int = 0
 
 
@@ -42,100 +48,136 @@ class Dispatcher:
     """Runs shards on a fleet.
 
     Args:
-        make_actor: starts an actor and returns its handle.
+        make_actor: starts an actor and returns its handle, whose `commit(shard)` gives a ShardDone. Commit must be
+            safe to call twice.
         actors: how many to keep.
         attempts: times a shard is tried.
-        shard_seconds: deadline of one attempt.
+        shard_seconds: deadline of one attempt; the first of an actor has `start_seconds` on top, to load its replica.
     """
 
-    def __init__(self, make_actor: Callable[[], Any], actors: int, attempts: int, shard_seconds: float) -> None:
+    def __init__(
+        self,
+        make_actor: Callable[[], Any],
+        actors: int,
+        attempts: int,
+        shard_seconds: float,
+        start_seconds: float = _START_SECONDS,
+    ) -> None:
         self._make_actor = make_actor
         self._count = actors
         self._attempts = attempts
         self._shard_seconds = shard_seconds
-        self._workers: list[_Worker] = []
-        self._deaths_in_a_row = 0
+        self._start_seconds = start_seconds
 
-    def run(self, shards: Iterable[int], on_done: Callable[[ShardDone], None]) -> Outcome:
+    def run(
+        self,
+        shards: Iterable[int],
+        on_done: Callable[[ShardDone], None],
+        on_failed: Callable[[int, str], None] = lambda shard, cause: None,
+    ) -> Outcome:
         """Every shard once, or as often as its attempts allow.
 
-        Raises:
-            GenerationError: actors cannot be started or keep dying.
+        Args:
+            on_done: called with each shard that was committed.
+            on_failed: called with each shard that is given up, and the cause of its last attempt.
         """
         waiting = deque(shards)
         tries: dict[int, int] = {}
+        causes: dict[int, str] = {}
+        in_a_row = 0
         outcome = Outcome()
-        self._workers = [self._start() for _ in range(min(self._count, len(waiting)))]
+
+        def give_up(shard: int) -> None:
+            outcome.failed[shard] = causes.pop(shard)
+            on_failed(shard, outcome.failed[shard])
+
+        workers = [_Worker(self._make_actor()) for _ in range(min(self._count, len(waiting)))]
         try:
-            while waiting or any(w.shard is not None for w in self._workers):
-                for worker in self._workers:
+            while waiting or any(w.shard is not None for w in workers):
+                for worker in workers:
                     if worker.shard is None and waiting:
                         self._assign(worker, waiting.popleft())
-                busy = {w.call: w for w in self._workers if w.shard is not None}
-                ready, _ = ray.wait(list(busy), num_returns=1, timeout=1.0)
-                late = [w for w in busy.values() if time.monotonic() > w.deadline and w.call not in ready]
-                for worker in [busy[call] for call in ready] + late:
-                    shard, cause = self._settle(worker, worker in late, outcome, on_done)
-                    if cause is None:
+                for worker, is_late in _ended(workers):
+                    shard = worker.shard
+                    assert shard is not None
+                    found = self._settle(worker, is_late)
+                    if not isinstance(found, str):
+                        in_a_row = 0
+                        causes.pop(shard, None)
+                        outcome.done.append(found)
+                        on_done(found)
                         continue
+                    in_a_row += _LOST_ACTOR if worker.is_fresh else 1
+                    causes[shard] = found
                     tries[shard] = tries.get(shard, 0) + 1
                     if tries[shard] >= self._attempts:
-                        outcome.failed[shard] = cause
+                        give_up(shard)
                     else:
                         outcome.retries += 1
                         waiting.append(shard)
+                if in_a_row >= _FAILURES_IN_A_ROW * self._count:
+                    left = {*waiting, *(w.shard for w in workers if w.shard is not None)}
+                    outcome.untried = len(left - causes.keys())
+                    for shard in sorted(causes):
+                        give_up(shard)
+                    break
         finally:
-            for worker in self._workers:
+            for worker in workers:
                 ray.kill(worker.handle)
         return outcome
 
-    def _start(self) -> _Worker:
-        handle = self._make_actor()
-        return _Worker(handle)
-
     def _assign(self, worker: _Worker, shard: int) -> None:
+        seconds = self._shard_seconds + (self._start_seconds if worker.is_fresh else 0.0)
         worker.shard = shard
-        # a fresh actor loads its replica within its first call
-        worker.deadline = time.monotonic() + self._shard_seconds + _START_SECONDS
+        worker.deadline = time.monotonic() + seconds
         worker.call = worker.handle.commit.remote(shard)
 
-    def _settle(
-        self, worker: _Worker, late: bool, outcome: Outcome, on_done: Callable[[ShardDone], None]
-    ) -> tuple[int, str | None]:
-        """Take what a call gave; (shard, None) where it was committed, else the cause."""
-        shard, call = worker.shard, worker.call
-        assert shard is not None
-        worker.shard = worker.call = None
-        if late:
+    def _settle(self, worker: _Worker, is_late: bool) -> ShardDone | str:
+        """What the worker's call gave, or why it gave nothing; the worker is free afterwards, replaced if need be."""
+        call, worker.shard, worker.call = worker.call, None, None
+        if is_late:
             self._replace(worker)
-            return shard, f"no answer within {self._shard_seconds:.0f} s: the actor was replaced"
+            return f"no answer within {self._shard_seconds:g} s: the actor was replaced; see --shard-seconds"
         try:
-            done: Any = ray.get(call, timeout=60)
+            done: ShardDone = ray.get(call, timeout=60)
         except RayTaskError as error:
-            return shard, _cause(error)
-        except (RayActorError, GetTimeoutError, RayError) as error:
+            worker.is_fresh = False
+            return _cause(error)
+        except (RayError, GetTimeoutError) as error:
             self._replace(worker)
-            return shard, f"the actor died: {_first_line(error)}"
-        self._deaths_in_a_row = 0
-        outcome.done.append(done)
-        on_done(done)
-        return shard, None
+            return _death(error)
+        worker.is_fresh = False
+        return done
 
     def _replace(self, worker: _Worker) -> None:
-        self._deaths_in_a_row += 1
-        if self._deaths_in_a_row > _MOST_RESTARTS_IN_A_ROW * self._count:
-            raise GenerationError(
-                f"actors died {self._deaths_in_a_row} times in a row without finishing a shard: see the failure files "
-                "and Ray's logs, mend the cause and run the same command again"
-            )
         ray.kill(worker.handle)
-        worker.handle = self._start().handle
+        worker.handle, worker.is_fresh = self._make_actor(), True
+
+
+def _ended(workers: list[_Worker]) -> list[tuple[_Worker, bool]]:
+    """Workers whose call has ended (False) or missed its deadline (True); waits for a second at most."""
+    busy = {w.call: w for w in workers if w.shard is not None}
+    ready, running = ray.wait(list(busy), num_returns=1, timeout=1.0)
+    now = time.monotonic()
+    return [(busy[call], False) for call in ready] + [
+        (busy[call], True) for call in running if now > busy[call].deadline
+    ]
 
 
 def _cause(error: RayTaskError) -> str:
+    """Type and first line of what a call raised."""
     cause = error.cause if error.cause is not None else error
-    return f"{type(cause).__name__}: {_first_line(cause)}"
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _death(error: RayError) -> str:
+    """How an actor was lost. Ray's own words are a paragraph; the last line names an exception of its start."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return f"the actor did not start: {lines[-1]}"
+    if isinstance(error, ActorUnavailableError):
+        return "the actor cannot be reached"
+    if isinstance(error, ActorDiedError):
+        return "the actor's process died: it was killed, ran out of memory or crashed"
+    return f"the actor was lost: {lines[0]}"

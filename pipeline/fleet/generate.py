@@ -2,18 +2,21 @@
 
 import json
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import GenerationError
 from pipeline.contract.progress import Progress
 from pipeline.contract.serialise import to_dict
 from pipeline.fleet.config import GenerateConfig
 from pipeline.fleet.job import Job
-from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.run_folder import CERTIFIED_SIGMA, COMMITS, PLAN, RunFolder
+
+if TYPE_CHECKING:
+    from pipeline.fleet.actor import ShardDone
+    from pipeline.fleet.dispatcher import Outcome
 
 CONFIG = "config.json"
 FAILURES = "failures"
@@ -30,7 +33,6 @@ class GenerateReport:
     written: int
     """Shards written by this call."""
     retries: int
-    failed: int
     seconds: float
     records_per_second: float
     """Of this call, start of the fleet included."""
@@ -53,33 +55,33 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
     Raises:
         GenerationError: shards failed for good; they are listed in OUT/failures and tried again by the next call.
     """
-    import time
-
     began = time.monotonic()
     _begin(config, job, run)
     missing = sorted(set(range(len(job.plan))) - run.committed())
-    retries, failed = 0, {}
-    if missing:
-        with _stopped_by_sigterm():
-            retries, failed = _run_fleet(config, job, run, missing)
+    outcome = None
+    try:
+        if missing:
+            outcome = _run_fleet(config, job, run, missing)
+    finally:
+        run.storage.clean_temporary()  # of actors that were killed while they wrote
     seconds = time.monotonic() - began
-    written = len(missing) - len(failed)
-    records = sum(job.plan[shard].records for shard in missing if shard not in failed)
+    done = outcome.done if outcome else []
+    records = sum(shard["records"] for shard in done)
     report = GenerateReport(
         out=run.storage.url,
         tuples=job.manifest.tuples,
         records=job.plan.total_records,
         shards=len(job.plan),
-        written=written,
-        retries=retries,
-        failed=len(failed),
+        written=len(done),
+        retries=outcome.retries if outcome else 0,
         seconds=seconds,
-        records_per_second=records / seconds if written else 0.0,
+        records_per_second=records / seconds if done else 0.0,
     )
-    if failed:
-        shard, cause = next(iter(sorted(failed.items())))
+    if outcome and outcome.failed:
+        shard, cause = next(iter(sorted(outcome.failed.items())))
+        rest = f", {outcome.untried} were not tried" if outcome.untried else ""
         raise GenerationError(
-            f"{len(failed)} of {len(job.plan)} shards failed, first shard {shard:06d}: {cause}: "
+            f"{len(outcome.failed)} of {len(job.plan)} shards failed{rest}, first shard {shard:06d}: {cause}: "
             f"see {run.storage.url}/{FAILURES}, mend the cause and run the same command again"
         )
     return report
@@ -88,11 +90,17 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
 def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
     run.storage.clean_temporary()
     if not run.has_manifest():
+        if run.storage.list(COMMITS):
+            raise GenerationError(
+                f"{run.storage.url}: shards of a run without a manifest: remove the folder or pass another --out"
+            )
         job.begin(run)
         run.storage.put(CONFIG, (json.dumps(to_dict(config), indent=1) + "\n").encode())
+    elif not run.storage.exists(PLAN) or (job.certified_sigma is not None and not run.storage.exists(CERTIFIED_SIGMA)):
+        job.begin(run)  # they were removed because they were damaged, and come out the same
 
 
-def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[int]) -> tuple[int, dict[int, str]]:
+def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[int]) -> "Outcome":
     from pipeline.fleet.local_ray import local_ray, start_actor
 
     manifest = job.manifest
@@ -100,6 +108,19 @@ def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[i
     gpus = 1 if manifest.device == "cuda" else 0
     out, store = run.storage.url, str(job.store.path.resolve())
     done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
+
+    def on_done(shard: "ShardDone") -> None:
+        nonlocal done
+        done += shard["records"]
+        run.storage.delete(_failure_path(shard["shard"]))
+        progress.update(done)
+
+    def on_failed(shard: int, cause: str) -> None:
+        row = job.plan[shard]
+        failure = {"shard": shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
+        with suppress(GenerationError):  # a full disk, which is the shard's own cause too
+            run.storage.put(_failure_path(shard), (json.dumps(failure, indent=1) + "\n").encode())
+
     with (
         Progress("generate", job.plan.total_records, "records") as progress,
         local_ray(actors * manifest.threads_per_actor, actors * gpus),
@@ -113,33 +134,7 @@ def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[i
             config.attempts,
             config.shard_seconds,
         )
-
-        def on_done(shard: Any) -> None:
-            nonlocal done
-            done += shard["records"]
-            run.storage.delete(_failure_path(shard["shard"]))
-            progress.update(done)
-
-        outcome = dispatcher.run(missing, on_done)
-    for shard, cause in outcome.failed.items():
-        row = job.plan[shard]
-        failure = {"shard": shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
-        run.storage.put(_failure_path(shard), (json.dumps(failure, indent=1) + "\n").encode())
-    return outcome.retries, outcome.failed
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does: actors are ended, committed shards stay, the same command resumes."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return dispatcher.run(missing, on_done, on_failed)
 
 
 def _failure_path(shard: int) -> str:

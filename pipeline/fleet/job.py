@@ -7,16 +7,16 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.contract.errors import ConfigError
+from pipeline.contract.errors import ConfigError, DataError
 from pipeline.contract.image_store import ImageStore
 from pipeline.contract.manifest import OF_THE_EXACT_MEAN, SCHEMA_VERSION, EstimatorSettings, Manifest, code_version
 from pipeline.contract.plan import Plan, make_plan
 from pipeline.contract.process import TableProcess
 from pipeline.fleet.config import GenerateConfig
 from pipeline.neighbours.certificate import certified_sigma
-from pipeline.neighbours.faiss_search import FaissSpec
+from pipeline.neighbours.faiss_search import FaissSpec, index_path
 from pipeline.neighbours.self_join import SelfJoin
-from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.run_folder import CERTIFIED_SIGMA, PLAN, RunFolder
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,16 @@ def prepare(config: GenerateConfig, run: RunFolder | None, progress: Callable[[i
     manifest = resolve(config, store)
     if run is not None and run.has_manifest():
         manifest.check_same(run.read_manifest(), run.storage.url)
-        return Job(store, manifest, run.read_certified_sigma(), run.read_plan())
+    check_index(manifest, store)
+    begun = run if run is not None and run.has_manifest() else None
     certified = None
-    if manifest.certificate:
+    if begun and begun.storage.exists(CERTIFIED_SIGMA):
+        certified = begun.read_certified_sigma()
+    elif manifest.certificate:
         join = SelfJoin.load(store, manifest.flips, manifest.conditional)
         certified = certified_sigma(join, manifest.tolerance, store.dim)
+    if begun and begun.storage.exists(PLAN):
+        return Job(store, manifest, certified, begun.read_plan())
     plan = make_plan(
         manifest.tuple_source(),
         manifest.tuples,
@@ -65,6 +70,17 @@ def prepare(config: GenerateConfig, run: RunFolder | None, progress: Callable[[i
         progress=progress,
     )
     return Job(store, manifest, certified, plan)
+
+
+def check_index(manifest: Manifest, store: ImageStore) -> None:
+    """Raise DataError unless the index that the estimator searches was built: here rather than in every actor."""
+    settings = manifest.estimator
+    if not settings.name.startswith("knn-") or settings.index == "exact":
+        return
+    path = index_path(store, FaissSpec(settings.index), manifest.flips)
+    if not path.is_file():
+        flags = f"--index {settings.index}{' --flips' if manifest.flips else ''}"
+        raise DataError(f"{path}: no such index: build it with `postmean index {store.path} {flags}`")
 
 
 def resolve(config: GenerateConfig, store: ImageStore) -> Manifest:

@@ -46,6 +46,8 @@ class Replica:
         plain = {}
         if manifest.self_contained:
             plain = {"z": z.reshape(shape), "x": store.pixels(block.entry), "sigma": block.sigma}
+            if block.sigma_next is not None:
+                plain["sigma_next"] = block.sigma_next
             label = store.label(block.entry)
             if label is not None:
                 plain["label"] = label

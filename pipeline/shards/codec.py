@@ -27,9 +27,11 @@ class Layout:
     has_next: bool
     """Whether records carry mean_next (solver = heun)."""
     self_contained: bool
-    """Whether records carry z, x, sigma and label, and every mean is dense."""
+    """Whether records carry z, x, sigma, sigma_next and label, and every mean is dense."""
     labels: bool
     """Whether the data set has labels."""
+    has_sigma_next: bool = False
+    """Whether tuples have the level of a teacher point; a self-contained run writes it."""
 
     def __post_init__(self) -> None:
         sizes = (*self.image_shape, self.records_per_shard, self.total_records + 1, self.max_support + 1)

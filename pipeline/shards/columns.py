@@ -38,6 +38,8 @@ def columns(layout: Layout) -> dict[str, Column]:
         found["plain.z"] = _column(np.float32, image)
         found["plain.x"] = _column(np.uint8, image)
         found["plain.sigma"] = _column(np.float32)
+        if layout.has_sigma_next:
+            found["plain.sigma_next"] = _column(np.float32)
         if layout.labels:
             found["plain.label"] = _column(np.int64)
     return found

@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.contract.commit import Commit, FileDigest
 from pipeline.contract.errors import ConfigError, ShardError
 from pipeline.contract.manifest import Manifest
+from pipeline.contract.noise import TEACHER_NOISES
 from pipeline.contract.plan import Plan, ShardPlan
 from pipeline.contract.records import QUALITY_COLUMNS, Records
 from pipeline.shards.codec import Layout, ShardCodec, codec
@@ -42,6 +43,7 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
             has_next=manifest.solver == "heun",
             self_contained=manifest.self_contained,
             labels=manifest.classes > 0,
+            has_sigma_next=manifest.noise.kind in TEACHER_NOISES,
         )
     except (ConfigError, TypeError, IndexError) as error:
         raise ShardError(f"{MANIFEST}: {error}: it was edited, generate again") from error

@@ -26,7 +26,8 @@ class WebDatasetCodec:
     """`shards/000042.tar`. Member names are `<tuple id of the sample's first record>.<column>.npy`.
 
     Plain run: the arrays of `Records.to_arrays` of a block. Self-contained run: z.npy float32, x.npy uint8, mean.npy
-    and with heun mean_next.npy float16, all [C, H, W], and json {tuple_id, sigma, label, ess, ...}.
+    and with heun mean_next.npy float16, all [C, H, W], and json {tuple_id, sigma, label, ess, ...}; consistency noise
+    adds sigma_next.
     """
 
     name = "webdataset"
@@ -87,6 +88,7 @@ def _image_members(layout: Layout) -> dict[str, str]:
 def _number_members(layout: Layout) -> dict[str, str]:
     """Key of a self-contained sample's json -> column."""
     members = {"tuple_id": "tuple_id", "sigma": "plain.sigma"}
+    members |= {"sigma_next": "plain.sigma_next"} if layout.has_sigma_next else {}
     return members | ({"label": "plain.label"} if layout.labels else {}) | {name: name for name in QUALITY_COLUMNS}
 
 

@@ -30,7 +30,7 @@ class ZarrCodec:
 
     tuple_id, the quality columns, and of mean (and mean_next with heun): `mean` float16 [M, C, H, W], zero where
     sparse; `mean_count` int32 [M], -1 where dense; `mean_entry` uint32 and `mean_weight` float32 [M, max_support],
-    zero beyond the count. Self-contained runs have z, x, sigma and label, and only dense means.
+    zero beyond the count. Self-contained runs have z, x, sigma, sigma_next and label, and only dense means.
     """
 
     name = "zarr"
@@ -112,6 +112,8 @@ def _arrays(layout: Layout) -> dict[str, _Array]:
             arrays[f"{target}_entry"], arrays[f"{target}_weight"] = pairs(np.uint32), pairs(np.float32)
     if layout.self_contained:
         arrays |= {"z": images(np.float32), "x": images(np.uint8), "sigma": numbers(np.float32)}
+        if layout.has_sigma_next:
+            arrays["sigma_next"] = numbers(np.float32)
         if layout.labels:
             arrays["label"] = numbers(np.int64)
     return arrays
@@ -175,7 +177,7 @@ def _from_columns(columns: dict[str, np.ndarray], layout: Layout) -> Records:
         used = _used(count, layout)
         return Means(count, columns[f"{target}_entry"][used], columns[f"{target}_weight"][used], dense[count < 0])
 
-    plain = [name for name in ("z", "x", "sigma", "label") if name in columns]
+    plain = [name for name in ("z", "x", "sigma", "sigma_next", "label") if name in columns]
     return Records(
         tuple_id=columns["tuple_id"],
         mean=means("mean"),

@@ -24,7 +24,9 @@ KINDS = {
     "plain": LAYOUT,
     "heun": replace(LAYOUT, has_next=True),
     "self-contained": replace(LAYOUT, self_contained=True),
-    "self-contained heun without labels": replace(LAYOUT, self_contained=True, has_next=True, labels=False),
+    "self-contained heun without labels": replace(
+        LAYOUT, self_contained=True, has_next=True, has_sigma_next=True, labels=False
+    ),
 }
 
 
@@ -39,6 +41,7 @@ def layouts(draw: st.DrawFn) -> Layout:
         has_next=draw(st.booleans()),
         self_contained=draw(st.booleans()),
         labels=draw(st.booleans()),
+        has_sigma_next=draw(st.booleans()),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
-from pipeline.contract.noise import LogNormalNoise
+from pipeline.contract.noise import ICTNoise, LogNormalNoise
 from pipeline.contract.plan import Plan
 from pipeline.contract.process import EDMProcess
 from pipeline.contract.records import Means, Records
@@ -58,6 +58,7 @@ def manifest_of(layout: Layout, codec_name: str) -> Manifest:
         solver="heun" if layout.has_next else "euler",
         self_contained=layout.self_contained,
         classes=10 if layout.labels else 0,
+        noise=ICTNoise() if layout.has_sigma_next else LogNormalNoise(),
     )
 
 
@@ -85,6 +86,8 @@ def records_of(layout: Layout, shard: int, seed: int = 0, sparse_share: float = 
         plain["z"] = rng.standard_normal((count, *layout.image_shape), np.float32)
         plain["x"] = rng.integers(0, 256, (count, *layout.image_shape), np.uint8)
         plain["sigma"] = rng.random(count, np.float32)
+        if layout.has_sigma_next:
+            plain["sigma_next"] = rng.random(count, np.float32)
         if layout.labels:
             plain["label"] = rng.integers(0, 10, count)
     return Records(

@@ -18,7 +18,7 @@ from pipeline.shards.storage import open_storage
 
 SELF_CONTAINED = [
     replace(LAYOUT, self_contained=True),
-    replace(LAYOUT, self_contained=True, has_next=True, labels=False),
+    replace(LAYOUT, self_contained=True, has_next=True, has_sigma_next=True, labels=False),
 ]
 
 
