@@ -51,14 +51,14 @@ def run(argv: list[str]) -> int:
     import torch
 
     from pipeline.contract.image_store import ImageStore
-    from pipeline.fleet.actor import set_threads
+    from pipeline.fleet.actor import prepare_process
     from pipeline.neighbours.certificate import certified_sigma
     from pipeline.neighbours.faiss_search import FaissSpec, build
     from pipeline.neighbours.self_join import self_join
 
     spec = None if config.index == "exact" else FaissSpec(config.index)
     store = ImageStore.open(config.store)
-    set_threads(config.threads or os.cpu_count() or 1)
+    prepare_process(config.threads or os.cpu_count() or 1)
     began = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with Progress("self-join", len(store), "images") as progress:

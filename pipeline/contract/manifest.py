@@ -16,8 +16,8 @@ SCHEMA_VERSION = 1
 
 ShardFormat = Literal["webdataset", "zarr"]
 Solver = Literal["euler", "heun"]
-EstimatorName = Literal["knn-snis", "knn-stratified", "exact", "posterior-mc", "stf", "single-sample"]
-OF_THE_EXACT_MEAN: tuple[EstimatorName, ...] = ("knn-snis", "knn-stratified", "exact", "posterior-mc")
+EstimatorName = Literal["auto", "knn-snis", "knn-stratified", "exact", "posterior-mc", "stf", "single-sample"]
+OF_THE_EXACT_MEAN: tuple[EstimatorName, ...] = ("auto", "knn-snis", "knn-stratified", "exact", "posterior-mc")
 """Estimators of E[x | z, sigma], to which the certificate applies; the others estimate something else."""
 
 

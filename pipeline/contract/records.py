@@ -63,9 +63,7 @@ def concatenate_means(parts: list[Means]) -> Means:
     return Means(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "entry", "weight", "dense")))
 
 
-def pack_means(
-    mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray] | None], max_support: int
-) -> Means:
+def pack_means(mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray] | None], max_support: int) -> Means:
     """Choose sparse or dense for each record.
 
     Args:

@@ -4,6 +4,7 @@ from typing import get_args
 
 from pipeline.contract.errors import ConfigError
 from pipeline.contract.manifest import EstimatorName, EstimatorSettings
+from pipeline.estimators.auto import Auto
 from pipeline.estimators.estimate import Estimator
 from pipeline.estimators.exact import Exact
 from pipeline.estimators.knn_snis import KnnSnis
@@ -16,9 +17,14 @@ from pipeline.neighbours.population import Population
 from pipeline.neighbours.search import ExactSearch, Search
 
 
-def make_estimator(settings: EstimatorSettings, population: Population, max_support: int) -> Estimator:
+def make_estimator(
+    settings: EstimatorSettings, population: Population, max_support: int, tolerance: float = 1e-6
+) -> Estimator:
     """The estimator of these settings over a population.
 
+    Args:
+        max_support: most members of a mean that is given as their weighted sum.
+        tolerance: mean squared error per dimension that `auto` may cost.
     Raises:
         ConfigError: unknown name, or settings out of range.
     """
@@ -26,6 +32,8 @@ def make_estimator(settings: EstimatorSettings, population: Population, max_supp
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name}: expected at least 1, got {getattr(settings, name)}")
     match settings.name:
+        case "auto":
+            return Auto(population, tolerance, max_support)
         case "exact":
             return Exact(population, max_support)
         case "knn-snis":

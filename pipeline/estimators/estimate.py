@@ -1,6 +1,6 @@
 """What every estimator takes and gives: queries in, posterior means and their quality out; no I/O, no Ray."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,18 +23,31 @@ class Queries:
     """int64 [B], member of the population that each z was made from (for stf and single-sample)"""
     generator: Callable[[int], np.random.Generator]
     """row -> the generator of its random draws: the same for a tuple whatever the batch"""
+    from_source: np.ndarray | None = None
+    """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
+
+    def __post_init__(self) -> None:
+        if not bool(torch.isfinite(self.z).all()) or not bool((self.sigma > 0).all()):
+            raise EstimatorError("queries: z must be finite and sigma above 0")
 
     def __len__(self) -> int:
         return len(self.z)
 
-    def rows(self, start: int, stop: int) -> "Queries":
-        """Queries start .. stop - 1."""
+    def select(self, rows: np.ndarray) -> "Queries":
+        """The queries at these positions."""
+        index = torch.from_numpy(rows).to(self.z.device)
         return Queries(
-            self.z[start:stop],
-            self.sigma[start:stop],
-            self.source[start:stop],
-            lambda row: self.generator(start + row),
+            self.z[index],
+            self.sigma[index],
+            self.source[rows],
+            lambda row: self.generator(int(rows[row])),
+            None if self.from_source is None else self.from_source[rows],
         )
+
+    def groups(self, most: int) -> Iterator["Queries"]:
+        """The queries in groups of at most `most`, in order."""
+        for start in range(0, len(self), most):
+            yield self.select(np.arange(start, min(start + most, len(self))))
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,14 @@ class Estimate:
     found: np.ndarray
     """int64 [B], neighbours or members that entered"""
 
+    def select(self, rows: np.ndarray) -> "Estimate":
+        """The estimates at these positions."""
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return Estimate(support=[self.support[row] for row in rows], **columns)
+
+
+_COLUMNS = ("mean", "ess", "top_weight", "variance", "tail_mass", "found")
+
 
 class Estimator(Protocol):
     """An estimator of E[x | z, sigma] over its population."""
@@ -72,8 +93,7 @@ class Estimator(Protocol):
 
 def concatenate(parts: list[Estimate]) -> Estimate:
     """One after the other; at least one part."""
-    columns = ("mean", "ess", "top_weight", "variance", "tail_mass", "found")
-    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in columns}
+    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS}
     return Estimate(support=[s for p in parts for s in p.support], **joined)
 
 

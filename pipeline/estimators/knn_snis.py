@@ -49,9 +49,12 @@ class KnnSnis:
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """n draws from the proposal, their log-weights up to a constant, and the proposal's mass beyond the k."""
         outside = len(self.population) - len(member)
+        generator = queries.generator(row)
+        if len(member) == 0:  # an inverted file whose probed lists are empty: the proposal is uniform
+            drawn = generator.integers(0, outside, self.n)
+            return drawn, log_weight(self.population, queries, row, drawn), 1.0
         proposal = np.exp(log_p - log_p.max())
         mass = np.append(proposal, outside * proposal.min())
-        generator = queries.generator(row)
         # strata of the proposal: one for each neighbour, one for all the rest
         stratum = np.searchsorted(np.cumsum(mass)[:-1] / mass.sum(), generator.random(self.n), side="right")
         in_tail = stratum == len(member)

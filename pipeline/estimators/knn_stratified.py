@@ -50,8 +50,10 @@ class KnnStratified:
         for row, found in enumerate(neighbours.found):
             member, distance2 = neighbours.member[row, :found], neighbours.distance2[row, :found]
             log_p = -distance2 / (2 * float(queries.sigma[row]) ** 2)
-            near = np.exp(log_p - log_p.max())
-            far, x_far = self._tail(queries, row, member, log_p)
+            log_far, x_far = self._tail(queries, row, member, log_p)
+            # an approximate search can miss the nearest of all, and find nothing: the draws count too
+            top = max(log_p.max(initial=-np.inf), log_far.max(initial=-np.inf))
+            near, far = np.exp(log_p - top), np.exp(log_far - top)
             total = near.sum() + far.sum()
             tail = far.sum() / total
             if tail > LEFT_OUT:
@@ -65,7 +67,7 @@ class KnnStratified:
             # each draw stands for (N - k) / m members
             each = far * (len(far) / max(1, len(self.population) - found))
             columns["ess"][row] = total**2 / (np.sum(near**2) + np.sum(far * each))
-            columns["top_weight"][row] = near.max() / total
+            columns["top_weight"][row] = max(near.max(initial=0.0), each.max(initial=0.0)) / total
             columns["tail_mass"][row] = tail
             columns["variance"][row] = max(0.0, second - float(np.mean(mean[row].astype(np.float64) ** 2)))
         return check_finite(Estimate(mean, support, found=neighbours.found, **columns), queries)
@@ -73,15 +75,15 @@ class KnnStratified:
     def _tail(
         self, queries: Queries, row: int, member: np.ndarray, log_p: np.ndarray
     ) -> tuple[np.ndarray, torch.Tensor]:
-        """Weights of the m draws, summing to the tail's, relative to the nearest neighbour's, and their pixels."""
+        """Log-weights of the m draws, whose weights sum to the tail's, and their pixels."""
         outside = len(self.population) - len(member)
         # where the k-th neighbour bounds the tail's mass below what is left out anyway, there is nothing to draw
-        bound = outside * np.exp(log_p.min() - log_p.max())
-        negligible = outside == 0 or (self.search.is_exact and bound < LEFT_OUT)
-        count = 0 if negligible else self.m
-        drawn = uniform_outside(queries.generator(row), len(self.population), member, count) if count else member[:0]
-        weight = np.exp(log_weight(self.population, queries, row, drawn) - log_p.max()) * (outside / max(1, count))
-        return weight, self.population.rows(drawn).to(torch.float32)
+        is_bounded = self.search.is_exact and len(member) > 0
+        if outside == 0 or (is_bounded and outside * np.exp(log_p.min() - log_p.max()) < LEFT_OUT):
+            return np.empty(0), self.population.rows(member[:0]).to(torch.float32)
+        drawn = uniform_outside(queries.generator(row), len(self.population), member, self.m)
+        log_far = log_weight(self.population, queries, row, drawn) + np.log(outside / self.m)
+        return log_far, self.population.rows(drawn).to(torch.float32)
 
     def _mean_with_tail(
         self, member: np.ndarray, near: np.ndarray, far: np.ndarray, s_far: torch.Tensor

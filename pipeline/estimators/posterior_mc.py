@@ -20,8 +20,7 @@ class PosteriorMC:
 
     def estimate(self, queries: Queries) -> Estimate:
         step = min(256, queries_at_a_time(self.population))
-        parts = [queries.rows(a, min(a + step, len(queries))) for a in range(0, len(queries), step)]
-        return concatenate([self._group(part) for part in parts])
+        return concatenate([self._group(group) for group in queries.groups(step)])
 
     def _group(self, queries: Queries) -> Estimate:
         weight = posterior_weights(self.population, queries.z, queries.sigma)

@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from pipeline.contract.image_store import ImageStore
 from pipeline.fleet.replica import Replica
+from pipeline.neighbours.allocator import keep_large_blocks
 from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import open_storage
 
@@ -42,17 +43,21 @@ class EstimatorActor:
     @cached_property
     def _replica(self) -> Replica:
         manifest, where = self._run.read_manifest(), self._run.storage.url
-        set_threads(manifest.threads_per_actor)
+        prepare_process(manifest.threads_per_actor)
         images = ImageStore.open(self._store)
         manifest.check_store(images.header.fingerprint, where)
         manifest.check_tuples(where)
         return Replica(manifest, images, self._run.read_certified_sigma())
 
 
-def set_threads(threads: int) -> None:
-    """CPU threads of torch and FAISS in this process; sums depend on them in the last bit."""
+def prepare_process(threads: int) -> None:
+    """Make this process one that estimates: CPU threads of torch and FAISS, memory that stays.
+
+    Sums depend on the number of threads in the last bit.
+    """
     import faiss
     import torch
 
+    keep_large_blocks()
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)

@@ -23,8 +23,8 @@ class GenerateConfig:
     """Tuples (x, sigma, eps) of the run: training images seen."""
     seed: int = 0
     """Everything random follows from it and the tuple's number."""
-    estimator: EstimatorName = "exact"
-    """Estimator of the posterior mean; knn-snis is the paper's."""
+    estimator: EstimatorName = "auto"
+    """Estimator of the posterior mean: auto is exact within --tolerance, knn-snis is the paper's."""
     k: int = 2048
     """Neighbours of knn-snis and knn-stratified."""
     n: int = 256
@@ -56,7 +56,7 @@ class GenerateConfig:
     certificate: bool = True
     """Leave tuples whose mean is certified to be the source image to the trainer."""
     tolerance: float = 1e-6
-    """Mean squared error per dimension that the certificate may cost."""
+    """Mean squared error per dimension that the certificate, and what auto leaves out, may cost."""
     self_contained: bool = False
     """Write every tuple with z, x, sigma, label and a dense mean, for readers without postmean."""
     records_per_shard: int = 2048

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.contract.plan import shard_tuples
 from pipeline.contract.tuples import TupleBlock
-from pipeline.fleet.actor import set_threads
+from pipeline.fleet.actor import prepare_process
 from pipeline.fleet.job import Job
 from pipeline.fleet.replica import Replica
 from pipeline.shards.codec import codec
@@ -68,7 +68,7 @@ def estimate_cost(job: Job, actors: int) -> CostPlan:
 
 def _measure(job: Job) -> tuple[float, float]:
     """(records a second of one actor, bytes a record), on records spread evenly over the run."""
-    set_threads(job.manifest.threads_per_actor)
+    prepare_process(job.manifest.threads_per_actor)
     replica = Replica(job.manifest, job.store, job.certified_sigma)
     sample = _sample(job)
     replica.estimate(sample.select(np.arange(min(8, len(sample)))))  # norms, page cache, kernels

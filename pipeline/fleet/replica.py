@@ -40,7 +40,7 @@ class Replica:
         eps = self._source.eps(block.tuple_id, store.dim)
         x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
         z = x + block.sigma[:, None] * eps
-        estimate = self._means(block, z, block.sigma, 0)
+        estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)
         plain = {}
@@ -54,7 +54,7 @@ class Replica:
         return Records(
             tuple_id=block.tuple_id,
             mean=pack_means(mean, estimate.support, manifest.max_support),
-            mean_next=self._next_means(block, z, estimate.mean) if manifest.solver == "heun" else None,
+            mean_next=self._next_means(block, z, estimate) if manifest.solver == "heun" else None,
             ess=estimate.ess.astype(np.float32),
             top_weight=estimate.top_weight.astype(np.float32),
             variance=estimate.variance.astype(np.float32),
@@ -63,12 +63,20 @@ class Replica:
             plain=plain,
         )
 
-    def _next_means(self, block: TupleBlock, z: np.ndarray, mean: np.ndarray) -> Means:
+    def _next_means(self, block: TupleBlock, z: np.ndarray, estimate: Estimate) -> Means:
         """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
 
         At sigma_next = 0 the Euler point is the mean itself, and Heun's step falls back to Euler's: the mean is kept.
+        Where the mean is the source image, the Euler point is that image with sigma_next eps, again from its source.
         """
         assert block.sigma_next is not None
+        mean = estimate.mean
+        from_source = np.array(
+            [
+                s is not None and len(s[0]) == 1 and s[0][0] == e
+                for s, e in zip(estimate.support, block.entry, strict=True)
+            ]
+        )
         ratio = (block.sigma_next / block.sigma)[:, None]
         z_euler = mean + ratio * (z - mean)
         rows = np.flatnonzero(block.sigma_next > 0)
@@ -77,14 +85,16 @@ class Replica:
         if len(rows):
             part = block.select(rows)
             assert part.sigma_next is not None
-            estimate = self._means(part, z_euler[rows], part.sigma_next, 1)
-            mean_next[rows] = estimate.mean
-            for row, pair in zip(rows, estimate.support, strict=True):
+            later = self._means(part, z_euler[rows], part.sigma_next, from_source[rows], 1)
+            mean_next[rows] = later.mean
+            for row, pair in zip(rows, later.support, strict=True):
                 support[row] = pair
         shape = (len(block), *self._store.image_shape)
         return pack_means(mean_next.reshape(shape), support, self._manifest.max_support)
 
-    def _means(self, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, point: int) -> Estimate:
+    def _means(
+        self, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, from_source: np.ndarray, point: int
+    ) -> Estimate:
         """Estimates at z; supports hold entries of the data set, not members of a population.
 
         Tuples are estimated in order of class and sigma: those that look alike share the same work.
@@ -100,16 +110,18 @@ class Replica:
             if len(rows) == 0:
                 continue
             estimator = self._estimator(None if label is None else int(label[rows[0]]))
-            parts.append(self._estimate_rows(estimator, block.select(rows), z[rows], sigma[rows], point))
-        joined = concatenate(parts)
-        back = np.argsort(order)
-        columns = ("mean", "ess", "top_weight", "variance", "tail_mass", "found")
-        return Estimate(
-            support=[joined.support[i] for i in back], **{name: getattr(joined, name)[back] for name in columns}
-        )
+            part = block.select(rows)
+            parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
+        return concatenate(parts).select(np.argsort(order))
 
     def _estimate_rows(
-        self, estimator: Estimator, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, point: int
+        self,
+        estimator: Estimator,
+        block: TupleBlock,
+        z: np.ndarray,
+        sigma: np.ndarray,
+        from_source: np.ndarray,
+        point: int,
     ) -> Estimate:
         population = estimator.population
         queries = Queries(
@@ -117,6 +129,7 @@ class Replica:
             torch.from_numpy(sigma.astype(np.float64)).to(population.device),
             population.member(block.entry),
             lambda row: self._source.draws(int(block.tuple_id[row]), point),
+            from_source,
         )
         estimate = estimator.estimate(queries)
         support = [None if s is None else (population.entry[s[0]], s[1]) for s in estimate.support]
@@ -125,4 +138,4 @@ class Replica:
     def _make_estimator(self, label: int | None) -> Estimator:
         manifest = self._manifest
         population = Population(self._store, manifest.flips, label, manifest.device)
-        return make_estimator(manifest.estimator, population, manifest.max_support)
+        return make_estimator(manifest.estimator, population, manifest.max_support, manifest.tolerance)

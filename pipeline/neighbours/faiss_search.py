@@ -1,7 +1,7 @@
 """FAISS indexes over a store: flat, sq8, ivfN-flat, ivfN-sq8 (Niedoba et al. 2024, App. D.5), on CPU or GPU.
 
 Vectors are raw pixels 0..255, for which the 8-bit scalar quantiser with the range [-1/2, 254 1/2] is lossless, and a
-distance is one in x times 127.5. (FAISS's own QT_8bit_direct rounds and wraps the query too, which noise does not bear.)
+distance is one in x times 127.5. (FAISS's own QT_8bit_direct rounds and wraps the query too: wrong for a noisy one.)
 """
 
 import json
@@ -158,7 +158,8 @@ class FaissSearch:
             index = faiss.read_index(str(path))
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
-        if header.get("store_fingerprint") != store.header.fingerprint or index.ntotal != len(self.population):
+        expected = {"store_fingerprint": store.header.fingerprint, "entries": len(self.population)}
+        if header != expected or (index.ntotal, index.d) != (len(self.population), store.dim):
             raise DataError(f"{path}: built from other images than the store's: {remedy}")
         return index
 
