@@ -124,7 +124,7 @@ PRESETS: dict[str, TrainConfig] = {
         "ict-digits",
         256,
         network=DIGITS,
-        optimiser=OptimiserConfig(name="radam", lr=1e-3),
+        optimiser=OptimiserConfig(name="radam", lr=2e-3),
         ema=ConstantEMA(decay=0.99),
         checkpoint_every=200,
         **_ICT,

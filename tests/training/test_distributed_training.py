@@ -27,9 +27,9 @@ def test_two_ranks_train_as_one(tmp_path, preset):
         out = tmp_path / f"out-{ranks}"
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
         command = ["-m", "pipeline.cli.main", "train", preset, "--targets", "run", "--store", "store"]
-        more = ["--out", str(out), "--batch-size", "16", "--steps", "4", "--micro-batch", "5", "--device", "cpu", *flags]
+        more = ["--out", str(out), "--batch-size", "16", "--steps", "4", "--micro-batch", "5", "--device", "cpu"]
         run = subprocess.run(
-            [sys.executable, *launcher, *command, *more, "--network.channels", "16", "--optimiser.lr", "1e-3"],
+            [sys.executable, *launcher, *command, *more, *flags, "--network.channels", "16", "--optimiser.lr", "1e-3"],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
             capture_output=True,
