@@ -1,0 +1,190 @@
+"""Tuples a second of the estimator engine against the paper's way, and its error against float64, in one run.
+
+    python benchmarks/throughput.py --data STORE_OR_SOURCE --noise edm|ict [--conditional] --json FILE
+
+Both run in this process on all cores, in turns; rates are medians over the rounds. Ours plans the tuples, takes the
+certified ones as they are and estimates, prunes and packs the records of the others, everything but writing them.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from paper_way import PaperWay
+
+from pipeline.cli import import_images
+from pipeline.contract.image_store import ImageStore, to_unit
+from pipeline.contract.noise import ICTNoise, LogNormalNoise
+from pipeline.contract.plan import uncertified
+from pipeline.contract.tuples import TupleBlock
+from pipeline.estimators.float64 import exact_mean
+from pipeline.fleet.actor import prepare_process
+from pipeline.fleet.config import GenerateConfig
+from pipeline.fleet.job import resolve
+from pipeline.fleet.replica import Replica
+from pipeline.neighbours.certificate import certified_sigma
+from pipeline.neighbours.self_join import self_join
+
+SIGMAS = (0.3, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 80.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="image store, or a source that `postmean import` reads")
+    parser.add_argument("--noise", choices=("edm", "ict"), required=True)
+    parser.add_argument("--conditional", action="store_true", help="posterior over the tuple's class")
+    parser.add_argument("--estimator", default="auto")
+    parser.add_argument("--no-certificate", dest="certificate", action="store_false")
+    parser.add_argument("--records", type=int, default=4096, help="uncertified tuples a round of ours")
+    parser.add_argument("--baseline-tuples", type=int, default=256, help="tuples a round of the paper's way")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mse-tuples", type=int, default=16, help="tuples a sigma compared with float64")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_data(options.data, Path(folder))
+        report = measure(store, options)
+    print_table(report)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def open_data(data: str, folder: Path) -> ImageStore:
+    """The store itself, or one imported from a source into the folder."""
+    if not (Path(data) / "header.json").is_file():
+        import_images.run([data, str(folder / "store"), "--channels", "rgb"])
+        data = str(folder / "store")
+    return ImageStore.open(data)
+
+
+def measure(store: ImageStore, options: argparse.Namespace) -> dict:
+    threads = os.cpu_count() or 1
+    prepare_process(threads)
+    noise = LogNormalNoise() if options.noise == "edm" else ICTNoise()
+    config = GenerateConfig(
+        store=store.path,
+        out="",
+        tuples=1 << 40,
+        noise=noise,
+        conditional=options.conditional,
+        estimator=options.estimator,
+        certificate=options.certificate,
+        threads_per_actor=threads,
+    )
+    manifest = resolve(config, store)
+    began = time.perf_counter()
+    join = self_join(store, False, options.conditional) if manifest.certificate else None
+    join_seconds = time.perf_counter() - began
+    certified = certified_sigma(join, manifest.tolerance, store.dim) if join else None
+    replica = Replica(manifest, store, certified)
+    source = manifest.tuple_source()
+    # the late curriculum: 400 000 x 1 024 tuples of iCT spend a third of their steps at the finest grid
+    first = 300_000 * 1024 if options.noise == "ict" else 0
+    share = searched_share(source, certified, first)
+    tuples = max(64, round(options.records / share))
+    paper = PaperWay(to_unit(store.images).reshape(len(store), store.dim))
+    ours, theirs = [], []
+    run_ours(replica, source, certified, first, max(64, tuples // 16))
+    for turn in range(options.rounds):
+        theirs.append(run_paper(paper, store, source, first + turn * tuples, options.baseline_tuples))
+        ours.append(run_ours(replica, source, certified, first + turn * tuples, tuples))
+    rate, baseline = statistics.median(ours), statistics.median(theirs)
+    return {
+        "data": str(store.header.source.get("source", store.path)),
+        "images": len(store),
+        "dim": store.dim,
+        "noise": options.noise,
+        "conditional": options.conditional,
+        "estimator": options.estimator,
+        "certificate": manifest.certificate,
+        "threads": threads,
+        "self_join_seconds": join_seconds,
+        "baseline_tuples_per_s": baseline,
+        "tuples_per_s": rate,
+        "ratio": rate / baseline,
+        "searched_share": share,
+        "mse_by_sigma": errors(replica, paper, store, source, certified, options),
+    }
+
+
+def searched_share(source, certified, first: int) -> float:
+    block = source.block(first, first + 400_000)
+    return float(uncertified(source, block, certified).mean())
+
+
+def run_ours(replica: Replica, source, certified, first: int, tuples: int) -> float:
+    """Tuples a second: planned, certified, estimated and packed in shards of at most 2 048 records."""
+    began = time.perf_counter()
+    block = source.block(first, first + tuples)
+    block = block.select(uncertified(source, block, certified))
+    for start in range(0, len(block), 2048):
+        replica.estimate(block.select(np.arange(start, min(start + 2048, len(block)))))
+    return tuples / (time.perf_counter() - began)
+
+
+def noisy(store: ImageStore, source, block: TupleBlock) -> np.ndarray:
+    x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
+    return x + block.sigma[:, None] * source.eps(block.tuple_id, store.dim)
+
+
+def run_paper(paper: PaperWay, store: ImageStore, source, first: int, tuples: int) -> float:
+    began = time.perf_counter()
+    block = source.block(first, first + tuples)
+    paper.means(noisy(store, source, block), block.sigma, np.random.default_rng(0))
+    return tuples / (time.perf_counter() - began)
+
+
+def errors(replica: Replica, paper: PaperWay, store: ImageStore, source, certified, options) -> list[dict]:
+    """Mean squared error a dimension at fixed sigmas, certified tuples counted in, of ours and of the paper's way."""
+    rows = []
+    for sigma in SIGMAS:
+        block = source.block(0, options.mse_tuples)
+        block = replace(block, sigma=np.full(len(block), sigma, np.float32), sigma_next=None)
+        z = noisy(store, source, block)
+        exact = exact_means(store, source, block, z, options.conditional)
+        recorded = uncertified(source, block, certified)
+        mean = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
+        if recorded.any():
+            mean[recorded] = replica.estimate(block.select(recorded)).mean.decode(store).reshape(-1, store.dim)
+        row = {"sigma": sigma, "mse": mse(mean, exact), "searched": float(recorded.mean())}
+        if not options.conditional:
+            row["baseline_mse"] = mse(paper.means(z, block.sigma, np.random.default_rng(0)), exact)
+        rows.append(row)
+    return rows
+
+
+def exact_means(store: ImageStore, source, block: TupleBlock, z: np.ndarray, conditional: bool) -> np.ndarray:
+    entries = np.arange(source.entries)
+    if not conditional:
+        return exact_mean(store, entries, z, block.sigma)
+    label, labels = store.label(block.entry), store.label(entries)
+    return np.concatenate(
+        [exact_mean(store, entries[labels == c], z[i : i + 1], block.sigma[i : i + 1]) for i, c in enumerate(label)]
+    )
+
+
+def mse(mean: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.square(mean - exact).mean())
+
+
+def print_table(report: dict) -> None:
+    kind = "conditional " if report["conditional"] else ""
+    print(
+        f"{report['images']:,} x {report['dim']:,}, {kind}{report['noise']} noise, {report['threads']} threads: "
+        f"{report['estimator']} {report['tuples_per_s']:,.0f} tuples/s, the paper's way "
+        f"{report['baseline_tuples_per_s']:,.0f}/s: {report['ratio']:.1f}x; {report['searched_share']:.2%} searched"
+    )
+    print(f"{'sigma':>6} {'searched':>9} {'mse':>9} {'paper':>9}")
+    for row in report["mse_by_sigma"]:
+        paper = f"{row['baseline_mse']:9.1e}" if "baseline_mse" in row else ""
+        print(f"{row['sigma']:>6g} {row['searched']:>9.0%} {row['mse']:>9.1e} {paper}")
+
+
+if __name__ == "__main__":
+    main()
