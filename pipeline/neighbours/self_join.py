@@ -6,6 +6,7 @@ approximate search over-estimates them and would break the bound): |s_i - s_j|^2
 
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.contract.errors import DataError
+from pipeline.contract.errors import ConfigError, DataError
 from pipeline.contract.image_store import ImageStore
 from pipeline.contract.serialise import from_dict, to_dict
 from pipeline.neighbours.log_weights import int8_product
@@ -77,7 +78,7 @@ class SelfJoin:
             with np.load(path, allow_pickle=False) as file:
                 plain = json.loads(file["header"].tobytes())
                 loaded = cls(from_dict(SelfJoinHeader, plain, str(path)), file["distance2"], file["others"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ConfigError) as error:
             raise DataError(f"{path}: damaged ({error}): {remedy}") from error
         if loaded.header.store_fingerprint != store.header.fingerprint:
             raise DataError(f"{path}: made from other images than the store's: {remedy}")

@@ -7,6 +7,7 @@ from typing import get_args
 
 import numpy as np
 import torch
+from scipy.stats import chisquare
 
 from pipeline.contract.image_store import ImageStore, StoreWriter
 from pipeline.contract.manifest import EstimatorName, EstimatorSettings
@@ -118,8 +119,13 @@ def posterior(x_MD: np.ndarray, z_D: np.ndarray, sigma: float) -> Posterior:
 
 
 def posteriors(x_MD: np.ndarray, queries: Queries) -> list[Posterior]:
-    """One for each query."""
-    return [posterior(x_MD, z, s) for z, s in zip(queries.z.numpy(), queries.sigma.tolist(), strict=True)]
+    """One for each query; computed once for a point that is repeated."""
+    z, sigma = queries.z.numpy(), queries.sigma.tolist()
+    out: list[Posterior] = []
+    for row in range(len(z)):
+        is_repeated = row > 0 and sigma[row] == sigma[row - 1] and np.array_equal(z[row], z[row - 1])
+        out.append(out[-1] if is_repeated else posterior(x_MD, z[row], sigma[row]))
+    return out
 
 
 def settings_of(name: EstimatorName, **changes: int | str) -> EstimatorSettings:
@@ -169,3 +175,11 @@ def permuted(queries: Queries, order: np.ndarray) -> Queries:
 def mean_squared_error(estimate: Estimate, oracle: list[Posterior]) -> np.ndarray:
     """For each query, per dimension."""
     return np.square(estimate.mean - np.stack([o.mean for o in oracle])).mean(1)
+
+
+def chi_square_p(counts: np.ndarray, probability: np.ndarray) -> float:
+    """p-value of the counts of draws from these probabilities, the rare ones pooled."""
+    expected = probability / probability.sum() * counts.sum()
+    seen = expected > 5
+    observed, expected = np.append(counts[seen], counts[~seen].sum()), np.append(expected[seen], expected[~seen].sum())
+    return 1.0 if (expected > 0).sum() < 2 else float(chisquare(observed[expected > 0], expected[expected > 0]).pvalue)

@@ -1,0 +1,42 @@
+"""Members of a population: which entries, in which order, with which pixels."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
+from posterior_examples import images_x, random_images, store_of
+
+from pipeline.contract.errors import ConfigError
+from pipeline.neighbours.population import SCALE, Population
+
+PIXELS = random_images(23, (3, 4, 5))
+LABELS = np.arange(23) % 4
+
+
+@pytest.mark.parametrize("flips", [False, True], ids=["no flips", "flips"])
+@pytest.mark.parametrize("label", [None, 0, 3])
+def test_members_are_the_images_and_then_their_mirror_images(tmp_path, flips, label):
+    store = store_of(tmp_path / "store", PIXELS, LABELS)
+    population = Population(store, flips, label)
+    chosen = np.arange(23) if label is None else np.flatnonzero(label == LABELS)
+    x = images_x(PIXELS, flips, chosen)
+    assert len(population) == len(x) == len(population.entry)
+    assert population.dim == 60
+    assert np.array_equal(population.member(population.entry), np.arange(len(x)))
+    s = population.rows(np.arange(len(x)))
+    assert s.dtype == torch.int8
+    assert np.abs((s.numpy().astype(np.float64) + 0.5) / SCALE - x).max() < 1e-12
+    tiles = [population.tile(start, stop) for start, stop in population.tiles()]
+    assert torch.equal(torch.cat(tiles), s)
+    assert np.array_equal(population.norm2.numpy(), np.square(s.numpy().astype(np.int64)).sum(1))
+    assert np.abs(population.mean.numpy() - x.mean(0)).max() < 1e-12
+
+
+def test_label_without_labels_is_refused(tmp_path):
+    population = Population(store_of(tmp_path / "store", PIXELS), False, label=1)
+    with pytest.raises(ConfigError, match="labels"):
+        len(population)

@@ -1,0 +1,113 @@
+"""The self-join against all distances in int64, and what it refuses."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
+from posterior_examples import DATA_SETS, random_images, store_of
+
+from pipeline.contract.errors import DataError
+from pipeline.neighbours.population import Population
+from pipeline.neighbours.self_join import SelfJoin, self_join
+
+NONE = np.iinfo(np.int32).max
+
+
+def brute_force(pixels: np.ndarray, flips: bool, labels: np.ndarray | None) -> list[np.ndarray]:
+    """For each image the rising squared distances, in pixel steps, to all other members of its population."""
+    entries = np.concatenate([pixels, pixels[..., ::-1]]) if flips else pixels
+    entry_labels = None if labels is None else np.tile(labels, 2 if flips else 1)
+    flat = entries.reshape(len(entries), -1).astype(np.int64)
+    out = []
+    for i in range(len(pixels)):
+        others = np.arange(len(entries)) != i
+        if entry_labels is not None:
+            others &= entry_labels == entry_labels[i]
+        out.append(np.sort(np.square(flat[others] - flat[i]).sum(1)))
+    return out
+
+
+@pytest.mark.parametrize("conditional", [False, True], ids=["unconditional", "conditional"])
+@pytest.mark.parametrize("flips", [False, True], ids=["no flips", "flips"])
+@pytest.mark.parametrize("data", DATA_SETS)
+def test_distances_are_those_of_all_pairs_to_the_last_digit(tmp_path, data, flips, conditional):
+    pixels = DATA_SETS[data]()
+    labels = np.arange(len(pixels)) % 3
+    labels[labels == 2] = 0
+    labels[-1] = 2  # a class of one image
+    store = store_of(tmp_path / "store", pixels, labels)
+    expected = brute_force(pixels, flips, labels if conditional else None)
+    for nearest in (1, 5, 1000):
+        join = self_join(store, flips, conditional, nearest)
+        assert join.distance2.dtype == np.int32
+        assert join.header.nearest == join.distance2.shape[1] <= nearest
+        for row, brute, others in zip(join.distance2, expected, join.others, strict=True):
+            assert others == len(brute)
+            kept = min(len(brute), len(row))
+            assert np.array_equal(row[:kept], brute[:kept])
+            assert (row[kept:] == NONE).all()
+    assert join.distance2.shape[1] >= max(len(b) for b in expected)
+
+
+def test_extreme_pixels_of_large_images_do_not_overflow(tmp_path):
+    """D = 12 288, black against white: 8e8 in squared pixel steps."""
+    pixels = np.zeros((3, 3, 64, 64), np.uint8)
+    pixels[1] = 255
+    pixels[2, 0] = 255
+    join = self_join(store_of(tmp_path / "store", pixels), False, False)
+    assert join.distance2.tolist() == [
+        [4096 * 255**2, 12288 * 255**2],
+        [8192 * 255**2, 12288 * 255**2],
+        [4096 * 255**2, 8192 * 255**2],
+    ]
+
+
+def test_more_images_than_fit_a_tile(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(0, 256, (1400, 3, 8, 8)), np.ones((1, 1, 8, 8))).astype(np.uint8)
+    store = store_of(tmp_path / "store", pixels)
+    assert len(Population(store, True).tiles()) > 2
+    join = self_join(store, True, False, 40)
+    entries = np.concatenate([pixels, pixels[..., ::-1]]).reshape(2800, -1).astype(np.float64)
+    for i in (0, 700, 1364, 1365, 1366, 1399):
+        distances = np.square(entries - entries[i]).sum(1)
+        distances[i] = np.inf
+        assert np.array_equal(join.distance2[i], np.sort(distances)[:40])
+
+
+def test_saved_join_is_read_back_and_another_one_refused(tmp_path):
+    labels = np.arange(20) % 2
+    store = store_of(tmp_path / "store", random_images(20), labels)
+    for flips in (False, True):
+        for conditional in (False, True):
+            with pytest.raises(DataError, match=r"no self-join.*postmean index"):
+                SelfJoin.load(store, flips, conditional)
+            join = self_join(store, flips, conditional, 7)
+            path = join.save(store)
+            read = SelfJoin.load(store, flips, conditional)
+            assert read.header == join.header
+            assert np.array_equal(read.distance2, join.distance2)
+            assert np.array_equal(read.others, join.others)
+
+            whole = path.read_bytes()
+            broken = bytearray(whole)
+            broken[len(whole) // 2] ^= 255
+            for damage in (b"", whole[:5], whole[: len(whole) // 2], whole[:-1], bytes(broken), b"x" * 100):
+                path.write_bytes(damage)
+                with pytest.raises(DataError, match="postmean index"):
+                    SelfJoin.load(store, flips, conditional)
+            path.unlink()
+
+    other = store_of(tmp_path / "other", random_images(20, seed=1), labels)
+    self_join(other, False, False).save(other)
+    (store.path / "index" / "self-join.npz").write_bytes(SelfJoin.path(other, False, False).read_bytes())
+    with pytest.raises(DataError, match="other images"):
+        SelfJoin.load(store, False, False)
+
+
+def test_conditional_join_needs_labels(tmp_path):
+    with pytest.raises(DataError, match="labels"):
+        self_join(store_of(tmp_path / "store", random_images(5)), False, True)
