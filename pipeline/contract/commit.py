@@ -50,8 +50,6 @@ class Commit:
     def from_bytes(cls, data: bytes, where: str) -> "Commit":
         """Raises ShardError on a truncated or foreign commit record."""
         try:
-            plain = json.loads(data)
-            files = tuple(from_dict(FileDigest, f, where) for f in plain.pop("files"))
-            return from_dict(cls, plain | {"files": files}, where)
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            return from_dict(cls, json.loads(data), where)
+        except (ValueError, ConfigError) as error:
             raise ShardError(f"{where}: not a commit record ({error}): remove it and generate again") from error

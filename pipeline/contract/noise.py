@@ -31,6 +31,7 @@ class LogNormalNoise:
     P_std: float = 1.2
 
     def __post_init__(self) -> None:
+        _require_finite(P_mean=self.P_mean)
         _require_positive(P_std=self.P_std)
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
@@ -61,6 +62,7 @@ class ICTNoise:
     rho: float = 7.0
 
     def __post_init__(self) -> None:
+        _require_finite(P_mean=self.P_mean, sigma_max=self.sigma_max)
         _require_positive(P_std=self.P_std, rho=self.rho, sigma_min=self.sigma_min, batch_size=self.batch_size)
         if not self.sigma_min < self.sigma_max:
             raise ConfigError(f"noise: sigma_min {self.sigma_min} must be below sigma_max {self.sigma_max}")
@@ -118,6 +120,7 @@ class ECTNoise:
     """Tuples (training images) a stage."""
 
     def __post_init__(self) -> None:
+        _require_finite(P_mean=self.P_mean, q=self.q, k=self.k, b=self.b)
         _require_positive(P_std=self.P_std, stage_tuples=self.stage_tuples)
         if self.q <= 1 or self.b <= 0:
             raise ConfigError(f"noise: expected q > 1 and b > 0, got q {self.q}, b {self.b}")
@@ -142,6 +145,7 @@ class UniformTimeNoise:
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
+        _require_finite(t_max=self.t_max)
         if not 0 < self.t_min < self.t_max:
             raise ConfigError(f"noise: expected 0 < t_min < t_max, got {self.t_min}, {self.t_max}")
 
@@ -160,6 +164,7 @@ class LogitNormalTimeNoise:
     t_min: float = 1e-3
 
     def __post_init__(self) -> None:
+        _require_finite(mean=self.mean)
         _require_positive(std=self.std)
         if not 0 < self.t_min < 0.5:
             raise ConfigError(f"noise: expected 0 < t_min < 0.5, got {self.t_min}")
@@ -181,6 +186,12 @@ TEACHER_NOISES = (ICTNoise.kind, ECTNoise.kind)
 """Kinds of noise with a teacher point, whose levels have a sigma_next."""
 
 AnyNoise = LogNormalNoise | ICTNoise | ECTNoise | UniformTimeNoise | LogitNormalTimeNoise
+
+
+def _require_finite(**values: float) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"noise: {name} must be finite, got {value}")
 
 
 def _require_positive(**values: float) -> None:

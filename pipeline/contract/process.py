@@ -63,8 +63,8 @@ class VPProcess:
     """Its start."""
 
     def __post_init__(self) -> None:
-        if self.beta_d <= 0 or self.beta_min <= 0:
-            raise ConfigError(f"process: beta_d {self.beta_d} and beta_min {self.beta_min} must be positive")
+        if not (is_finite_positive(self.beta_d) and is_finite_positive(self.beta_min)):
+            raise ConfigError(f"process: beta_d {self.beta_d} and beta_min {self.beta_min} must be positive and finite")
 
     def sigma(self, t: np.ndarray) -> np.ndarray:
         t = np.asarray(t, np.float64)
@@ -113,6 +113,8 @@ class TableProcess:
         t, s, sigma = (np.asarray(k, np.float64) for k in (self.t_knots, self.s_knots, self.sigma_knots))
         if not (len(t) == len(s) == len(sigma) >= 2):
             raise ConfigError(f"process table: got {len(t)} t, {len(s)} s, {len(sigma)} sigma, expected equal and >= 2")
+        if not np.isfinite([t, s, sigma]).all():
+            raise ConfigError("process table: t, s and sigma must be finite")
         if not (np.all(np.diff(t) > 0) and np.all(np.diff(sigma) > 0) and sigma[0] > 0 and np.all(s > 0)):
             raise ConfigError("process table: t and sigma must rise strictly, sigma and s must be positive")
 
@@ -122,7 +124,7 @@ class TableProcess:
         try:
             with path.open(newline="") as file:
                 rows = [(float(r["t"]), float(r["s"]), float(r["sigma"])) for r in csv.DictReader(file)]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:  # TypeError: a short row
             raise ConfigError(f"process table {path}: {error!r}: expected a CSV with the header t,s,sigma") from error
         t, s, sigma = (tuple(column) for column in zip(*rows, strict=True)) if rows else ((), (), ())
         return cls(t_knots=t, s_knots=s, sigma_knots=sigma)

@@ -152,7 +152,7 @@ class Records:
             means = {
                 target: Means(*(arrays[f"{target}.{name}"] for name in ("count", "entry", "weight", "dense")))
                 for target in ("mean", "mean_next")
-                if f"{target}.count" in arrays
+                if any(name.startswith(f"{target}.") for name in arrays)
             }
             records = cls(
                 tuple_id=arrays["tuple_id"],

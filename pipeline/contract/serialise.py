@@ -1,4 +1,4 @@
-"""Frozen dataclasses to and from plain JSON objects, strictly: unknown or missing fields are errors.
+"""Frozen dataclasses to and from plain JSON objects, strictly: unknown or missing fields and other types are errors.
 
 A dataclass that is one of several alternatives (a process, a noise distribution) carries a class attribute
 `kind`, which is written beside its fields and chooses the class again when read.
@@ -33,7 +33,7 @@ def from_dict(cls: type[T], plain: Any, where: str) -> T:
     Args:
         where: names the origin in errors, such as the manifest's path.
     Raises:
-        ConfigError: unknown or missing field, unknown kind.
+        ConfigError: unknown or missing field, unknown kind, value of another type.
     """
     return _convert(cls, plain, where)
 
@@ -53,7 +53,8 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
                     raise ConfigError(f"{where}: kind {kind!r} is not one of {', '.join(sorted(by_kind))}")
                 return _convert(by_kind[kind], plain, where)
             return _convert(classes[0], plain, where)
-        return tuple(plain) if isinstance(plain, list) else plain
+        others = [option for option in options if option is not type(None)]
+        return _convert(others[0], plain, where) if len(others) == 1 else plain
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         if not isinstance(plain, dict):
             raise ConfigError(f"{where}: expected an object for {annotation.__name__}, got {type(plain).__name__}")
@@ -71,7 +72,21 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {problem}: it was written by another version of postmean or edited")
         return annotation(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in given.items()})
     if origin is tuple:
-        return tuple(plain)
+        items = typing.get_args(annotation)
+        if not isinstance(plain, list | tuple) or not (items[-1] is ... or len(plain) == len(items)):
+            raise ConfigError(f"{where}: expected a list of {'any length' if items[-1] is ... else len(items)}")
+        of = [items[0]] * len(plain) if items[-1] is ... else items
+        return tuple(
+            _convert(item, value, f"{where}[{i}]") for i, (item, value) in enumerate(zip(of, plain, strict=True))
+        )
+    if origin is typing.Literal and not any(
+        plain is option or plain == option for option in typing.get_args(annotation)
+    ):
+        raise ConfigError(f"{where}: {plain!r} is not one of {', '.join(map(repr, typing.get_args(annotation)))}")
+    if annotation is float and type(plain) is int:
+        return float(plain)  # writers other than Python's drop the point of 1.0
+    if annotation in (bool, int, float, str) and type(plain) is not annotation:
+        raise ConfigError(f"{where}: expected {annotation.__name__}, got {plain!r}")
     return plain
 
 

@@ -105,7 +105,8 @@ class TupleSource:
         """Uniforms in (0, 1) of these tuples: words start .. stop - 1 of one long Philox stream."""
         philox = np.random.Philox(key=_key(self.seed, _NOISE_LEVEL), counter=start // 4)
         words = philox.random_raw(start % 4 + stop - start)[start % 4 :]
-        return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        # 52 bits and a half: with 53 the largest would round to 1
+        return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
     def _entry(self, start: int, stop: int) -> np.ndarray:
         """Entries: one permutation an epoch, so that every entry is visited equally."""

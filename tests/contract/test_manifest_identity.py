@@ -1,0 +1,133 @@
+"""The manifest to JSON and back, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipeline.contract.errors import ConfigError, MismatchError, ShardError
+from pipeline.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
+from pipeline.contract.presets import PRESETS
+from pipeline.contract.process import TableProcess
+
+
+def manifest_of(name: str = "ict-cifar10") -> Manifest:
+    preset = PRESETS[name]
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        code_version="0",
+        store_fingerprint="ab" * 32,
+        store_shape=(50, 3, 4, 5),
+        classes=10,
+        process=preset.process,
+        noise=preset.noise,
+        seed=3,
+        tuples=preset.tuples,
+        flips=preset.flips,
+        conditional=preset.conditional,
+        solver=preset.solver,
+        estimator=EstimatorSettings(name="knn-snis", k=2048, n=256, m=256, index="ivf8-sq8", nprobe=4),
+        certificate=True,
+        tolerance=1e-6,
+        format="zarr",
+        self_contained=False,
+        records_per_shard=512,
+        max_support=256,
+        device="cpu",
+        threads_per_actor=2,
+        tuple_fingerprint="0" * 16,
+    )
+    return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_manifest_of_each_preset_is_the_same_after_json(name):
+    manifest = manifest_of(name)
+    again = Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())), "manifest.json")
+    assert again == manifest
+    assert again.to_dict() == manifest.to_dict()
+    again.check_same(manifest, "here")
+    again.check_tuples("here")
+    assert again.tuple_source() == manifest.tuple_source()
+
+
+def test_table_process_is_the_same_after_json():
+    table = TableProcess(t_knots=(0.0, 1.0), s_knots=(1.0, 0.5), sigma_knots=(0.01, 50.0))
+    manifest = replace(manifest_of(), process=table)
+    assert Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())), "m") == manifest
+
+
+def test_unknown_missing_and_impossible_fields_are_refused_by_name():
+    plain = manifest_of().to_dict()
+    for field in plain:
+        if field != "schema_version":
+            with pytest.raises(ShardError, match=field):
+                Manifest.from_dict({k: v for k, v in plain.items() if k != field}, "manifest.json")
+    for group in ("noise", "estimator"):
+        with pytest.raises(ShardError, match="extra"):
+            Manifest.from_dict(plain | {group: plain[group] | {"extra": 1}}, "manifest.json")
+    with pytest.raises(ShardError, match="extra"):
+        Manifest.from_dict(plain | {"extra": 1}, "manifest.json")
+    with pytest.raises(ShardError, match="'cosine' is not one of"):
+        Manifest.from_dict(plain | {"noise": {"kind": "cosine"}}, "manifest.json")
+    with pytest.raises(ShardError, match="P_std"):
+        Manifest.from_dict(plain | {"noise": plain["noise"] | {"P_std": -1.0}}, "manifest.json")
+
+
+@pytest.mark.parametrize("plain", [None, [], 3, "x", {}, {"schema_version": 0}, {"schema_version": "1"}])
+def test_what_is_no_manifest_is_refused(plain):
+    with pytest.raises(ShardError, match="schema_version"):
+        Manifest.from_dict(plain, "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", "3"),
+        ("seed", 3.5),
+        ("seed", True),
+        ("tuples", None),
+        ("flips", 1),
+        ("tolerance", "1e-6"),
+        ("format", "tar"),
+        ("solver", "rk4"),
+        ("device", 0),
+        ("store_shape", [50, 3, 4]),
+        ("store_shape", [50, 3, 4, "5"]),
+        ("store_shape", 50),
+        ("process", None),
+        ("process", []),
+        ("estimator", "exact"),
+        ("store_fingerprint", 7),
+    ],
+)
+def test_values_of_another_type_are_refused_by_name(field, value):
+    with pytest.raises(ShardError, match=field):
+        Manifest.from_dict(manifest_of().to_dict() | {field: value}, "manifest.json")
+
+
+def test_whole_numbers_are_numbers():
+    """JSON writers of other languages drop the point of 1.0."""
+    plain = manifest_of("edm-cifar10").to_dict()
+    plain["noise"] = plain["noise"] | {"P_mean": -1}
+    noise = Manifest.from_dict(plain, "m").noise
+    assert noise.P_mean == -1.0  # type: ignore[union-attr]
+
+
+def test_differences_name_every_field():
+    ours = manifest_of()
+    theirs = replace(ours, seed=9, estimator=replace(ours.estimator, k=7), process=PRESETS["vp-cifar10"].process)
+    with pytest.raises(MismatchError) as error:
+        ours.check_same(theirs, "s3://run")
+    for part in ("s3://run", "seed is 9 there, 3 here", "estimator.k is 7 there, 2048 here", "process.kind"):
+        assert part in str(error.value)
+    with pytest.raises(MismatchError, match="tuple_fingerprint"):
+        replace(ours, seed=4).check_tuples("run")
+    ours.check_store("ab" * 32, "run")
+    with pytest.raises(MismatchError, match="--store"):
+        ours.check_store("cd" * 32, "run")
+
+
+def test_config_errors_are_user_errors():
+    assert issubclass(ConfigError, Exception)
+    assert len(set(PRESETS)) == len(PRESETS) >= 10
