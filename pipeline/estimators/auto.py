@@ -4,6 +4,7 @@ Queries made from a known source first ask the second certificate which members 
 product. Where these are few, the posterior over them is evaluated directly; all others take the full softmax.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +33,9 @@ class Auto:
     _finder: CandidateFinder | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_exact", Exact(self.population, self.max_support, precise=False))
+        # mass left out costs its square times at most 2, the mean square distance of two images: an eighth
+        left_out = math.sqrt(self.tolerance) / 4
+        object.__setattr__(self, "_exact", Exact(self.population, self.max_support, left_out, precise=False))
         worth = len(self.population) > _SMALLEST
         finder = CandidateFinder(self.population, self.tolerance / 2, MOST_CANDIDATES) if worth else None
         object.__setattr__(self, "_finder", finder)
@@ -46,16 +49,20 @@ class Auto:
         from_source = np.zeros(len(queries), bool) if queries.from_source is None else queries.from_source
         left = [np.flatnonzero(~from_source)]
         known = np.flatnonzero(from_source)
+        known = known[np.argsort(queries.sigma.cpu().numpy()[known], kind="stable")]
         for start in range(0, len(known), step):
             rows = known[start : start + step]
             group = queries.select(rows)
             found = self._finder.find(group.z, group.sigma, group.source)
             left.append(rows[found.open_rows])
             closed = np.setdiff1d(np.arange(len(rows)), found.open_rows)
-            if len(closed):
-                parts.append(self._over_candidates(group.select(closed), found, closed))
-                order.append(rows[closed])
-        rest = np.sort(np.concatenate(left))
+            if len(closed) == 0:  # at a larger sigma there are only more candidates
+                left.append(known[start + step :])
+                break
+            parts.append(self._over_candidates(group.select(closed), found, closed))
+            order.append(rows[closed])
+        rest = np.concatenate(left)
+        rest = rest[np.argsort(queries.sigma.cpu().numpy()[rest], kind="stable")]
         if len(rest):
             parts.append(self._exact.estimate(queries.select(rest)))
             order.append(rest)

@@ -16,7 +16,10 @@ from pipeline.neighbours.population import SCALE, Population
 from pipeline.neighbours.refine import NEEDED_ERROR, WINDOW, distance2
 from pipeline.neighbours.weighted_mean import weighted_means
 
+LEFT_OUT = 2e-6
+
 _MOST_QUERIES = 256
+_CANCELLING = 16  # over so few members E|x|^2 - |mean|^2 may be small against its terms
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Exact:
     population: Population
     max_support: int = 256
     """Most members of a support; a mean over more is dense only."""
+    left_out: float = LEFT_OUT
+    """Posterior mass that may be left out where it is spread thin."""
     precise: bool = True
     """Whether weights of the dense part keep two bytes, at the price of another product."""
 
@@ -39,7 +44,7 @@ class Exact:
         top = weight_BM.amax(1).cpu().numpy().astype(np.float64)
         ess = 1 / torch.linalg.vector_norm(weight_BM, dim=1).cpu().numpy().astype(np.float64) ** 2
         second_moment = (weight_BM @ population.norm2.to(torch.float32)).to(torch.float64)
-        means = weighted_means(population, weight_BM, self.max_support, self.precise)
+        means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.precise)
         mean_s = means.mean.to(torch.float64) * SCALE - 0.5
         variance = (second_moment - mean_s.square().sum(1)).cpu().numpy() / population.dim / SCALE**2
         support: list[tuple[np.ndarray, np.ndarray] | None] = []
@@ -47,9 +52,9 @@ class Exact:
             if pair is None:
                 support.append(None)
                 continue
-            member, weight = pair[0].cpu().numpy(), pair[1].cpu().numpy()
-            support.append((member, weight))
-            variance[row] = _variance(population, member, pair[1], means.mean[row])
+            support.append(pair)
+            if len(pair[0]) <= _CANCELLING:
+                variance[row] = _variance(population, *pair, means.mean[row])
         estimate = Estimate(
             mean=means.mean.cpu().numpy(),
             support=support,
@@ -62,12 +67,12 @@ class Exact:
         return check_finite(estimate, queries)
 
 
-def _variance(population: Population, member: np.ndarray, weight: torch.Tensor, mean_D: torch.Tensor) -> float:
+def _variance(population: Population, member: np.ndarray, weight: np.ndarray, mean_D: torch.Tensor) -> float:
     """Posterior variance per dimension over a support, without the cancellation of E|x|^2 - |mean|^2."""
     if len(member) == 1:
         return 0.0
     x = (population.rows(member).to(torch.float32) + 0.5) / SCALE
-    return float(weight @ (x - mean_D).square_().sum(1)) / population.dim
+    return float(weight @ (x - mean_D).square_().sum(1).cpu().numpy()) / population.dim
 
 
 def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:

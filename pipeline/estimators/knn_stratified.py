@@ -17,9 +17,9 @@ import torch
 
 from pipeline.estimators.direct import log_weight, to_device, uniform_outside
 from pipeline.estimators.estimate import Estimate, Queries, check_finite
+from pipeline.estimators.exact import LEFT_OUT
 from pipeline.neighbours.population import SCALE, Population
 from pipeline.neighbours.search import Search
-from pipeline.neighbours.weighted_mean import LEFT_OUT
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,16 @@ class PosteriorMC:
         return concatenate([self._group(group) for group in queries.groups(step)])
 
     def _group(self, queries: Queries) -> Estimate:
-        weight = posterior_weights(self.population, queries.z, queries.sigma)
-        support = []
-        for row in range(len(queries)):
-            cumulative = np.cumsum(weight[row].cpu().numpy().astype(np.float64))
+        # repetitions of one point, side by side, share its weights
+        is_new = np.ones(len(queries), bool)
+        repeats = (queries.z[1:] == queries.z[:-1]).all(1) & (queries.sigma[1:] == queries.sigma[:-1])
+        is_new[1:] = ~repeats.cpu().numpy()
+        point = queries.select(np.flatnonzero(is_new))
+        weight = posterior_weights(self.population, point.z, point.sigma)
+        support, cumulative = [], np.empty(0)
+        for row, position in enumerate(np.cumsum(is_new) - 1):
+            if is_new[row]:
+                cumulative = np.cumsum(weight[position].cpu().numpy().astype(np.float64))
             uniform = queries.generator(row).random(self.n) * cumulative[-1]
             drawn = np.searchsorted(cumulative, uniform, side="right")
             support.append(merge(drawn, np.ones(self.n)))

@@ -19,6 +19,7 @@ import torch
 
 from pipeline.neighbours.directions import Directions
 from pipeline.neighbours.population import SCALE, Population, to_integer_units
+from pipeline.neighbours.positions import count_true, positions
 
 DIRECTIONS = 128
 """m: a narrow product costs m / 6 D of a full one here (float32 against two int8 products)."""
@@ -79,15 +80,16 @@ class CandidateFinder:
         # half of the tolerance for members that are small each, half for the sum of the smallest of the others
         floor = self._log_tolerance - math.log(2 * len(self._population))
         kept = log_term > (own + floor)[:, None]
-        wide = kept.sum(1) > 8 * self._most  # their sum will hardly bring these down
-        kept[wide] = False
-        row_t, member_t = kept.nonzero(as_tuple=True)
+        wide = count_true(kept) > 8 * self._most  # their sum will hardly bring these down
+        narrow = np.flatnonzero(~wide)
+        row, member = positions(kept[narrow])
+        row = narrow[row]
+        row_t, member_t = torch.from_numpy(row).to(z.device), torch.from_numpy(member).to(z.device)
         term = (log_term[row_t, member_t] - own[row_t]).cpu().numpy().astype(np.float64)
-        row, member = row_t.cpu().numpy(), member_t.cpu().numpy()
         keep = self._above_tolerance(row, term) | (member == source[row])
         row, member = row[keep], member[keep]
         per_row = np.bincount(row, minlength=len(source))
-        is_open = wide.cpu().numpy() | (per_row > self._most)
+        is_open = wide | (per_row > self._most)
         row, member = self._with_sources(row, member, source, is_open)
         return Candidates(row, member, np.flatnonzero(is_open))
 

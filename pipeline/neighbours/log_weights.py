@@ -48,18 +48,17 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: torch.Tenso
     bytes_2BD, high_B, low_B = split_bytes(z)
     sigma2_B = (sigma_B * SCALE) ** 2
     # scales folded per query, so that a tile needs three passes over its log-weights
-    high = (high_B / sigma2_B).to(torch.float32)
-    low = (low_B / sigma2_B).to(torch.float32)
-    half_B = (-0.5 / sigma2_B).to(torch.float32)
+    high = (high_B / sigma2_B).to(torch.float32)[:, None]
+    low = (low_B / sigma2_B).to(torch.float32)[:, None]
+    half = (-0.5 / sigma2_B).to(torch.float32)[:, None]
     norm2 = population.norm2.to(torch.float32)
     count = len(z)
     value = torch.empty((count, len(population)), dtype=torch.float32, device=z.device)
     for start, stop in population.tiles():
-        product = int8_product(population.tile(start, stop), bytes_2BD)
-        part = product[:, :count] * high
-        part.addcmul_(product[:, count : 2 * count], low)
-        part.addcmul_(norm2[start:stop, None], half_B)
-        value[:, start:stop] = part.t()
+        product = int8_product(bytes_2BD, population.tile(start, stop))
+        part = torch.mul(product[:count], high, out=value[:, start:stop])
+        part.addcmul_(product[count : 2 * count], low)
+        part.addcmul_(norm2[start:stop], half)
     # uniform rounding error of width c / 254 a coordinate, and float32's of the product and the norm
     error_B = low_B / math.sqrt(12) / sigma2_B
     return LogWeights(value, error_B)

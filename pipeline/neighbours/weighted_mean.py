@@ -1,23 +1,23 @@
 """Means of a whole population under given weights: sum_j p_j x_j, the second matrix product of an exact posterior.
 
 Weights that fall on few members are summed over these alone, in float32. Otherwise the heavy members are, and the bulk
-is summed by int8 products of the pixels with weights rounded to one byte, or to two. Rounding is dithered, floor(p / step + d_j)
-with d_j spread evenly over [0, 1), so that small weights do not all vanish: each is right on average, and the error of
-the sum is at most M step^2 / 4 times the mean square deviation of a pixel, at most 1 and about 1/4 in images. The mass
-that rounding gained or lost is given to the mean of the population.
+is summed by int8 products of the pixels with weights rounded to one byte, or to two. Rounding is dithered,
+floor(p / step + d_j) with d_j spread evenly over [0, 1), so that small weights do not all vanish: each is right on
+average, and the error of the sum is at most M step^2 / 4 times the mean square deviation of a pixel, at most 1 and
+about 1/4 in images. The mass that rounding gained or lost is given to the mean of the population.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from pipeline.neighbours.log_weights import int8_product
 from pipeline.neighbours.population import SCALE, Population, from_integer_units
+from pipeline.neighbours.positions import count_true, positions
 
-LEFT_OUT = 2e-6
-"""Posterior mass that the members left out of a support may hold together."""
-
+_FOLDS = (64.0, 8.0, 1.0)  # thresholds tried, as multiples of the one that left_out guarantees
 _BULK_ERROR = 1e-7  # mean squared error per dimension of rounding to one byte, at a mean square deviation of 1/4
 _MOST_SUMMED = 512  # members summed in float32 before an int8 product over all is cheaper
 
@@ -28,42 +28,65 @@ class WeightedMeans:
 
     mean: torch.Tensor
     """float32 [B, D] in [-1, 1]"""
-    support: list[tuple[torch.Tensor, torch.Tensor] | None]
+    support: list[tuple[np.ndarray, np.ndarray] | None]
     """For each row its members (int64) and weights (float32) where there are at most `max_support`, else None"""
 
 
-def weighted_means(population: Population, weight_BM: torch.Tensor, max_support: int, precise: bool) -> WeightedMeans:
+def weighted_means(
+    population: Population, weight_BM: torch.Tensor, max_support: int, left_out: float, precise: bool
+) -> WeightedMeans:
     """Means of the population under each row of weights.
 
     Args:
         weight_BM: non-negative, each row sums to 1, float32 [B, M] on the population's device; used as scratch.
         max_support: most members of a support.
+        left_out: mass that the smallest weights left out may hold together; it costs at most left_out^2 times the
+            mean square distance of two images, itself at most 4.
         precise: round the bulk to two bytes: 1e-12 of mean squared error instead of 1e-7, for one more product.
     """
-    carried = weight_BM > LEFT_OUT / len(population)
-    counts = carried.sum(1).tolist()
     mean = torch.empty((len(weight_BM), population.dim), dtype=torch.float32, device=weight_BM.device)
-    support: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(weight_BM)
-    dense = []
-    for row, count in enumerate(counts):
-        if count > max(max_support, _MOST_SUMMED):
-            dense.append(row)
-            continue
-        member = carried[row].nonzero()[:, 0]
-        weight = weight_BM[row, member]
-        weight = weight / weight.sum()
-        if count <= max_support:
-            support[row] = (member, weight)
-        mean[row] = from_integer_units(_sum_rows(population, member, weight))
-    if dense:
-        bulk = weight_BM if len(dense) == len(counts) else weight_BM[dense]
-        mean[dense] = _dense_means(population, bulk, precise)
+    support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(weight_BM)
+    rows, dense = np.arange(len(weight_BM)), []
+    for fold in _FOLDS:
+        # whoever carries many members above a high threshold carries more above a lower one
+        part = weight_BM if len(rows) == len(weight_BM) else weight_BM[rows]
+        carried = part > fold * left_out / len(population)
+        counts = count_true(carried)
+        few = np.flatnonzero(counts <= max(max_support, _MOST_SUMMED))
+        dense.append(np.delete(rows, few))
+        rows, carried, part = rows[few], carried[few], part[few]
+        again = []
+        bounds, members = _by_row(carried)
+        for position, row in enumerate(rows):
+            member = members[bounds[position] : bounds[position + 1]]
+            weight = part[position, torch.from_numpy(member).to(part.device)]
+            total = float(weight.sum())
+            if total < 1 - left_out and fold > 1:
+                again.append(position)
+                continue
+            weight = weight / total
+            if len(member) <= max_support:
+                support[row] = (member, weight.cpu().numpy())
+            mean[row] = from_integer_units(_sum_rows(population, member, weight))
+        rows = rows[again]
+        if len(rows) == 0:
+            break
+    spread = np.sort(np.concatenate(dense))
+    if len(spread):
+        bulk = weight_BM if len(spread) == len(weight_BM) else weight_BM[spread]
+        mean[spread] = _dense_means(population, bulk, precise)
     return WeightedMeans(mean, support)
 
 
-def _sum_rows(population: Population, member: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _by_row(mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Where each row's members begin and end, and the members."""
+    row, member = positions(mask)
+    return np.searchsorted(row, np.arange(len(mask) + 1)), member
+
+
+def _sum_rows(population: Population, member: np.ndarray, weight: torch.Tensor) -> torch.Tensor:
     """sum_j weight_j s_j over these members, float32 [D]."""
-    return weight @ population.rows(member.cpu().numpy()).to(torch.float32)
+    return weight @ population.rows(member).to(torch.float32)
 
 
 def _dense_means(population: Population, bulk: torch.Tensor, precise: bool) -> torch.Tensor:
@@ -76,15 +99,14 @@ def _dense_means(population: Population, bulk: torch.Tensor, precise: bool) -> t
     dither = dither.to(torch.float32)
     total = bulk.new_zeros((len(bulk), population.dim))
     mass = bulk.new_zeros(len(bulk), dtype=torch.float64)
-    heavy_row, heavy_member = (bulk > limit).nonzero(as_tuple=True)
-    heavy_weight = bulk[heavy_row, heavy_member]
-    bulk[heavy_row, heavy_member] = 0.0
-    bounds = torch.searchsorted(heavy_row, torch.arange(len(bulk) + 1, device=bulk.device)).tolist()
-    for row in range(len(bulk)):
-        part = slice(bounds[row], bounds[row + 1])
-        if part.start < part.stop:
-            total[row] = _sum_rows(population, heavy_member[part], heavy_weight[part])
-            mass[row] = heavy_weight[part].sum(dtype=torch.float64)
+    bounds, heavy = _by_row(bulk > limit)
+    for row in np.flatnonzero(np.diff(bounds)).tolist():
+        member = heavy[bounds[row] : bounds[row + 1]]
+        index = torch.from_numpy(member).to(bulk.device)
+        weight = bulk[row, index]
+        bulk[row, index] = 0.0
+        total[row] = _sum_rows(population, member, weight)
+        mass[row] = weight.sum(dtype=torch.float64)
     step = bulk.amax(1).clamp(min=1e-30) / 126.99  # with the dither below 128
     inverse = (1 / step)[:, None]
     counted = torch.zeros_like(mass)
