@@ -21,6 +21,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main() -> None:
     """Entry point of the `postmean` command."""
+    # read when torch and FAISS are loaded: a thread that waits by spinning, the default, takes the core of one that
+    # works wherever cores are shared (training the demo beside other jobs: ten times slower)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
