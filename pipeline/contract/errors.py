@@ -36,6 +36,10 @@ class GenerationError(PostmeanError):
     exit_code = 3
 
 
+class StorageError(GenerationError):
+    """An object store refuses, or gave no answer until the deadline."""
+
+
 class VerificationError(PostmeanError):
     """`postmean verify` found damage or an error above the tolerance."""
 

@@ -6,14 +6,15 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.contract.errors import ConfigError, ShardError
 
-_OBJECT_STORES = ("s3", "gs", "az")
+OBJECT_STORES = ("s3", "gs", "az")
 
 
 class Storage(Protocol):
     """Objects by relative POSIX path.
 
     Every method raises ShardError on a path that could lead out of the root: manifests and commit records name files,
-    and come from elsewhere. Writing raises GenerationError where the disk is full or may not be written.
+    and come from elsewhere. Writing raises GenerationError where the disk is full or may not be written; anything at
+    all raises StorageError where an object store refuses or cannot be reached.
     """
 
     url: str
@@ -53,7 +54,9 @@ class Storage(Protocol):
 
 
 def open_storage(url: str | Path) -> Storage:
-    """The storage at a folder's path or `file://` URL; the folder need not exist before the first write.
+    """The storage at a folder's path, or at a `file://`, `s3://`, `gs://` or `az://` URL.
+
+    A folder need not exist before the first write; a bucket must.
 
     Raises:
         ConfigError: a URL of a kind that cannot be written.
@@ -65,9 +68,14 @@ def open_storage(url: str | Path) -> Storage:
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return LocalStorage(Path(unquote(parts.path)))
-    if parts.scheme in _OBJECT_STORES:
-        raise ConfigError(f"{url}: object stores are not supported yet: pass a local folder and copy it afterwards")
-    raise ConfigError(f"{url}: no storage of the kind {parts.scheme}://: pass the path of a folder")
+    if parts.scheme in OBJECT_STORES:
+        from pipeline.shards.object_storage import ObjectStorage
+
+        return ObjectStorage(url)
+    raise ConfigError(
+        f"{parts.scheme}://: no storage of this kind: pass the path of a folder, or one of "
+        f"{', '.join(f'{scheme}://' for scheme in OBJECT_STORES)}"
+    )
 
 
 def check_path(path: str) -> str:

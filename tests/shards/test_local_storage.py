@@ -11,50 +11,12 @@ from pipeline.contract.errors import ConfigError, GenerationError, ShardError
 from pipeline.shards.local_storage import LocalStorage
 from pipeline.shards.storage import check_path, open_storage
 
-ESCAPES = ["/etc/passwd", "../a", "a/../../b", "a/..", "..", ".", "a/./b", "a//b", "a/", "", "a\\b", "a\0b", "a/.b.tmp"]
 
-
-def test_what_is_put_is_there_and_is_replaced(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path / "not yet" / "there")
-    assert storage.list("") == []
-    storage.put("a/b/c", b"one")
-    storage.put("a/b/c", b"three")
-    assert storage.get("a/b/c") == b"three"
-    assert storage.get_range("a/b/c", 1, 3) == b"hre"
-    assert storage.exists("a/b/c")
-    assert not storage.exists("a/b")
-    storage.delete("a/b/c")
-    storage.delete("a/b/c")
-    assert not storage.exists("a/b/c")
-
-
-def test_create_writes_only_where_nothing_is(tmp_path: Path) -> None:
+def test_unfinished_files_are_not_listed(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
-    assert storage.create("a/b", b"first")
-    assert not storage.create("a/b", b"second")
-    assert storage.get("a/b") == b"first"
-    assert storage.list("") == ["a/b"]
-
-
-def test_list_is_sorted_recursive_and_by_folder(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path)
-    for path in ("commits/1", "commits/0/x", "commits2/1", "z", "commits"[:-1]):
-        storage.put(path, b"")
+    storage.put("commits/1", b"")
     (tmp_path / "commits" / ".1.00ff.tmp").write_bytes(b"unfinished")
-    assert storage.list("commits") == ["commits/0/x", "commits/1"]
-    assert storage.list("") == ["commit", "commits/0/x", "commits/1", "commits2/1", "z"]
-    assert storage.list("absent") == []
-
-
-def test_what_is_missing_or_short_is_named(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path)
-    with pytest.raises(ShardError, match=r"shards/000042\.tar: missing"):
-        storage.get("shards/000042.tar")
-    storage.put("a", b"12345")
-    with pytest.raises(ShardError, match="a: ends 3 bytes early"):
-        storage.get_range("a", 3, 5)
-    with pytest.raises(ShardError, match="missing"):
-        storage.get("a/b")
+    assert storage.list("commits") == storage.list("") == ["commits/1"]
 
 
 def test_a_folder_or_a_pipe_is_not_read(tmp_path: Path) -> None:
@@ -65,22 +27,6 @@ def test_a_folder_or_a_pipe_is_not_read(tmp_path: Path) -> None:
         with pytest.raises(ShardError, match="not a regular file"):
             storage.get(path)
     assert storage.list("") == []
-
-
-@pytest.mark.parametrize("path", ESCAPES)
-def test_paths_that_could_leave_the_root_are_refused(tmp_path: Path, path: str) -> None:
-    storage = open_storage(tmp_path / "root")
-    for use in (
-        lambda: storage.put(path, b""),
-        lambda: storage.create(path, b""),
-        lambda: storage.get(path),
-        lambda: storage.get_range(path, 0, 1),
-        lambda: storage.exists(path),
-        lambda: storage.delete(path),
-    ):
-        with pytest.raises(ShardError, match="not a path"):
-            use()
-    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(st.sampled_from("./\\\0ab~")))
@@ -128,12 +74,6 @@ def test_a_folder_that_may_not_be_written_is_one_clear_line(tmp_path: Path) -> N
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(GenerationError, match=r"file/a: cannot write: .*: make it writable"):
         open_storage(tmp_path / "file").put("a", b"")
-
-
-@pytest.mark.parametrize("url", ["s3://bucket/run", "gs://bucket/run", "az://bucket/run"])
-def test_object_stores_are_refused_until_they_are_supported(url: str) -> None:
-    with pytest.raises(ConfigError, match="object stores are not supported yet"):
-        open_storage(url)
 
 
 @pytest.mark.parametrize("url", ["ftp://host/run", "file://host/run"])

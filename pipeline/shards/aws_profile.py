@@ -1,0 +1,38 @@
+"""Credentials of the AWS command line's files, for machines that have them there rather than in the environment."""
+
+import configparser
+import os
+from pathlib import Path
+
+
+def profile_settings() -> dict[str, str]:
+    """Settings of the profile that the environment names (AWS_PROFILE), for what the environment itself lacks.
+
+    Reads ~/.aws/credentials and ~/.aws/config, or where AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE point.
+    Only static keys, region and endpoint; roles of machines and pods need no file.
+    """
+    name = os.environ.get("AWS_PROFILE", "default")
+    found: dict[str, str] = {}
+    for variable, default, section in (
+        ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "credentials", name),
+    ):
+        parser = configparser.RawConfigParser()
+        path = Path(os.environ.get(variable) or Path("~/.aws").expanduser() / default)
+        try:
+            parser.read_string(path.read_text())
+        except (OSError, UnicodeDecodeError, configparser.Error):
+            continue  # absent, or not such a file: the error of a request without credentials says what to do
+        if parser.has_section(section):
+            found |= dict(parser[section])
+    settings = {}
+    if "AWS_REGION" not in os.environ and "AWS_DEFAULT_REGION" not in os.environ and "region" in found:
+        settings["region"] = found["region"]
+    if "AWS_ENDPOINT_URL" not in os.environ and "endpoint_url" in found:
+        settings["endpoint"] = found["endpoint_url"]
+    keys = ("aws_access_key_id", "aws_secret_access_key")
+    if "AWS_ACCESS_KEY_ID" not in os.environ and all(key in found for key in keys):
+        settings["access_key_id"], settings["secret_access_key"] = (found[key] for key in keys)
+        if "aws_session_token" in found:
+            settings["session_token"] = found["aws_session_token"]
+    return settings
