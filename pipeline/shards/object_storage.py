@@ -40,7 +40,8 @@ class ObjectStorage:
         url: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; the prefix may be empty. For s3 the
             environment's AWS_ENDPOINT_URL chooses another server; plain http needs AWS_ALLOW_HTTP=true, except on
             this machine.
-        seconds: deadline of one operation (of each part of a large object), all attempts together; None takes POSTMEAN_STORAGE_DEADLINE or 300.
+        seconds: deadline of one operation (of each part of a large object), all attempts together; None takes
+            POSTMEAN_STORAGE_DEADLINE or 300.
 
     Raises:
         ConfigError: the URL names no bucket, or holds a user, password or query.
