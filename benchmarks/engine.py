@@ -1,0 +1,102 @@
+"""How much of this machine's int8 matrix rate the full softmax reaches, on synthetic images of any size.
+
+    python benchmarks/engine.py --images 50000 --dim 3072 [--device cuda] --json FILE
+
+The matrix rate is measured on the product's own shapes. The engine's is 4 N D operations a query for the log-weights
+and 2 N D for the means, divided by the time of the whole estimate: splitting z, softmax, quality and packing included.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.contract.image_store import StoreWriter, to_unit
+from pipeline.estimators.estimate import Queries
+from pipeline.estimators.exact import Exact
+from pipeline.fleet.actor import prepare_process
+from pipeline.neighbours.log_weights import int8_product
+from pipeline.neighbours.population import Population
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--dim", type=int, default=3072, help="3 times a square")
+    parser.add_argument("--queries", type=int, default=256)
+    parser.add_argument("--sigma", type=float, default=16.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    prepare_process(os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as folder:
+        report = measure(options, Path(folder) / "store")
+    print(
+        f"{report['images']:,} x {report['dim']:,} on {options.device}: {report['queries_per_s']:,.0f} queries/s, "
+        f"{report['engine_tops']:.2f} of {report['matrix_tops']:.2f} int8 TOP/s: {report['share']:.0%}"
+    )
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measure(options: argparse.Namespace, path: Path) -> dict:
+    side = math.isqrt(options.dim // 3)
+    generator = np.random.default_rng(0)
+    with StoreWriter(path, None, {"importer": "synthetic"}) as writer:
+        for start in range(0, options.images, 8192):
+            count = min(8192, options.images - start)
+            writer.append(generator.integers(0, 256, (count, 3, side, side), dtype=np.uint8), None)
+        store = writer.finish()
+    population = Population(store, flips=False, device=options.device)
+    estimator = Exact(population, precise=False)
+    source = np.arange(options.queries)
+    x = to_unit(store.pixels(source)).reshape(options.queries, -1)
+    z = torch.from_numpy(x + options.sigma * generator.standard_normal(x.shape, dtype=np.float32))
+    sigma = torch.full((options.queries,), options.sigma, dtype=torch.float64)
+    queries = Queries(z.to(options.device), sigma.to(options.device), source, np.random.default_rng)
+    estimator.estimate(queries.select(np.arange(2)))
+    seconds, rates = [], []
+    for _ in range(options.rounds):
+        rates.append(matrix_rate(population, options.queries))
+        began = time.perf_counter()
+        estimator.estimate(queries)
+        seconds.append(time.perf_counter() - began)
+    operations = 6.0 * options.images * store.dim * options.queries
+    engine, matrix = operations / statistics.median(seconds), statistics.median(rates)
+    return {
+        "images": options.images,
+        "dim": store.dim,
+        "queries_per_s": options.queries / statistics.median(seconds),
+        "engine_tops": engine / 1e12,
+        "matrix_tops": matrix / 1e12,
+        "share": engine / matrix,
+    }
+
+
+def matrix_rate(population: Population, queries: int) -> float:
+    """int8 operations a second of the product of one tile with the split queries."""
+    start, stop = population.tiles()[0]
+    tile = population.tile(start, stop)
+    split = torch.randint(-127, 127, (2 * queries, population.dim), dtype=torch.int8, device=tile.device)
+    repeats = 8
+    int8_product(split, tile)
+    if tile.is_cuda:
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        int8_product(split, tile)
+    if tile.is_cuda:
+        torch.cuda.synchronize()
+    return repeats * 2.0 * len(tile) * len(split) * population.dim / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""`auto` and the second certificate: what is left out stays within the tolerance, on sets made to break it."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from posterior_examples import images_x, posterior, queries_from, store_of
+
+from pipeline.estimators.auto import Auto
+from pipeline.neighbours.candidates import CandidateFinder
+from pipeline.neighbours.directions import Directions
+from pipeline.neighbours.population import Population
+
+TOLERANCE = 1e-6
+SHAPE = (3, 8, 8)
+DIM = 192
+COUNT = 2400  # above the size from which auto looks for candidates
+
+
+def _pixels(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(-1, *SHAPE)
+
+
+def random_set() -> np.ndarray:
+    return _pixels(np.random.default_rng(0).uniform(0, 255, (COUNT, DIM)))
+
+
+def tight_clusters() -> np.ndarray:
+    """Many near images around each centre: every source has close rivals."""
+    rng = np.random.default_rng(1)
+    centre = np.repeat(rng.uniform(30, 220, (24, DIM)), COUNT // 24, axis=0)
+    return _pixels(centre + rng.normal(0, 4, (COUNT, DIM)))
+
+
+def rivals_off_the_directions() -> np.ndarray:
+    """Big variance along a few directions; rivals differ only across them, where the narrow product sees nothing."""
+    rng = np.random.default_rng(2)
+    leading = np.repeat(rng.normal(0, 60, (COUNT // 4, 128)) @ rng.normal(0, 0.08, (128, DIM)), 4, axis=0)
+    return _pixels(128 + leading + rng.normal(0, 3, (COUNT, DIM)))
+
+
+def near_duplicates() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    pixels = np.repeat(rng.integers(0, 255, (COUNT // 2, DIM)), 2, axis=0)
+    pixels[1::2, 5] ^= 1
+    return _pixels(pixels)
+
+
+def one_outlier() -> np.ndarray:
+    """A radius R set by a single image far from all others."""
+    rng = np.random.default_rng(4)
+    values = 128 + rng.normal(0, 10, (COUNT, DIM))
+    values[0] = 255
+    return _pixels(values)
+
+
+SETS = [random_set, tight_clusters, rivals_off_the_directions, near_duplicates, one_outlier]
+
+
+@pytest.mark.parametrize("make", SETS)
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0])
+def test_auto_is_exact_within_its_tolerance(tmp_path: Path, make: Callable[[], np.ndarray], sigma: float) -> None:
+    pixels = make()
+    population = Population(store_of(tmp_path / "store", pixels), flips=False)
+    x = images_x(pixels)
+    queries = queries_from(x, sigma, 64)
+    estimate = Auto(population, TOLERANCE).estimate(replace(queries, from_source=np.ones(64, bool)))
+    exact = np.stack([posterior(x, z, sigma).mean for z in queries.z.numpy()])
+    assert np.square(estimate.mean - exact).mean() <= TOLERANCE
+
+
+@pytest.mark.parametrize("make", SETS)
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.6, 1.2])
+def test_leaving_out_all_but_the_candidates_costs_at_most_the_tolerance(
+    tmp_path: Path, make: Callable[[], np.ndarray], sigma: float
+) -> None:
+    pixels = make()
+    population = Population(store_of(tmp_path / "store", pixels), flips=False)
+    x = images_x(pixels)
+    queries = queries_from(x, sigma, 200)
+    found = CandidateFinder(population, 1e-3, most=COUNT).find(queries.z, queries.sigma, queries.source)
+    cost = []
+    for row, z in enumerate(queries.z.numpy()):
+        if row in found.open_rows:
+            assert row not in found.row
+            continue
+        members = found.member[found.row == row]
+        assert queries.source[row] in members
+        cost.append(np.square(posterior(x, z, sigma).mean - posterior(x[members], z, sigma).mean).mean())
+    assert not cost or np.mean(cost) <= 1e-3
+
+
+def test_odds_given_the_leading_noise_average_to_the_odds_of_the_projection(tmp_path: Path) -> None:
+    """E[r_j | eps_L] = r_j^L, the identity behind the candidates, by many draws of the rest of eps."""
+    pixels = tight_clusters()
+    population = Population(store_of(tmp_path / "store", pixels), flips=False)
+    basis = Directions.of(population, 16).basis.numpy().astype(np.float64)
+    assert np.allclose(basis.T @ basis, np.eye(16), atol=1e-5)
+    x = images_x(pixels)[:100]
+    rng, sigma = np.random.default_rng(5), 0.5
+    leading = basis @ rng.standard_normal(16)
+    rest = rng.standard_normal((20_000, DIM))
+    eps = leading + rest - rest @ basis @ basis.T
+    difference = x - x[0]
+    log_r = -(np.square(difference).sum(1) / 2 - sigma * eps @ difference.T) / sigma**2
+    along = difference @ basis
+    log_r_leading = -(np.square(along).sum(1) / 2 - sigma * (leading @ basis) @ along.T) / sigma**2
+    odds = np.exp(log_r)
+    error = odds.std(0) / np.sqrt(len(odds))
+    assert np.all(np.abs(odds.mean(0) - np.exp(log_r_leading)) <= 5 * error + 1e-9)
+
+
+def test_the_narrow_product_spares_the_full_one_at_small_sigma(tmp_path: Path) -> None:
+    pixels = random_set()
+    population = Population(store_of(tmp_path / "store", pixels), flips=False)
+    queries = queries_from(images_x(pixels), 0.3, 32)
+    estimate = Auto(population, TOLERANCE).estimate(replace(queries, from_source=np.ones(32, bool)))
+    assert np.median(estimate.found) < 10
+
+
+def test_a_point_of_unknown_source_takes_the_full_softmax(tmp_path: Path) -> None:
+    pixels = random_set()
+    population = Population(store_of(tmp_path / "store", pixels), flips=False)
+    x = images_x(pixels)
+    z = ((x[:8] + x[8:16]) / 2).astype(np.float32)
+    queries = replace(queries_from(x, 0.4, 8), z=torch.from_numpy(z))
+    estimate = Auto(population, TOLERANCE).estimate(queries)
+    exact = np.stack([posterior(x, row, 0.4).mean for row in z])
+    assert np.all(estimate.found == COUNT)
+    assert np.square(estimate.mean - exact).mean() <= TOLERANCE
