@@ -3,7 +3,9 @@
 import logging
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -20,6 +22,7 @@ def local_ray(cpus: int, gpus: int) -> Iterator[None]:
 
     with redirect_stdout(sys.stderr):  # Ray prints what happens to its workers to stdout, which is for the report
         try:
+            before = signal.getsignal(signal.SIGTERM)
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -29,6 +32,8 @@ def local_ray(cpus: int, gpus: int) -> Iterator[None]:
                 log_to_driver=False,
                 configure_logging=True,
             )
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray's own handler exits without a word
             yield
         finally:
             ray.shutdown()

@@ -1,0 +1,57 @@
+"""One tiny store, and one run of it made without Ray, that the runs of the fleet are compared with."""
+
+from pathlib import Path
+
+import pytest
+from fleet_runs import files_of, indexed_store, make_by_hand
+
+from pipeline.contract.image_store import ImageStore
+from pipeline.contract.manifest import ShardFormat
+from pipeline.fleet.config import GenerateConfig
+
+TUPLES, RECORDS_PER_SHARD, SEED = 12_000, 128, 5
+"""Some 55 shards of a tenth of a second each: enough that a kill after the first few comes in the middle."""
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
+    return indexed_store(tmp_path_factory.mktemp("fleet") / "store", 300)
+
+
+@pytest.fixture(scope="session")
+def job(store: ImageStore) -> list[str]:
+    """Arguments of `postmean generate`, all but --out and --format."""
+    flags = {
+        "store": store.path,
+        "tuples": TUPLES,
+        "seed": SEED,
+        "records-per-shard": RECORDS_PER_SHARD,
+        "estimator": "knn-stratified",
+        "k": 64,
+        "m": 64,
+        "actors": 2,
+    }
+    return ["generate", "edm-digits", *(f"--{name}={value}" for name, value in flags.items())]
+
+
+@pytest.fixture(scope="session")
+def expected(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """Files of the job's run by format, made by one replica in this process."""
+    tars, arrays = (tmp_path_factory.mktemp(name) for name in ("webdataset", "zarr"))
+    make_by_hand(config(store.path, tars, "webdataset"), config(store.path, arrays, "zarr"))
+    return {"webdataset": files_of(tars), "zarr": files_of(arrays)}
+
+
+def config(store: Path, out: Path, format: ShardFormat) -> GenerateConfig:
+    """The settings of `job`."""
+    return GenerateConfig(
+        store=store,
+        out=str(out),
+        tuples=TUPLES,
+        seed=SEED,
+        records_per_shard=RECORDS_PER_SHARD,
+        estimator="knn-stratified",
+        k=64,
+        m=64,
+        format=format,
+    )

@@ -1,0 +1,163 @@
+"""A run's bytes depend on nothing but its settings: not on actors, kills, interruptions or resumption."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from fleet_runs import (
+    actors_of,
+    assert_one_line,
+    descendants,
+    files_of,
+    finish,
+    is_alive,
+    postmean,
+    start,
+    wait_for_commits,
+    wait_until,
+)
+
+Expected = dict[str, dict[str, bytes]]
+
+
+def commits(files: dict[str, bytes]) -> int:
+    return sum(path.startswith("commits/") for path in files)
+
+
+def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_replica(
+    job: list[str], expected: Expected, tmp_path: Path
+) -> None:
+    shards = commits(expected["webdataset"])
+
+    # SIGTERM with 2 actors: one line, code 130, nothing half-written, nothing left running
+    stopped = start(*job, f"--out={tmp_path}")
+    wait_for_commits(tmp_path, 3, stopped)
+    below = descendants(stopped.pid)
+    stopped.send_signal(signal.SIGTERM)
+    done = finish(stopped)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert_one_line(last_line(done.stderr), "interrupted: run the same command again to go on")
+    found = files_of(tmp_path)
+    assert 3 <= commits(found) < shards
+    assert found.items() <= expected["webdataset"].items()
+    assert not any(map(is_alive, below))
+
+    # SIGKILL of the command with 3 actors: raylet, GCS and actors go with it
+    killed = start(*job, f"--out={tmp_path}", "--actors=3")
+    wait_for_commits(tmp_path, commits(found) + 3, killed)
+    below = descendants(killed.pid)
+    assert sum("EstimatorActor" in title for title in below.values()) >= 1
+    killed.kill()
+    killed.communicate()
+    essential = [pid for pid, title in below.items() if "Agent" not in title]
+    wait_until(lambda: not any(map(is_alive, essential)), "Ray's processes end with the command")
+    assert commits(files_of(tmp_path)) < shards
+
+    # and the rest with 1 actor
+    rest = postmean(*job, f"--out={tmp_path}", "--actors=1", "--json")
+    assert rest.returncode == 0
+    report = json.loads(rest.stdout)
+    assert 0 < report["written"] < shards
+    assert files_of(tmp_path) == expected["webdataset"]
+
+
+def last_line(text: str) -> str:
+    """Without the lines that show progress."""
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith("generate: ")]
+    return "".join(lines)
+
+
+def test_a_killed_actor_is_replaced_and_the_bytes_are_the_same(
+    job: list[str], expected: Expected, tmp_path: Path
+) -> None:
+    """Zarr, 3 actors, one killed: the command finishes by itself, and stdout is the report alone."""
+    running = start(*job, f"--out={tmp_path}", "--format=zarr", "--actors=3", "--json")
+    wait_for_commits(tmp_path, 3, running)
+    victim = actors_of(running)[0]
+    os.kill(victim, signal.SIGKILL)
+    done = finish(running)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["written"] == report["shards"] == commits(expected["zarr"])
+    assert report["retries"] <= 1
+    assert files_of(tmp_path) == expected["zarr"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["webdataset", "zarr"])
+@pytest.mark.parametrize("actors", [1, 2, 3])
+def test_shard_bytes_do_not_depend_on_actor_count(
+    job: list[str], expected: Expected, tmp_path: Path, actors: int, format: str
+) -> None:
+    assert postmean(*job, f"--out={tmp_path}", f"--actors={actors}", f"--format={format}").returncode == 0
+    assert files_of(tmp_path) == expected[format]
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_a_terminal_reaches_all_processes_and_stops_the_command(
+    job: list[str], expected: Expected, tmp_path: Path
+) -> None:
+    stopped = start(*job, f"--out={tmp_path}")
+    wait_for_commits(tmp_path, 3, stopped)
+    below = descendants(stopped.pid)
+    os.killpg(stopped.pid, signal.SIGINT)
+    done = finish(stopped)
+    assert done.returncode == 130
+    assert_one_line(last_line(done.stderr), "interrupted: run the same command again to go on")
+    assert not any(map(is_alive, below))
+    assert postmean(*job, f"--out={tmp_path}").returncode == 0
+    assert files_of(tmp_path) == expected["webdataset"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round", range(6))
+def test_kills_at_any_moment_lose_nothing(job: list[str], expected: Expected, tmp_path: Path, round: int) -> None:
+    """Actor, raylet and command are killed in turn, at other moments in each round."""
+    for attempt in range(3):
+        running = start(*job, f"--out={tmp_path}", "--attempts=9")
+        time.sleep(3.0 + 0.7 * round + 1.1 * attempt)
+        if running.poll() is not None:
+            break
+        victims = [actors_of(running)[:1], [running.pid], raylets_of(running.pid)][(round + attempt) % 3]
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        if running.pid not in victims:
+            time.sleep(1.0)
+        running.kill()
+        running.communicate()
+    done = postmean(*job, f"--out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert files_of(tmp_path) == expected["webdataset"]
+
+
+def raylets_of(pid: int) -> list[int]:
+    return [child for child, title in descendants(pid).items() if "/raylet/raylet" in title]
+
+
+@pytest.mark.slow
+def test_nothing_of_ray_is_left_after_the_command_was_killed(job: list[str], tmp_path: Path) -> None:
+    running = start(*job, f"--out={tmp_path}")
+    wait_for_commits(tmp_path, 3, running)
+    below = descendants(running.pid)
+    running.kill()
+    running.communicate()
+    # Ray's two agents try to report the loss to the GCS for a minute before they end
+    wait_until(lambda: not any(map(is_alive, below)), "all of Ray's processes end with the command")
+
+
+@pytest.mark.slow
+def test_a_lost_raylet_is_one_line_and_the_same_command_goes_on(
+    job: list[str], expected: Expected, tmp_path: Path
+) -> None:
+    running = start(*job, f"--out={tmp_path}")
+    wait_for_commits(tmp_path, 3, running)
+    for pid in raylets_of(running.pid):
+        os.kill(pid, signal.SIGKILL)
+    done = finish(running)
+    assert done.returncode in (0, 3), done
+    assert postmean(*job, f"--out={tmp_path}").returncode == 0
+    assert files_of(tmp_path) == expected["webdataset"]
