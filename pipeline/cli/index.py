@@ -1,5 +1,7 @@
 """`postmean index STORE`: the self-join behind the certificate and, where asked for, a FAISS index."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from pipeline.contract.command_line import parse, print_report
-from pipeline.contract.errors import ConfigError
+from pipeline.contract.errors import ConfigError, DataError
 from pipeline.contract.progress import Progress, duration
 
 
@@ -63,7 +65,8 @@ def run(argv: list[str]) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with Progress("self-join", len(store), "images") as progress:
         join = self_join(store, config.flips, config.conditional, config.nearest, device, progress.update)
-    path = join.save(store)
+    with _write_errors(store.path):
+        path = join.save(store)
     certified = certified_sigma(join, config.tolerance, store.dim)
     report: dict[str, Any] = {
         "self_join": str(path),
@@ -77,9 +80,20 @@ def run(argv: list[str]) -> int:
     )
     if spec is not None:
         began = time.monotonic()
-        with Progress(f"index {spec.name}", len(store) * (2 if config.flips else 1), "vectors") as progress:
+        entries = len(store) * (2 if config.flips else 1)
+        with Progress(f"index {spec.name}", entries, "vectors") as progress, _write_errors(store.path):
             report["index"] = str(build(store, spec, config.flips, progress.update))
         report["index_seconds"] = time.monotonic() - began
         text += f"\n{report['index']}: built in {duration(report['index_seconds'])}"
     print_report(report, text, config.json)
     return 0
+
+
+@contextmanager
+def _write_errors(store: Path) -> Iterator[None]:
+    """One line where the store's disk is full or may not be written."""
+    try:
+        yield
+    except OSError as error:
+        folder = store / "index"
+        raise DataError(f"{folder}: cannot write: {error.strerror}: free space or make it writable") from error

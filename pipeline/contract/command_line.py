@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from pipeline.contract.errors import ConfigError
+
 T = TypeVar("T")
 
 
@@ -27,8 +29,13 @@ def parse_preset(presets: Mapping[str, tuple[str, T]], argv: list[str], command:
 
     Args:
         presets: name -> (one-line description, config).
+    Raises:
+        ConfigError: the first argument is no preset's name.
     """
     import tyro
+
+    if argv and not argv[0].startswith("-") and argv[0] not in presets:
+        raise ConfigError(f"no preset {argv[0]!r}: it is one of {', '.join(presets)}")
 
     # AvoidSubcommands: the kind of a union (noise, process) is the preset's, its fields can be overridden
     return tyro.extras.overridable_config_cli(

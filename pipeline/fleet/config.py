@@ -80,8 +80,10 @@ class GenerateConfig:
             raise ConfigError(f"--actors: expected at least 1, got {self.actors}")
         if not 0 < self.tolerance < 1:
             raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
-        if self.max_support < 0 or self.shard_seconds <= 0:
-            raise ConfigError("--max-support and --shard-seconds must be positive")
+        if self.max_support < 0:
+            raise ConfigError(f"--max-support: expected at least 0, got {self.max_support}")
+        if not self.shard_seconds > 0:
+            raise ConfigError(f"--shard-seconds: expected a positive number, got {self.shard_seconds}")
         if self.solver == "heun" and self.noise.kind not in TEACHER_NOISES:
             raise ConfigError(
                 f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"

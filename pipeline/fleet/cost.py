@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.contract.plan import shard_tuples
+from pipeline.contract.plan import ShardPlan, shard_tuples
+from pipeline.contract.records import Records
 from pipeline.contract.tuples import TupleBlock
 from pipeline.fleet.actor import prepare_process
 from pipeline.fleet.job import Job
@@ -75,13 +76,20 @@ def _measure(job: Job) -> tuple[float, float]:
     began = time.perf_counter()
     records = replica.estimate(sample)
     seconds = time.perf_counter() - began
-    row = job.plan[0]
-    files = codec(job.manifest.format).encode(
-        records,
-        type(row)(0, int(sample.tuple_id[0]), int(sample.tuple_id[-1]), len(records)),
-        layout_of(job.manifest, job.plan),
-    )
-    return len(records) / seconds, sum(map(len, files.values())) / len(records)
+    return len(records) / seconds, _record_bytes(job, records)
+
+
+def _record_bytes(job: Job, records: Records) -> float:
+    """Bytes a record, from shards of the run's size, or one as large as the sample."""
+    size = min(job.manifest.records_per_shard, len(records))
+    encode, layout = codec(job.manifest.format).encode, layout_of(job.manifest, job.plan)
+    total = count = 0
+    for start in range(0, len(records) - size + 1, size):
+        part = records.slice(start, start + size)
+        row = ShardPlan(0, int(part.tuple_id[0]), int(part.tuple_id[-1]), size)
+        total += sum(map(len, encode(part, row, layout).values()))
+        count += size
+    return total / count
 
 
 def _sample(job: Job) -> TupleBlock:

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
+from pipeline.contract.errors import PostmeanError
 from pipeline.fleet.actor import ShardDone
 
 _START_SECONDS = 600.0  # an actor loads its replica: GBs from a cold disk, an index onto a GPU
@@ -165,10 +166,10 @@ def _ended(workers: list[_Worker]) -> list[tuple[_Worker, bool]]:
 
 
 def _cause(error: RayTaskError) -> str:
-    """Type and first line of what a call raised."""
+    """What a call raised, in one line; with its type where it is no user's mistake."""
     cause = error.cause if error.cause is not None else error
-    lines = str(cause).strip().splitlines()
-    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+    line = (str(cause).strip().splitlines() or [""])[0]
+    return line if isinstance(cause, PostmeanError) else f"{type(cause).__name__}: {line}"
 
 
 def _death(error: RayError) -> str:

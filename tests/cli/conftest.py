@@ -1,0 +1,36 @@
+"""A tiny store and finished runs of it, made without Ray, that every command is tried on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from fleet_runs import indexed_store, make_by_hand
+
+from pipeline.contract.image_store import ImageStore
+from pipeline.fleet.config import GenerateConfig
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
+    return indexed_store(tmp_path_factory.mktemp("cli") / "store", 150)
+
+
+@pytest.fixture(scope="session")
+def finished(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `settings`; never written to."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    make_by_hand(GenerateConfig(store=store.path, out=str(out), tuples=600, records_per_shard=64, estimator="exact"))
+    return out
+
+
+@pytest.fixture(scope="session")
+def settings(store: ImageStore) -> list[str]:
+    """The arguments that made `finished`, but --out."""
+    return ["edm-digits", f"--store={store.path}", "--tuples=600", "--records-per-shard=64", "--estimator=exact"]
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of `finished`, to be damaged."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"

@@ -1,0 +1,91 @@
+"""Help, version, JSON and imports of the command, as a shell sees them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fleet_runs import postmean
+
+from pipeline.cli.main import COMMANDS
+from pipeline.cli.main import run as in_process
+from pipeline.contract.image_store import ImageStore
+from pipeline.contract.presets import PRESETS
+
+
+def test_help_lists_every_command() -> None:
+    began = time.perf_counter()
+    done = postmean("--help")
+    print(f"postmean --help: {time.perf_counter() - began:.2f} s")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
+    assert postmean().returncode == 2
+
+
+def test_help_of_generate_lists_its_flags_and_says_whose_they_are() -> None:
+    began = time.perf_counter()
+    done = postmean("generate", "edm-cifar10", "--help")
+    print(f"postmean generate edm-cifar10 --help: {time.perf_counter() - began:.2f} s")
+    assert (done.returncode, done.stderr) == (0, "")
+    for flag in ("--store", "--out", "--estimator", "--self-contained", "--noise.P-mean", "--shard-seconds"):
+        assert flag in done.stdout
+    listed = postmean("generate", "--help").stdout
+    assert all(name in listed for name in PRESETS)
+
+
+@pytest.mark.parametrize("line", ["--help", "generate edm-cifar10 --help", "plan ict-digits --help", "verify --help"])
+def test_help_waits_for_no_heavy_module(line: str) -> None:
+    code = (
+        "import sys; from pipeline.cli.main import main\n"
+        f"sys.argv = ['postmean', *{line.split()!r}]\n"
+        "try: main()\n"
+        "except SystemExit: print({'torch', 'ray', 'faiss', 'zarr', 'scipy'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
+
+
+def test_version_and_unknown_commands() -> None:
+    assert postmean("--version").stdout.startswith("postmean ")
+    done = postmean("frobnicate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("postmean: no command 'frobnicate': it is one of import, index, plan, ")
+
+
+def test_contract_imports_neither_torch_nor_ray() -> None:
+    code = (
+        "import importlib, pkgutil, sys, pipeline.contract as contract\n"
+        "for module in pkgutil.iter_modules(contract.__path__):\n"
+        "    importlib.import_module(f'pipeline.contract.{module.name}')\n"
+        "print({'torch', 'ray', 'faiss', 'zarr', 'tyro'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_index_json_is_one_document(store: ImageStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert in_process("index", [str(store.path), "--index=ivf4-sq8", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {"self_join", "certified_sigma", "index"} <= report.keys()
+    assert Path(report["index"]).is_file()
+
+
+def test_json_of_plan_and_verify_is_all_there_is_on_stdout(store: ImageStore, finished: Path) -> None:
+    plan = postmean("plan", "edm-digits", f"--store={store.path}", "--tuples=500", "--json")
+    assert json.loads(plan.stdout)["tuples"] == 500
+    verify = postmean("verify", finished, f"--store={store.path}", "--json")
+    assert json.loads(verify.stdout)["problems"] == []
+    assert (plan.returncode, verify.returncode, plan.stderr, verify.stderr) == (0, 0, "", "")
+
+
+def test_a_reader_that_goes_away_is_no_traceback(store: ImageStore) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pipeline.cli.main", "index", str(store.path)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 141

@@ -1,0 +1,179 @@
+"""`postmean verify` finds every kind of damage, and ends with code 4 then."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fleet_runs import make_by_hand
+
+from pipeline.cli.main import run as postmean
+from pipeline.contract.image_store import ImageStore
+from pipeline.contract.manifest import ShardFormat
+from pipeline.contract.records import Means, Records
+from pipeline.fleet.config import GenerateConfig
+from pipeline.fleet.verify import SIGMA_EDGES, verify
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+
+
+@pytest.fixture(scope="module")
+def finished_zarr(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("zarr") / "run"
+    make_by_hand(
+        GenerateConfig(
+            store=store.path, out=str(out), tuples=600, records_per_shard=64, estimator="exact", format="zarr"
+        )
+    )
+    return out
+
+
+@pytest.fixture(params=["webdataset", "zarr"])
+def damaged(request: pytest.FixtureRequest, finished: Path, finished_zarr: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of a finished run and one of the files of its shard 2."""
+    out = tmp_path / "damaged"
+    shutil.copytree(finished if request.param == "webdataset" else finished_zarr, out)
+    return out, out / ("shards/000002.tar" if request.param == "webdataset" else "targets.zarr/mean_weight/c/2/0")
+
+
+def findings(capsys: pytest.CaptureFixture[str], out: Path, store: Path, *flags: str) -> str:
+    assert postmean("verify", [str(out), f"--store={store}", *flags]) == 4
+    return capsys.readouterr().err
+
+
+def test_a_whole_run_is_well(finished: Path, finished_zarr: Path, store: ImageStore, capsys) -> None:
+    for out in (finished, finished_zarr):
+        assert postmean("verify", [str(out), f"--store={store.path}"]) == 0
+        assert capsys.readouterr().out.endswith("all is well\n")
+
+
+def test_a_flipped_byte_is_found(damaged: tuple[Path, Path], store: ImageStore, capsys) -> None:
+    out, file = damaged
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 4
+    file.write_bytes(data)
+    found = findings(capsys, out, store.path)
+    assert "shard 000002: " in found and "SHA-256 differs" in found
+    assert f"remove {out}/commits/000002.json and run the same generate again" in found
+
+
+def test_a_truncated_shard_is_found(damaged: tuple[Path, Path], store: ImageStore, capsys) -> None:
+    out, file = damaged
+    size = file.stat().st_size
+    os.truncate(file, size - 100)
+    assert f"{size - 100} bytes, committed were {size}" in findings(capsys, out, store.path)
+
+
+def test_a_missing_shard_is_found(damaged: tuple[Path, Path], store: ImageStore, capsys) -> None:
+    out, file = damaged
+    file.unlink()
+    assert "shard 000002: " in findings(capsys, out, store.path)
+    (out / "commits/000002.json").unlink()
+    assert "1 of 6 shards are missing: run the same generate command again" in findings(capsys, out, store.path)
+
+
+def rewrite(out: Path, shard: int, change) -> None:
+    """Commit a shard anew with changed records: its hash is valid."""
+    run = RunFolder(open_storage(str(out)))
+    records = run.read_shard(shard)
+    run.commit_shard(run.read_plan()[shard], change(records))
+
+
+@pytest.mark.parametrize("row", [0, 31, 63])
+def test_a_wrong_mean_with_a_valid_hash_is_found(
+    damaged: tuple[Path, Path], store: ImageStore, capsys, row: int
+) -> None:
+    out, _ = damaged
+
+    def change(records: Records) -> Records:
+        mean = records.mean.decode(store)
+        mean[row] = np.clip(mean[row] + 0.02, -1, 1)
+        return replace(records, mean=dense(mean))
+
+    rewrite(out, 2, change)
+    found = findings(capsys, out, store.path, "--sample=1000")
+    assert "records at sigma" in found and "do not train on this run" in found
+
+
+def dense(mean: np.ndarray) -> Means:
+    count = np.full(len(mean), -1, np.int32)
+    return Means(count, np.empty(0, np.uint32), np.empty(0, np.float32), mean.astype(np.float16))
+
+
+def spoil(records: Records, store: ImageStore, what: str) -> Records:
+    mean = records.mean.decode(store)
+    if what in ("nan", "range"):
+        mean[5, 0, 3, 3] = np.nan if what == "nan" else 1.5
+        return replace(records, mean=dense(mean))
+    entry, weight = records.mean.entry.copy(), records.mean.weight.copy()
+    if what == "entry":
+        entry[-1] = len(store)
+    elif what == "weight":
+        weight[0] += 0.01
+    else:
+        weight[0] = np.nan
+    return replace(records, mean=replace(records.mean, entry=entry, weight=weight))
+
+
+@pytest.mark.parametrize("what", ["nan", "range", "entry", "weight", "nan weight"])
+def test_values_that_no_mean_has_are_found_without_any_sample(
+    damaged: tuple[Path, Path], store: ImageStore, capsys, what: str
+) -> None:
+    out, _ = damaged
+    rewrite(out, 2, lambda records: spoil(records, store, what))
+    assert "shard 000002: " in findings(capsys, out, store.path, "--sample=0")
+
+
+def test_a_changed_image_store_is_found(finished: Path, store: ImageStore, tmp_path: Path, capsys) -> None:
+    for name, change in (("images.npy", 7), ("labels.npy", 1)):
+        copy = tmp_path / name
+        shutil.copytree(store.path, copy)
+        data = bytearray((copy / name).read_bytes())
+        data[-change] ^= 1
+        (copy / name).write_bytes(data)
+        assert "images or labels differ from the header's fingerprint" in findings(capsys, finished, copy)
+
+
+def test_json_is_one_document_with_the_findings(damaged: tuple[Path, Path], store: ImageStore, capsys) -> None:
+    out, file = damaged
+
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    assert postmean("verify", [str(out), f"--store={store.path}", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out, parse_constant=no_constant)
+    assert (report["shards"], report["committed"], report["problems"]) == (6, 6, [])
+    file.unlink()
+    assert postmean("verify", [str(out), f"--store={store.path}", "--json"]) == 4
+    report = json.loads(capsys.readouterr().out, parse_constant=no_constant)
+    assert list(report["damaged"]) == ["2"] and len(report["problems"]) == 1
+
+
+def test_the_sample_is_spread_evenly_over_sigma_even_with_one_record_a_shard(store: ImageStore, tmp_path: Path) -> None:
+    tuples, size = 6400, 100
+    settings = {"tuples": tuples, "records_per_shard": size, "estimator": "single-sample"}
+    run = make_by_hand(GenerateConfig(store=store.path, out=str(tmp_path), **settings))  # type: ignore[arg-type]
+    shards = len(run.read_plan())
+    report = verify(run, store, shards, lambda done: None)
+    counts = [0] * (len(SIGMA_EDGES) - 1)
+    for row in report.rows:
+        counts[SIGMA_EDGES.index(row.sigma_from)] += row.count
+    sigma = run.read_manifest().tuple_source().block(0, tuples).sigma
+    expected = np.histogram(sigma, SIGMA_EDGES)[0] / size
+    assert sum(counts) == shards == 64
+    assert np.abs(np.array(counts) - expected).max() < 4  # of 64; the lowest of each shard would be off by 40
+    assert verify(run, store, shards, lambda done: None).rows == report.rows
+
+
+@pytest.mark.parametrize("format", ["webdataset", "zarr"])
+def test_a_run_in_which_every_tuple_is_certified_is_complete_and_well(
+    store: ImageStore, tmp_path: Path, capsys, format: ShardFormat
+) -> None:
+    arguments = ["edm-digits", f"--store={store.path}", f"--out={tmp_path}", "--tuples=300", f"--format={format}"]
+    arguments += ["--noise.P-mean=-9", "--noise.P-std=0.1", "--estimator=exact"]
+    assert postmean("generate", arguments) == 0
+    assert "finished already: 0 shards, 0 records" in capsys.readouterr().out
+    assert postmean("verify", [str(tmp_path), f"--store={store.path}"]) == 0

@@ -1,0 +1,119 @@
+"""The dispatcher with real Ray actors that fail in every way; the actors of a run differ in what `commit` does."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.contract.errors import EstimatorError
+from pipeline.fleet.local_ray import local_ray
+
+
+class FaultyActor:
+    """Commits shards by touching a file; `faults` says what befalls which shard.
+
+    A fault ending in "once" befalls the first call alone: a file, which outlives the process, tells.
+    """
+
+    def __init__(self, folder: str, faults: dict[int, str], starts: bool = True) -> None:
+        if not starts:
+            raise EstimatorError("no such device")
+        self._folder, self._faults = Path(folder), faults
+
+    def commit(self, shard: int) -> dict[str, Any]:
+        fault, _, once = self._faults.get(shard, "").partition(" ")
+        seen = self._folder / f"seen-{shard}"
+        if not (once and seen.exists()):
+            seen.touch()
+            match fault:
+                case "raise":
+                    raise EstimatorError(f"shard {shard} is not finite\nand more")
+                case "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(1)
+                case "freeze":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+        (self._folder / f"{shard}").touch()
+        return {"shard": shard, "records": 1, "seconds": 0.0}
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    with local_ray(2, 0):
+        import ray
+
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+        yield ray
+
+
+@pytest.fixture
+def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
+    from pipeline.fleet.dispatcher import Dispatcher
+
+    def run(shards: int, faults: dict[int, str], starts: bool = True, **settings: Any) -> Any:
+        def make() -> Any:
+            options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
+            return ray.remote(FaultyActor).options(**options).remote(str(tmp_path), faults, starts)
+
+        chosen = {"actors": 2, "attempts": 3, "shard_seconds": 60.0} | settings
+        done: list[int] = []
+        failed: dict[int, str] = {}
+        outcome = Dispatcher(make, **chosen).run(
+            range(shards), lambda found: done.append(found["shard"]), failed.__setitem__
+        )
+        assert sorted(done) == sorted(found["shard"] for found in outcome.done)
+        assert failed == outcome.failed
+        assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == sorted(done)
+        return outcome
+
+    return run
+
+
+def test_shards_that_always_fail_are_reported_and_the_rest_is_done(dispatch: Callable[..., Any]) -> None:
+    outcome = dispatch(20, {3: "raise", 5: "die", 8: "exit"})
+    assert len(outcome.done) == 17
+    assert outcome.failed.keys() == {3, 5, 8}
+    assert outcome.failed[3] == "shard 3 is not finite"
+    assert "process died" in outcome.failed[5] and "process died" in outcome.failed[8]
+    assert outcome.untried == 0
+    assert outcome.retries == 6
+
+
+def test_what_fails_once_is_tried_again(dispatch: Callable[..., Any]) -> None:
+    outcome = dispatch(12, {0: "raise once", 1: "die once", 11: "exit once"})
+    assert (len(outcome.done), outcome.failed, outcome.retries) == (12, {}, 3)
+
+
+def test_a_frozen_actor_is_replaced_by_its_deadline(dispatch: Callable[..., Any]) -> None:
+    began = time.monotonic()
+    outcome = dispatch(8, {5: "freeze once"}, shard_seconds=2.0, start_seconds=100.0)
+    assert (len(outcome.done), outcome.failed, outcome.retries) == (8, {}, 1)
+    # shard 5 is not its actor's first: the time to start is not on top
+    assert time.monotonic() - began < 90
+
+
+def test_a_shard_that_freezes_every_actor_is_reported(dispatch: Callable[..., Any]) -> None:
+    outcome = dispatch(3, {1: "freeze"}, shard_seconds=1.0, start_seconds=3.0, attempts=2)
+    assert outcome.failed.keys() == {1}
+    assert "no answer within 1 s" in outcome.failed[1]
+
+
+def test_a_cause_that_all_shards_share_stops_the_run(dispatch: Callable[..., Any]) -> None:
+    outcome = dispatch(10_000, dict.fromkeys(range(4, 10_000), "raise"), actors=1)
+    assert len(outcome.done) == 4
+    assert 1 <= len(outcome.failed) < 100
+    assert len(outcome.failed) + outcome.untried == 9_996
+
+
+def test_actors_that_cannot_start_stop_the_run_with_their_reason(dispatch: Callable[..., Any]) -> None:
+    outcome = dispatch(1000, {}, starts=False, actors=1)
+    assert not outcome.done
+    assert all(cause.startswith("the actor did not start: ") for cause in outcome.failed.values())
+    assert all("no such device" in cause for cause in outcome.failed.values())
+    assert len(outcome.failed) + outcome.untried == 1000

@@ -1,0 +1,133 @@
+"""Every estimator with every process, noise, solver and posterior makes a run that `verify` passes."""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from fleet_runs import indexed_store, make_by_hand, postmean
+
+from pipeline.cli.index import run as index
+from pipeline.contract.image_store import ImageStore
+from pipeline.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName
+from pipeline.contract.noise import (
+    AnyNoise,
+    ECTNoise,
+    ICTNoise,
+    LogitNormalTimeNoise,
+    LogNormalNoise,
+    UniformTimeNoise,
+)
+from pipeline.contract.process import AnyProcess, EDMProcess, FlowMatchingProcess, VPProcess
+from pipeline.fleet.config import GenerateConfig
+from pipeline.fleet.verify import judge, verify
+
+TUPLES = 48
+KINDS: dict[str, tuple[AnyProcess, AnyNoise]] = {
+    "edm": (EDMProcess(), LogNormalNoise(P_mean=0.0)),
+    "ict": (EDMProcess(), ICTNoise(batch_size=16, total_steps=3, s0=4, s1=16)),
+    "ect": (EDMProcess(), ECTNoise(P_mean=0.0, stage_tuples=20)),
+    "vp": (VPProcess(), UniformTimeNoise()),
+    "flow": (FlowMatchingProcess(), LogitNormalTimeNoise()),
+    "table": (EDMProcess(), UniformTimeNoise(t_min=0.02, t_max=0.95)),
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
+    store = indexed_store(tmp_path_factory.mktemp("small") / "store", 60)
+    for flags in ([], ["--flips"]):
+        for name in ("flat", "ivf4-sq8"):
+            assert index([str(store.path), f"--index={name}", *flags]) == 0
+    return store
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cosine process as a table."""
+    path = tmp_path_factory.mktemp("table") / "cosine.csv"
+    t = np.linspace(0.01, 0.99, 50)
+    rows = [f"{a},{np.cos(a * np.pi / 2)},{np.tan(a * np.pi / 2)}" for a in t]
+    path.write_text("\n".join(["t,s,sigma", *rows]) + "\n")
+    return path
+
+
+def check(config: GenerateConfig, store: ImageStore) -> None:
+    """Make the run, verify each of its records, and judge what was promised."""
+    run = make_by_hand(config)
+    manifest = run.read_manifest()
+    report = verify(run, store, 2 * TUPLES, lambda done: None)
+    assert judge(report, manifest) == []
+    checked = {kind: sum(row.count for row in report.rows if row.kind == kind) for kind in ("records", "mean_next")}
+    assert checked["records"] == run.read_plan().total_records > 0
+    assert (checked["mean_next"] > 0) == (config.solver == "heun")
+    assert manifest.certificate == (config.estimator in OF_THE_EXACT_MEAN)
+    assert all(np.isfinite(row.worst) for row in report.rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("estimator", get_args(EstimatorName))
+def test_every_combination_is_made_and_verified(
+    small: ImageStore, table: Path, tmp_path: Path, estimator: EstimatorName, kind: str
+) -> None:
+    process, noise = KINDS[kind]
+    base = GenerateConfig(
+        store=small.path,
+        out="",
+        tuples=TUPLES,
+        records_per_shard=32,
+        estimator=estimator,
+        k=20,
+        n=10,
+        m=10,
+        process=process,
+        process_table=table if kind == "table" else None,
+        noise=noise,
+        solver="heun" if kind in ("ict", "ect") else "euler",
+    )
+    for conditional, flips in product((False, True), repeat=2):
+        out = str(tmp_path / f"{conditional}-{flips}")
+        check(replace(base, out=out, conditional=conditional, flips=flips), small)
+
+
+@pytest.mark.parametrize("name", ["flat", "ivf4-sq8"])
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("estimator", ["knn-snis", "knn-stratified"])
+def test_estimators_that_search_take_any_index(
+    small: ImageStore, tmp_path: Path, estimator: EstimatorName, flips: bool, name: str
+) -> None:
+    settings = {"tuples": TUPLES, "records_per_shard": 32, "k": 20, "n": 10, "m": 10, "nprobe": 3}
+    check(
+        GenerateConfig(
+            store=small.path,
+            out=str(tmp_path),
+            estimator=estimator,
+            index=name,
+            flips=flips,
+            noise=LogNormalNoise(P_mean=0.0),
+            **settings,  # type: ignore[arg-type]
+        ),
+        small,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "ict-digits --solver=heun --conditional --flips --estimator=exact --format=zarr",
+        "ict-digits --solver=heun --estimator=knn-snis --k=20 --n=10 --index=ivf4-sq8",
+        "edm-digits --estimator=stf --n=20 --no-certificate",
+        "flow-cifar10 --estimator=posterior-mc --self-contained",
+        "vp-cifar10 --no-flips --estimator=single-sample",
+    ],
+)
+def test_a_run_by_the_command_is_verified_by_the_command(small: ImageStore, tmp_path: Path, flags: str) -> None:
+    arguments = [f"--store={small.path}", f"--out={tmp_path}", "--tuples=300", "--records-per-shard=64"]
+    done = postmean("generate", *flags.split(), *arguments)
+    assert done.returncode == 0, done.stderr
+    done = postmean("verify", tmp_path, f"--store={small.path}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("all is well\n")

@@ -1,0 +1,87 @@
+"""Faults that last: shards that fail or kill their process every time, frozen actors, disks that are full."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fleet_runs import actors_of, files_of, finish, postmean, start, wait_for_commits
+
+Expected = dict[str, dict[str, bytes]]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB, which a run of the job does not fit."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if os.getuid() != 0 or mount is None:
+        pytest.skip("only root can mount a small tmpfs")
+    if subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_frozen_actor_is_replaced_after_shard_seconds(job: list[str], expected: Expected, tmp_path: Path) -> None:
+    running = start(*job, f"--out={tmp_path}", "--shard-seconds=5", "--attempts=5", "--json")
+    wait_for_commits(tmp_path, 6, running)
+    actors = actors_of(running)
+    os.kill(actors[0], signal.SIGSTOP)
+    done = finish(running)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["retries"] >= 1
+    assert files_of(tmp_path) == expected["webdataset"]
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_keeps_what_is_committed_and_resumes(
+    job: list[str], expected: Expected, small_disk: Path
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(600_000))
+    out = small_disk / "run"
+    done = postmean(*job, f"--out={out}")
+    assert done.returncode == 3
+    last = done.stderr.splitlines()[-1]
+    assert "No space left on device: free space and run the same again" in last
+    found = {path: data for path, data in files_of(out).items() if not path.startswith("failures/")}
+    assert any(path.startswith("commits/") for path in found)
+    assert found.items() <= expected["webdataset"].items()
+
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert postmean(*job, f"--out={out}").returncode == 0
+    assert files_of(out) == expected["webdataset"]
+
+
+@pytest.mark.slow
+def test_a_store_that_is_damaged_meanwhile_stops_the_run_and_mending_it_resumes(
+    job: list[str], expected: Expected, tmp_path: Path, store
+) -> None:
+    """Every shard fails: the run is given up before each has been tried, and the cause is named."""
+    copy = tmp_path / "store"
+    shutil.copytree(store.path, copy)
+    settings = [argument for argument in job if not argument.startswith("--store")]
+    out = tmp_path / "run"
+    running = start(*settings, f"--store={copy}", f"--out={out}")
+    wait_for_commits(out, 3, running)
+    # actors that start from now on find a store cut short, and the one that has it mapped dies of SIGBUS
+    images = (copy / "images.npy").read_bytes()
+    os.truncate(copy / "images.npy", 100)
+    done = finish(running)
+    assert done.returncode == 3
+    assert "shards failed" in done.stderr.splitlines()[-1]
+    failures = [json.loads(path.read_text()) for path in sorted((out / "failures").iterdir())]
+    assert failures and any("images.npy" in f["cause"] or "process died" in f["cause"] for f in failures)
+    assert postmean(*settings, f"--store={copy}", f"--out={out}").returncode == 2
+
+    (copy / "images.npy").write_bytes(images)
+    assert postmean(*settings, f"--store={copy}", f"--out={out}").returncode == 0
+    assert files_of(out) == expected["webdataset"]
