@@ -43,15 +43,15 @@ def test_is_at_least_as_good_as_snis_at_every_sigma(tmp_path, images, k):
     x = images_x(pixels)
     population = Population(store_of(tmp_path / "store", pixels), False)
     for sigma in (0.002, 0.02, 0.3, 1.0, 2.0, 5.0, 80.0):
-        for point in range(2):
-            queries = repeated(queries_from(x, sigma, 1, point).z[0].numpy(), sigma, 100)
+        for point in range(2 if sigma in (1.0, 2.0) else 1):
+            queries = repeated(queries_from(x, sigma, 1, point).z[0].numpy(), sigma, 64)
             oracle = posteriors(x, queries)
             errors = {
                 name: mean_squared_error(estimator_of(name, population, k=k, m=128, n=128).estimate(queries), oracle)
                 for name in ("knn-stratified", "knn-snis")
             }
             ours, snis = errors["knn-stratified"], errors["knn-snis"]
-            noise = 4 * np.hypot(ours.std(), snis.std()) / 10
+            noise = 4 * np.hypot(ours.std(), snis.std()) / 8
             assert ours.mean() <= snis.mean() + noise + 1e-7, (sigma, point)
 
 
