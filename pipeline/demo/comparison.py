@@ -15,7 +15,7 @@ from pipeline.fleet.replica import Replica
 from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import open_storage
 
-SIGMAS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0, 5.0)
+SIGMAS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 5.0)
 TUPLES = 256
 K = 64
 """Neighbours and draws of the paper's estimator: 4 % of the images are neighbours, as 2 048 of CIFAR-10's 50 000."""

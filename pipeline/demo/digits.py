@@ -12,11 +12,11 @@ def write_digits(folder: Path) -> None:
     """Write the 1 797 digits of 8x8 pixels as FOLDER/<class>/<number>.png; the folder appears whole or not at all."""
     from sklearn.datasets import load_digits
 
-    data = load_digits()
-    pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    values, labels = load_digits(return_X_y=True)
+    pixels = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)  # they come as 0..16
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for number, (image, label) in enumerate(zip(pixels, data.target, strict=True)):
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
         path = partial / str(label) / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)

@@ -36,9 +36,9 @@ def draw(comparison: Comparison, samples: Path, path: Path) -> None:
 
     figure = Figure(figsize=(10.5, 9.2), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.12, 1))
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.12, 1), width_ratios=(1, 1.12), hspace=0, wspace=0)
+    upper, left, right = (figure.add_subfigure(part) for part in (grid[0, :], grid[1, 0], grid[1, 1]))
     _draw_means(upper, comparison)
-    left, right = lower.subfigures(1, 2, width_ratios=(1, 1.12))
     _draw_samples(left, samples)
     _draw_errors(right, comparison)
     partial = path.with_name(f".{path.name}.partial")
@@ -68,23 +68,24 @@ def _draw_samples(figure: Any, samples: Path) -> None:
     files = sorted(samples.glob("[0-9]*.png"))[:64]
     side = int(np.ceil(np.sqrt(len(files))))
     figure.suptitle(f"{len(files)} samples of the trained network", fontsize=12, y=0.965)
-    axes = figure.subplots(
-        side,
-        side,
-        squeeze=False,
-        gridspec_kw=dict(left=0.06, right=0.94, top=0.89, bottom=0.04, wspace=0.06, hspace=0.06),
-    )
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, file in zip(axes.flat, files, strict=False):
+    sheet: np.ndarray | None = None
+    for number, file in enumerate(files):
         with Image.open(file) as image:
-            axis.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            pixels = np.asarray(image.convert("L"))
+        height, width = pixels.shape
+        if sheet is None:
+            sheet = np.full((side * (height + 1) - 1, side * (width + 1) - 1), 255, np.uint8)
+        top, left = number // side * (height + 1), number % side * (width + 1)
+        sheet[top : top + height, left : left + width] = pixels
+    axis = figure.subplots(gridspec_kw=dict(left=0.04, right=0.97, top=0.9, bottom=0.04))
+    axis.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.set_axis_off()
 
 
 def _draw_errors(figure: Any, comparison: Comparison) -> None:
     figure.suptitle("Error of each mean against the exact one", fontsize=12, y=0.965)
-    axis = figure.subplots(gridspec_kw=dict(left=0.14, right=0.96, top=0.89, bottom=0.13))
-    floor = 1e-10
+    axis = figure.subplots(gridspec_kw=dict(left=0.14, right=0.97, top=0.9, bottom=0.12))
+    floor = 1e-13
     for kind, label, colour in _CURVES:
         error = np.maximum(comparison.error(kind).mean(1), floor)
         axis.loglog(comparison.sigma, error, "o-", color=colour, label=label, markersize=4, linewidth=1.6)
