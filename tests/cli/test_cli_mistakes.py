@@ -23,8 +23,7 @@ MISTAKES = {
     f"{PRESET} --store STORE --out out --noise.P-std 0": "noise: P_std must be positive and finite, got 0.0",
     f"{PRESET} --store STORE --out out --solver heun": "--solver heun: noise lognormal has no teacher point",
     f"{PRESET} --store STORE --out out --process-table no.csv": "process table no.csv: FileNotFoundError",
-    f"{PRESET} --store STORE --out s3://bucket/run": "s3://bucket/run: object stores are not supported yet",
-    f"{PRESET} --store STORE --out ftp://host/run": "no storage of the kind ftp://: pass the path of a folder",
+    f"{PRESET} --store STORE --out ftp://host/run": "ftp://: no storage of this kind: pass the path of a folder",
     f"{PRESET} --store STORE --out out --estimator knn-snis --index hnsw": "index 'hnsw': expected exact, flat, sq8",
     f"{PRESET} --store STORE --out out --estimator knn-snis --index ivf4-sq8 --flips": (
         "no such index: build it with `postmean index STORE --index ivf4-sq8 --flips`"

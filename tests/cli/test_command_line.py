@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fleet_runs import postmean
+from fleet_runs import postmean, without_progress
 
 from pipeline.cli.main import COMMANDS
 from pipeline.cli.main import run as in_process
@@ -78,7 +78,8 @@ def test_json_of_plan_and_verify_is_all_there_is_on_stdout(store: ImageStore, fi
     assert json.loads(plan.stdout)["tuples"] == 500
     verify = postmean("verify", finished, f"--store={store.path}", "--json")
     assert json.loads(verify.stdout)["problems"] == []
-    assert (plan.returncode, verify.returncode, plan.stderr, verify.stderr) == (0, 0, "", "")
+    assert (plan.returncode, verify.returncode) == (0, 0)
+    assert without_progress(plan.stderr + verify.stderr) == ""
 
 
 def test_a_reader_that_goes_away_is_no_traceback(store: ImageStore) -> None:

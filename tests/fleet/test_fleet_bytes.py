@@ -42,7 +42,7 @@ def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_rep
     done = finish(stopped)
     assert done.returncode == 130
     assert done.stdout == ""
-    assert_one_line(last_line(done.stderr), "interrupted: run the same command again to go on")
+    assert_one_line(done.stderr, "interrupted: run the same command again to go on")
     found = files_of(tmp_path)
     assert 3 <= commits(found) < shards
     assert found.items() <= expected["webdataset"].items()
@@ -67,11 +67,6 @@ def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_rep
     assert files_of(tmp_path) == expected["webdataset"]
 
 
-def last_line(text: str) -> str:
-    """Without the lines that show progress, and Ray's about workers that died."""
-    return "".join(s for s in text.splitlines(keepends=True) if not s.startswith("generate: ") and "(raylet)" not in s)
-
-
 def test_a_killed_actor_is_replaced_a_failed_shard_reported_and_the_bytes_are_the_same(
     job: list[str], expected: Expected, tmp_path: Path
 ) -> None:
@@ -86,7 +81,7 @@ def test_a_killed_actor_is_replaced_a_failed_shard_reported_and_the_bytes_are_th
     shards = commits(expected["zarr"])
     assert done.returncode == 3, done.stderr
     assert done.stdout == ""
-    assert_one_line(last_line(done.stderr), f"1 of {shards} shards failed, first shard 000007", "targets.zarr/ess/c/7")
+    assert_one_line(done.stderr, f"1 of {shards} shards failed, first shard 000007", "targets.zarr/ess/c/7")
     assert commits(files_of(tmp_path)) == shards - 1
     failure = json.loads((tmp_path / "failures/000007.json").read_text())
     row = Plan.from_bytes(expected["zarr"]["plan.parquet"], "plan")[7]
@@ -121,7 +116,7 @@ def test_ctrl_c_at_a_terminal_reaches_all_processes_and_stops_the_command(
     os.killpg(stopped.pid, signal.SIGINT)
     done = finish(stopped)
     assert done.returncode == 130
-    assert_one_line(last_line(done.stderr), "interrupted: run the same command again to go on")
+    assert_one_line(done.stderr, "interrupted: run the same command again to go on")
     assert not any(map(is_alive, below))
     assert postmean(*job, f"--out={tmp_path}").returncode == 0
     assert files_of(tmp_path) == expected["webdataset"]
