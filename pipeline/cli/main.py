@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("pipeline.cli.plan", "show tuples, records, time, bytes and memory before anything runs"),
     "generate": ("pipeline.cli.generate", "run the fleet: write shards of posterior means"),
     "verify": ("pipeline.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
+    "report": ("pipeline.cli.report", "errors of all estimators on a store, as a table and pictures"),
     "train": ("training.cli.train", "train a denoiser or consistency model on the targets"),
     "sample": ("training.cli.sample", "draw images from a checkpoint"),
     "evaluate": ("training.cli.evaluate", "FID and Inception Score of sampled images"),

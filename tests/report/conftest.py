@@ -1,0 +1,36 @@
+"""A tiny store, and reports of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.contract.image_store import ImageStore, StoreWriter
+from pipeline.report.settings import ReportSettings
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """More threads only wait for each other on matrices this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    """60 random images of 3x4x4."""
+    pixels = np.random.default_rng(3).integers(0, 256, (60, 3, 4, 4)).astype(np.uint8)
+    with StoreWriter(tmp_path / "tiny.store", None, {"importer": "test"}) as writer:
+        writer.append(pixels, None)
+        return writer.finish()
+
+
+@pytest.fixture
+def settings() -> ReportSettings:
+    """Sizes of a report that takes a second."""
+    return ReportSettings(
+        points=4, repeats=3, sigmas=(0.4, 2.0), k=8, n=16, m=8, sweep_k=(4, 8), sweep_n=(16, 4), images=3
+    )
