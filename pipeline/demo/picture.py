@@ -21,7 +21,7 @@ _CURVES = (
     ("network", "trained network", "#009e73"),
     ("postmean", "postmean target", "#d55e00"),
 )
-_PICTURED = 3
+_PICTURED = 5
 """Tuple in the upper part."""
 
 
