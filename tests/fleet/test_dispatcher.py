@@ -98,6 +98,7 @@ def test_a_frozen_actor_is_replaced_by_its_deadline(dispatch: Callable[..., Any]
     assert time.monotonic() - began < 90
 
 
+@pytest.mark.slow
 def test_a_shard_that_freezes_every_actor_is_reported(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(3, {1: "freeze"}, shard_seconds=1.0, start_seconds=3.0, attempts=2)
     assert outcome.failed.keys() == {1}
@@ -111,6 +112,7 @@ def test_a_cause_that_all_shards_share_stops_the_run(dispatch: Callable[..., Any
     assert len(outcome.failed) + outcome.untried == 9_996
 
 
+@pytest.mark.slow
 def test_actors_that_cannot_start_stop_the_run_with_their_reason(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(1000, {}, starts=False, actors=1)
     assert not outcome.done
