@@ -29,6 +29,8 @@ COLOURS = {
     "auto": "#c51b3a",
     "network": "#7b3294",
 }
+LIGHTER = {"stf": "#fdb863", "knn-snis": "#74add1", "knn-stratified": "#7fcdb0"}
+"""Of an estimator's variant in the same picture: approximate search, source redrawn; dashed."""
 MARKERS = {
     "single-sample": "s",
     "posterior-mc": "D",
@@ -74,6 +76,8 @@ def curves(methods: Sequence[Method], cells: Sequence[Cell]) -> list[Curve]:
         if method.estimator == "knn-snis" and method.k is not None and len(several_k) > 1:
             colour = plt.get_cmap("Blues")(0.35 + 0.6 * several_k.index(method.k) / (len(several_k) - 1))
         is_variant = method.index not in (None, "exact") or (method.estimator == "stf" and method.source == "redrawn")
+        if is_variant:
+            colour = LIGHTER[method.estimator]
         found.append(Curve(own, method.label, colour, MARKERS[method.estimator], "--" if is_variant else "-"))
     return found
 
@@ -213,7 +217,8 @@ def _finish(figure: Figure, path: Path, title: str, drawn: Sequence[Curve]) -> N
         for c in drawn
         if c.cells
     ]
-    columns = 3 if max(len(c.label) for c in drawn) > 36 else 4
+    longest = max(len(c.label) for c in drawn)
+    columns = 4 if longest < 32 else 3 if longest < 44 else 2
     rows = -(-len(handles) // columns)
     figure.suptitle(title, fontsize=10)
     figure.tight_layout(rect=(0, 0.03 + 0.03 * rows, 1, 0.99))
