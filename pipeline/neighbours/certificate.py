@@ -11,6 +11,7 @@ of two Gaussians at distance D_ij. The bound rises in sigma, so `certified_sigma
 
 import numpy as np
 
+from pipeline.neighbours import distance_table
 from pipeline.neighbours.population import SCALE
 from pipeline.neighbours.self_join import SelfJoin
 
@@ -37,6 +38,13 @@ def bound(distance2: np.ndarray, others: np.ndarray, sigma: np.ndarray) -> np.nd
     return 0.5 * (near + beyond * worst * np.exp(-worst / eight))
 
 
+def _sharpest(join: SelfJoin, rows: slice, distance2: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The smaller of two bounds: the K nearest and their K-th for the rest, and the tabulated sum over all."""
+    kth = np.where(np.isfinite(distance2[:, -1]), distance2[:, -1] * SCALE**2, np.nan)
+    tabulated = distance_table.bound(join.table[rows], kth, (sigma * SCALE) ** 2) / SCALE**2
+    return np.minimum(bound(distance2, join.others[rows], sigma), tabulated)
+
+
 def certified_sigma(join: SelfJoin, tolerance: float, dim: int) -> np.ndarray:
     """Largest sigma, for each image, at which taking the image as its mean costs at most `tolerance`.
 
@@ -59,11 +67,11 @@ def certified_sigma(join: SelfJoin, tolerance: float, dim: int) -> np.ndarray:
         high = np.full(len(raw), np.log(_SIGMA_MAX))
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            fits = bound(distance2, others, np.exp(middle)) <= allowed
+            fits = _sharpest(join, rows, distance2, np.exp(middle)) <= allowed
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
         sigma = np.exp(low).astype(np.float32)
         sigma = np.nextafter(sigma, np.float32(0))
-        sigma[bound(distance2, others, np.full(len(raw), _SIGMA_MIN)) > allowed] = 0.0
+        sigma[_sharpest(join, rows, distance2, np.full(len(raw), _SIGMA_MIN)) > allowed] = 0.0
         sigma[others == 0] = np.inf
         out[rows] = sigma
     return out

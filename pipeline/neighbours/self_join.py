@@ -17,6 +17,7 @@ import torch
 from pipeline.contract.errors import ConfigError, DataError
 from pipeline.contract.image_store import ImageStore
 from pipeline.contract.serialise import from_dict, to_dict
+from pipeline.neighbours.distance_table import STEPS, add_counts, empty_counts, tabulate
 from pipeline.neighbours.log_weights import int8_product
 from pipeline.neighbours.population import Population
 
@@ -43,6 +44,8 @@ class SelfJoin:
     """int32 [N, K], squared distance in integer units, rising; 2^31 - 1 where a population has fewer others"""
     others: np.ndarray
     """int64 [N], number of other members in the population of each image"""
+    table: np.ndarray
+    """float32 [N, steps], the certificate's sum over all members (see `distance_table`)"""
 
     @classmethod
     def path(cls, store: ImageStore, flips: bool, conditional: bool) -> Path:
@@ -56,7 +59,7 @@ class SelfJoin:
         path.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()
         header = np.frombuffer(json.dumps(to_dict(self.header)).encode(), np.uint8)
-        np.savez(buffer, header=header, distance2=self.distance2, others=self.others)
+        np.savez(buffer, header=header, distance2=self.distance2, others=self.others, table=self.table)
         partial = path.with_suffix(".partial")
         partial.write_bytes(buffer.getvalue())
         partial.rename(path)
@@ -77,7 +80,8 @@ class SelfJoin:
         try:
             with np.load(path, allow_pickle=False) as file:
                 plain = json.loads(file["header"].tobytes())
-                loaded = cls(from_dict(SelfJoinHeader, plain, str(path)), file["distance2"], file["others"])
+                header = from_dict(SelfJoinHeader, plain, str(path))
+                loaded = cls(header, file["distance2"], file["others"], file["table"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ConfigError) as error:
             raise DataError(f"{path}: damaged ({error}): {remedy}") from error
         if loaded.header.store_fingerprint != store.header.fingerprint:
@@ -104,9 +108,12 @@ def self_join(
         raise DataError(f"{store.path}: a conditional self-join needs labels, this store has none")
     populations = [Population(store, flips, label, device) for label in labels]
     populations = [p for p in populations if len(p)]
+    if store.dim * 255**2 >= 2**31:
+        raise DataError(f"{store.path}: {store.dim} values an image, squared distances in int32 hold 33 025: resize")
     columns = max(1, min(nearest, max(len(p) for p in populations) - 1))
     distance2 = np.full((len(store), columns), np.iinfo(np.int32).max, np.int32)
     others = np.zeros(len(store), np.int64)
+    table = np.full((len(store), len(STEPS)), np.inf, np.float32)
     done = 0
     for population in populations:
         others[population.images] = len(population) - 1
@@ -116,20 +123,28 @@ def self_join(
             stop = min(start + step, len(population.images))
             if keep:
                 rows = population.images[start:stop]
-                distance2[rows, :keep] = _nearest(population, start, stop, keep).cpu().numpy()
+                nearest_rows, counts = _nearest(population, start, stop, keep)
+                distance2[rows, :keep] = nearest_rows.cpu().numpy()
+                if keep == columns:
+                    table[rows] = tabulate(counts, nearest_rows[:, -1])
             done += stop - start
             progress(done)
     header = SelfJoinHeader(
         store_fingerprint=store.header.fingerprint, flips=flips, conditional=conditional, nearest=columns
     )
-    return SelfJoin(header, distance2, others)
+    return SelfJoin(header, distance2, others, table)
 
 
-def _nearest(population: Population, start: int, stop: int, keep: int) -> torch.Tensor:
-    """Smallest squared distances of members start .. stop - 1 to other members, int32 [stop - start, keep], rising."""
+def _nearest(population: Population, start: int, stop: int, keep: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared distances of members start .. stop - 1 to other members: the `keep` smallest, and counts of all.
+
+    Returns:
+        int32 [stop - start, keep], rising, and int64 [stop - start, bins].
+    """
     rows = population.rows(np.arange(start, stop))
     norm2 = population.norm2.to(torch.int32)
     best = torch.empty((stop - start, 0), dtype=torch.int32, device=rows.device)
+    counts = empty_counts(stop - start, rows.device)
     for first, last in population.tiles():
         product = int8_product(rows, population.tile(first, last))
         product.mul_(-2).add_(norm2[first:last]).add_(norm2[start:stop, None])
@@ -137,6 +152,7 @@ def _nearest(population: Population, start: int, stop: int, keep: int) -> torch.
         if own_first < own_last:  # the images themselves
             own = torch.arange(own_first, own_last, device=rows.device)
             product[own - start, own - first] = torch.iinfo(torch.int32).max
+        add_counts(counts, product)
         best = torch.cat([best, product.topk(min(keep, last - first), dim=1, largest=False, sorted=False).values], 1)
         best = best.topk(min(keep, best.shape[1]), dim=1, largest=False).values
-    return best[:, :keep]
+    return best[:, :keep], counts

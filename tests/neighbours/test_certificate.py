@@ -1,6 +1,7 @@
 """The certificate against the measured error of taking the source image as the mean, in brute-force float64."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from posterior_examples import DATA_SETS, images_x, random_images, store_of
 
 from pipeline.contract.image_store import ImageStore
 from pipeline.neighbours.certificate import certified_sigma
+from pipeline.neighbours.distance_table import bound as table_bound
 from pipeline.neighbours.self_join import self_join
 
 TOLERANCES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.1)
@@ -114,10 +116,37 @@ def test_few_neighbours_never_certify_more_than_all(tmp_path, data):
         exact = certified_sigma(self_join(store, False, False, 10**6), tolerance, store.dim)
         below = np.zeros(len(pixels))
         for nearest in (1, 2, 5, 17):
-            few = certified_sigma(self_join(store, False, False, nearest), tolerance, store.dim)
+            join = self_join(store, False, False, nearest)
+            few = certified_sigma(join, tolerance, store.dim)
             assert (few <= exact).all()
-            assert (few >= below).all()
-            below = few
+            without_table = replace(join, table=np.full_like(join.table, np.inf))
+            nearest_alone = certified_sigma(without_table, tolerance, store.dim)
+            assert (few >= nearest_alone).all()
+            assert (nearest_alone >= below).all()
+            below = nearest_alone
+
+
+@pytest.mark.parametrize("data", DATA_SETS)
+@pytest.mark.parametrize("nearest", [1, 4, 16])
+def test_tabulated_sum_is_at_least_the_sum_over_all_and_within_the_width_of_its_bins(tmp_path, data, nearest):
+    pixels = DATA_SETS[data]()
+    store = store_of(tmp_path / "store", pixels)
+    join = self_join(store, False, False, nearest)
+    flat = pixels.reshape(len(pixels), -1).astype(np.float64)
+    squared = np.square(flat[:, None] - flat[None]).sum(2)
+    kth = join.distance2[:, -1].astype(np.float64)
+    for t in (6.0, 7.3, 11.5, 20.9, 32.0):
+        sigma2 = kth / (8 * t)
+        terms = squared * np.exp(-squared / np.maximum(8 * sigma2[:, None], 1e-300))
+        np.fill_diagonal(terms, 0.0)
+        exact = terms.sum(1) / 2
+        above = table_bound(join.table, kth, sigma2)
+        reached = (kth > 0) & np.isfinite(above) & (exact > 1e-290)
+        assert (above[reached] >= exact[reached]).all()
+        # a bin is 3.1 % wide, so the exponent of a term is known to 3.1 %, and that of the sum to a little more
+        assert (
+            np.log(above[reached] / exact[reached]) <= 0.04 * (t + 6) * np.maximum(1, squared.max() / kth[reached])
+        ).all()
 
 
 def test_rises_with_the_tolerance_and_falls_with_more_images(tmp_path):
