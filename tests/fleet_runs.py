@@ -78,10 +78,12 @@ def make_by_hand(config: GenerateConfig, *copies: GenerateConfig) -> RunFolder:
 
 
 def files_of(folder: Path | str) -> dict[str, bytes]:
-    """Every file of a run by relative path, hidden ones included; not config.json, which names paths."""
+    """Every file of a run by relative path, hidden ones included.
+
+    Not config.json, which names paths, nor what drivers say of themselves.
+    """
     found = {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
-    found.pop("config.json", None)
-    return found
+    return {path: data for path, data in found.items() if not path.startswith(("config.json", "status.json", "leases"))}
 
 
 def start(*arguments: object) -> subprocess.Popen:

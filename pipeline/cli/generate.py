@@ -22,10 +22,13 @@ def execute(config: GenerateConfig) -> int:
     """Plan, then generate what is missing, unless this is a dry run."""
     from pipeline.fleet.generate import generate
     from pipeline.fleet.job import prepare
+    from pipeline.fleet.lease import refuse_if_held
     from pipeline.shards.run_folder import RunFolder
     from pipeline.shards.storage import open_storage
 
     folder = RunFolder(open_storage(config.out))
+    if not config.dry_run:
+        refuse_if_held(folder.storage)
     with Progress("plan", config.tuples, "tuples") as progress:
         job = prepare(config, folder, progress.update)
     if config.dry_run:

@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("pipeline.cli.generate", "run the fleet: write shards of posterior means"),
     "verify": ("pipeline.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
     "report": ("pipeline.cli.report", "errors of all estimators on a store, as a table and pictures"),
+    "status": ("pipeline.cli.status", "how far a run is, and whether it goes on"),
     "train": ("training.cli.train", "train a denoiser or consistency model on the targets"),
     "sample": ("training.cli.sample", "draw images from a checkpoint"),
     "evaluate": ("training.cli.evaluate", "FID and Inception Score of sampled images"),

@@ -43,6 +43,11 @@ class Commit:
     statistics: dict[str, float]
     """Means over the records: ess, top_weight, variance, tail_mass, found; sparse_share; bytes_per_record."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the shard's files."""
+        return sum(file.size for file in self.files)
+
     def to_bytes(self) -> bytes:
         return (json.dumps(to_dict(self), indent=1) + "\n").encode()
 

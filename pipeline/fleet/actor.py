@@ -16,6 +16,7 @@ class ShardDone(TypedDict):
 
     shard: int
     records: int
+    bytes: int
     seconds: float
 
 
@@ -37,8 +38,8 @@ class EstimatorActor:
         """Estimate one shard of the plan, write it and commit it."""
         began = time.monotonic()
         row = self._run.read_plan()[shard]
-        self._run.commit_shard(row, self._replica.records(row))
-        return ShardDone(shard=shard, records=row.records, seconds=time.monotonic() - began)
+        commit = self._run.commit_shard(row, self._replica.records(row))
+        return ShardDone(shard=shard, records=row.records, bytes=commit.size, seconds=time.monotonic() - began)
 
     @cached_property
     def _replica(self) -> Replica:

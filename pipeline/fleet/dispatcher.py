@@ -75,12 +75,14 @@ class Dispatcher:
         shards: Iterable[int],
         on_done: Callable[[ShardDone], None],
         on_failed: Callable[[int, str], None] = lambda shard, cause: None,
+        on_tick: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Outcome:
         """Every shard once, or as often as its attempts allow.
 
         Args:
             on_done: called with each shard that was committed.
             on_failed: called with each shard that is given up, and the cause of its last attempt.
+            on_tick: called about once a second with what became of the shards so far; what it raises ends the run.
         """
         waiting = deque(shards)
         tries: dict[int, int] = {}
@@ -95,6 +97,7 @@ class Dispatcher:
         workers = [_Worker(self._make_actor()) for _ in range(min(self._count, len(waiting)))]
         try:
             while waiting or any(w.shard is not None for w in workers):
+                on_tick(outcome)
                 for worker in workers:
                     if worker.shard is None and waiting:
                         self._assign(worker, waiting.popleft())

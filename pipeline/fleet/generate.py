@@ -12,6 +12,8 @@ from pipeline.contract.progress import Progress
 from pipeline.contract.serialise import to_dict
 from pipeline.fleet.config import GenerateConfig
 from pipeline.fleet.job import Job
+from pipeline.fleet.lease import Lease
+from pipeline.fleet.status import FAILURES, DriverLog
 from pipeline.shards.run_folder import CERTIFIED_SIGMA, COMMITS, PLAN, RunFolder
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from pipeline.fleet.dispatcher import Outcome
 
 CONFIG = "config.json"
-FAILURES = "failures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +54,24 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
     """Write every missing shard; calling it again resumes, a finished run is left as it is.
 
     Raises:
-        GenerationError: shards failed for good; they are listed in OUT/failures and tried again by the next call.
+        GenerationError: another driver is at work there; or shards failed for good: these are listed in OUT/failures
+            and tried again by the next call.
     """
     began = time.monotonic()
-    _begin(config, job, run)
-    missing = sorted(set(range(len(job.plan))) - run.committed())
     outcome = None
-    try:
-        if missing:
-            outcome = _run_fleet(config, job, run, missing)
-    finally:
-        run.storage.clean_temporary()  # of actors that were killed while they wrote
+    if not is_finished(job, run):
+        log = DriverLog(run.storage)
+        with Lease(run.storage, log.write) as lease:
+            _begin(config, job, run)
+            missing = sorted(set(range(len(job.plan))) - run.committed())
+            log.start(sum(job.plan[shard].records for shard in missing), run.committed_bytes())
+            try:
+                if missing:
+                    outcome = _run_fleet(config, job, run, missing, lease, log)
+            finally:
+                run.storage.clean_temporary()  # of actors that were killed while they wrote
+            with suppress(GenerationError):  # a full disk, of which the shards have told
+                log.write()
     seconds = time.monotonic() - began
     done = outcome.done if outcome else []
     records = sum(shard["records"] for shard in done)
@@ -87,6 +95,13 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
     return report
 
 
+def is_finished(job: Job, run: RunFolder) -> bool:
+    """Whether every shard of the job is committed."""
+    complete = run.has_manifest() and run.storage.exists(PLAN)
+    complete = complete and (job.certified_sigma is None or run.storage.exists(CERTIFIED_SIGMA))
+    return complete and run.read_manifest() == job.manifest and len(run.committed()) == len(job.plan)
+
+
 def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
     run.storage.clean_temporary()
     if not run.has_manifest():
@@ -100,7 +115,9 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
         job.begin(run)  # they were removed because they were damaged, and come out the same
 
 
-def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[int]) -> "Outcome":
+def _run_fleet(
+    config: GenerateConfig, job: Job, run: RunFolder, missing: list[int], lease: Lease, log: DriverLog
+) -> "Outcome":
     from pipeline.fleet.local_ray import local_ray, start_actor
 
     manifest = job.manifest
@@ -112,6 +129,7 @@ def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[i
     def on_done(shard: "ShardDone") -> None:
         nonlocal done
         done += shard["records"]
+        log.add(shard["records"], shard["bytes"])
         run.storage.delete(_failure_path(shard["shard"]))
         progress.update(done)
 
@@ -120,6 +138,10 @@ def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[i
         failure = {"shard": shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
         with suppress(GenerationError):  # a full disk, which is the shard's own cause too
             run.storage.put(_failure_path(shard), (json.dumps(failure, indent=1) + "\n").encode())
+
+    def on_tick(outcome: "Outcome") -> None:
+        lease.check()
+        log.retries = outcome.retries
 
     with (
         Progress("generate", job.plan.total_records, "records") as progress,
@@ -134,7 +156,7 @@ def _run_fleet(config: GenerateConfig, job: Job, run: RunFolder, missing: list[i
             config.attempts,
             config.shard_seconds,
         )
-        return dispatcher.run(missing, on_done, on_failed)
+        return dispatcher.run(missing, on_done, on_failed, on_tick)
 
 
 def _failure_path(shard: int) -> str:

@@ -56,7 +56,7 @@ class RunFolder:
         self.storage = storage
         self._manifest: Manifest | None = None
         self._plan: Plan | None = None
-        self._committed: set[int] = set()
+        self._committed: dict[int, int] = {}  # bytes by shard
 
     def has_manifest(self) -> bool:
         """Whether a run was begun here."""
@@ -137,11 +137,19 @@ class RunFolder:
         self.storage.put(_commit_path(row.shard), commit.to_bytes())
         return commit
 
+    def listed(self) -> set[int]:
+        """Shards that have a commit record, whatever is in it: one listing, no reading."""
+        return set(_shards(self.storage.list(COMMITS), len(self.read_plan())))
+
+    def committed_bytes(self) -> int:
+        """Bytes of the shards that `committed` last found."""
+        return sum(self._committed.values())
+
     def committed(self) -> set[int]:
         """Shards whose commit record is there, whole and of this plan. Records seen before are not read again."""
-        listed = set(_shards(self.storage.list(COMMITS), len(self.read_plan())))
-        self._committed &= listed
-        new = sorted(listed - self._committed)
+        listed = self.listed()
+        self._committed = {shard: size for shard, size in self._committed.items() if shard in listed}
+        new = sorted(listed - self._committed.keys())
         with ThreadPoolExecutor(_READERS) as pool:
             for valid in pool.map(self._valid, [new[start::_READERS] for start in range(min(_READERS, len(new)))]):
                 self._committed.update(valid)
@@ -181,7 +189,7 @@ class RunFolder:
     def uncommit(self, shard: int) -> None:
         """Remove the commit record, so that the shard is generated again."""
         self.storage.delete(_commit_path(shard))
-        self._committed.discard(shard)
+        self._committed.pop(shard, None)
 
     def _codec(self) -> ShardCodec:
         return codec(self.read_manifest().format)
@@ -192,12 +200,11 @@ class RunFolder:
             raise ShardError(f"{self.storage.url}: shard {shard}, the plan has 0..{len(plan) - 1}")
         return plan[shard]
 
-    def _valid(self, shards: list[int]) -> list[int]:
-        valid = []
+    def _valid(self, shards: list[int]) -> dict[int, int]:
+        valid = {}
         for shard in shards:
             with suppress(ShardError):
-                self.read_commit(shard)
-                valid.append(shard)
+                valid[shard] = self.read_commit(shard).size
         return valid
 
     def _where(self, path: str) -> str:
