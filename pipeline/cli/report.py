@@ -57,8 +57,8 @@ class ReportConfig:
     """Partitions searched of an inverted file."""
     network: Path | None = None
     """Checkpoint or run of a trained denoiser, to be measured too."""
-    images: int = 4
-    """Images of the picture grids."""
+    images: int = 3
+    """Images of the picture grids: the first alone, the others together."""
     seed: int = 0
     """Images, eps and all draws follow from it."""
     flips: bool = False

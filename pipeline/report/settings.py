@@ -66,7 +66,7 @@ class ReportSettings:
     index: str | None = None
     """FAISS index whose approximate search is compared with the exact one."""
     nprobe: int = 28
-    images: int = 4
+    images: int = 3
     """Images of the picture grids."""
     seed: int = 0
     flips: bool = False
