@@ -159,9 +159,7 @@ def test_nothing_of_ray_is_left_after_the_command_was_killed(job: list[str], tmp
 
 
 @pytest.mark.slow
-def test_a_lost_raylet_is_one_line_and_the_same_command_goes_on(
-    job: list[str], expected: Expected, tmp_path: Path
-) -> None:
+def test_after_a_lost_raylet_the_same_command_goes_on(job: list[str], expected: Expected, tmp_path: Path) -> None:
     running = start(*job, f"--out={tmp_path}")
     wait_for_commits(tmp_path, 3, running)
     for pid in raylets_of(running.pid):
