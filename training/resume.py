@@ -14,7 +14,15 @@ from training.config import FREE_FIELDS, TrainConfig
 
 CONFIG = "config.json"
 # of the targets: fields that say how they are stored or computed, not what they are
-_FREE_TARGET_FIELDS = ("tuples", "code_version", "format", "records_per_shard", "threads_per_actor", "device")
+_FREE_TARGET_FIELDS = (
+    "tuples",
+    "segments",
+    "code_version",
+    "format",
+    "records_per_shard",
+    "threads_per_actor",
+    "device",
+)
 
 
 def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:

@@ -1,7 +1,8 @@
 """The manifest: everything that decides the bytes of a run, and that a reader must check before it trusts them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -76,6 +77,13 @@ class Manifest:
     threads_per_actor: int
     tuple_fingerprint: str
     """Of the random numbers: a reader that computes another one would make other tuples."""
+    segments: tuple[int, ...] = ()
+    """Tuple counts that the run had before each extension, rising; every segment begins a new shard."""
+
+    def __post_init__(self) -> None:
+        bounds = (0, *self.segments, self.tuples)
+        if self.segments and any(stop <= start for start, stop in pairwise(bounds)):
+            raise ConfigError(f"segments: expected rising tuple counts below {self.tuples}, got {list(self.segments)}")
 
     def tuple_source(self) -> TupleSource:
         """The tuples of the run."""
@@ -129,6 +137,25 @@ class Manifest:
             return from_dict(cls, plain, where)
         except (ConfigError, TypeError) as error:
             raise ShardError(str(error)) from error
+
+    def continuing(self, other: "Manifest", where: str) -> "Manifest":
+        """This manifest with the segments that it has as a continuation of the run `other`, found at `where`.
+
+        The same tuple count resumes that run, a larger one extends it.
+
+        Raises:
+            MismatchError: it has fewer tuples, or differs in anything else.
+        """
+        extends = self.tuples > other.tuples
+        segments = (*other.segments, other.tuples) if extends else other.segments
+        ours = replace(self, tuples=max(self.tuples, other.tuples), segments=segments)
+        ours.check_same(replace(other, tuples=ours.tuples, segments=segments), where)
+        if self.tuples < other.tuples:
+            raise MismatchError(
+                f"{where}: tuples is {other.tuples} there, {self.tuples} here: a run is never shortened: "
+                f"pass --tuples {other.tuples} or more, or another --out"
+            )
+        return ours
 
     def check_same(self, other: "Manifest", where: str) -> None:
         """Raise MismatchError naming every field in which `other`, found at `where`, differs."""

@@ -1,7 +1,9 @@
 """The plan: which tuples are records, and in which shard, fixed before any search.
 
 Shard k holds records [k R, (k + 1) R) of the uncertified tuples in order of their id, so every shard but the last has
-exactly R. The plan is a Parquet table of one row a shard.
+exactly R. A run that was extended consists of segments, one for each time that it was given more tuples; each segment
+begins a new shard, so that every shard but the last of a segment has exactly R records and no shard ever changes. The
+manifest says at which tuples segments end. The plan is a Parquet table of one row a shard.
 """
 
 import io
@@ -47,6 +49,19 @@ class Plan:
     @property
     def total_records(self) -> int:
         return int(self.records.sum())
+
+    def until(self, tuples: int) -> "Plan":
+        """The shards of tuples 0 .. tuples - 1, which must be the end of a segment."""
+        shards = int(np.searchsorted(self.last_tuple, tuples))
+        return Plan(self.first_tuple[:shards], self.last_tuple[:shards], self.records[:shards])
+
+    def followed_by(self, segment: "Plan") -> "Plan":
+        """This plan with another segment behind it."""
+        return Plan(
+            np.concatenate([self.first_tuple, segment.first_tuple]),
+            np.concatenate([self.last_tuple, segment.last_tuple]),
+            np.concatenate([self.records, segment.records]),
+        )
 
     def first_record(self, shard: int) -> int:
         """Number of the shard's first record among all records of the run."""
@@ -98,8 +113,9 @@ def make_plan(
     records_per_shard: int,
     threads: int = 1,
     progress: Callable[[int], None] = lambda done: None,
+    start: int = 0,
 ) -> Plan:
-    """Enumerate the uncertified tuples of 0 .. tuples - 1.
+    """Enumerate the uncertified tuples of start .. tuples - 1: one segment.
 
     Time is about 0.3 us a tuple and thread; memory about 100 MB a thread plus 24 bytes a shard.
 
@@ -107,15 +123,15 @@ def make_plan(
         progress: called with the number of tuples planned so far.
     """
 
-    def ids(start: int) -> np.ndarray:
-        block = source.block(start, min(start + _BLOCK, tuples))
+    def ids(first: int) -> np.ndarray:
+        block = source.block(first, min(first + _BLOCK, tuples))
         return block.tuple_id[uncertified(source, block, certified_sigma)]
 
     first: list[int] = []
     last: list[int] = []
     seen = newest = 0
     with ThreadPoolExecutor(threads) as pool:
-        for number, block_ids in enumerate(_in_order(pool, ids, range(0, tuples, _BLOCK), 2 * threads)):
+        for number, block_ids in enumerate(_in_order(pool, ids, range(start, tuples, _BLOCK), 2 * threads)):
             if len(block_ids):
                 # positions, within this block, of the records that begin and that end a shard
                 begin = -seen % records_per_shard
@@ -124,7 +140,7 @@ def make_plan(
                 last += block_ids[end::records_per_shard].tolist()
                 seen += len(block_ids)
                 newest = int(block_ids[-1])
-            progress(min((number + 1) * _BLOCK, tuples))
+            progress(min(start + (number + 1) * _BLOCK, tuples))
     if len(last) < len(first):
         last.append(newest)
     records = np.full(len(first), records_per_shard, np.int64)

@@ -18,9 +18,9 @@ class GenerateConfig:
     store: Path
     """Image store made by `postmean import`, indexed by `postmean index`."""
     out: str
-    """Folder of the run: manifest, plan, shards, commit records."""
+    """Folder of the run, or s3://, gs:// or az:// URL: manifest, plan, shards, commit records."""
     tuples: int
-    """Tuples (x, sigma, eps) of the run: training images seen."""
+    """Tuples (x, sigma, eps) of the run: training images seen. More than a run has extend it."""
     seed: int = 0
     """Everything random follows from it and the tuple's number."""
     estimator: EstimatorName = "auto"

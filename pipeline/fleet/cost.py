@@ -1,7 +1,7 @@
 """The cost of a job before it runs: a few of its records are estimated here, and the rest follows by proportion."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def _measure(job: Job) -> tuple[float, float]:
 def _record_bytes(job: Job, records: Records) -> float:
     """Bytes a record, from shards of the run's size, or one as large as the sample."""
     size = min(job.manifest.records_per_shard, len(records))
-    encode, layout = codec(job.manifest.format).encode, layout_of(job.manifest, job.plan)
+    encode, layout = codec(job.manifest.format).encode, replace(layout_of(job.manifest, job.plan), earlier_segments=())
     total = count = 0
     for start in range(0, len(records) - size + 1, size):
         part = records.slice(start, start + size)

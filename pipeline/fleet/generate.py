@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.contract.errors import GenerationError
+from pipeline.contract.errors import GenerationError, MismatchError
 from pipeline.contract.progress import Progress
 from pipeline.contract.serialise import to_dict
 from pipeline.fleet.config import GenerateConfig
@@ -51,7 +51,7 @@ def fleet_size(config: GenerateConfig, device: str) -> int:
 
 
 def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport:
-    """Write every missing shard; calling it again resumes, a finished run is left as it is.
+    """Write every missing shard; calling it again resumes, a finished run is left as it is, more tuples extend it.
 
     Raises:
         GenerationError: another driver is at work there; or shards failed for good: these are listed in OUT/failures
@@ -104,11 +104,15 @@ def is_finished(job: Job, run: RunFolder) -> bool:
 
 def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
     run.storage.clean_temporary()
-    if not run.has_manifest():
-        if run.storage.list(COMMITS):
-            raise GenerationError(
-                f"{run.storage.url}: shards of a run without a manifest: remove the folder or pass another --out"
-            )
+    fresh = RunFolder(run.storage)  # another driver may have been here since the job was prepared
+    stored = fresh.read_manifest() if fresh.has_manifest() else None
+    if stored is not None and job.manifest.continuing(stored, run.storage.url) != job.manifest:
+        raise MismatchError(f"{run.storage.url}: another command changed this run meanwhile: run yours again")
+    if stored is None and run.storage.list(COMMITS):
+        raise GenerationError(
+            f"{run.storage.url}: shards of a run without a manifest: remove the folder or pass another --out"
+        )
+    if stored != job.manifest:  # the run begins, or is extended
         job.begin(run)
         run.storage.put(CONFIG, (json.dumps(to_dict(config), indent=1) + "\n").encode())
     elif not run.storage.exists(PLAN) or (job.certified_sigma is not None and not run.storage.exists(CERTIFIED_SIGMA)):

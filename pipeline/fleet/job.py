@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,11 @@ class Job:
     plan: Plan
 
     def begin(self, run: RunFolder) -> None:
-        """Write certificate, plan and, last, the manifest: a run without a manifest has not begun."""
+        """Write certificate, plan and, last, the manifest.
+
+        A run without a manifest has not begun, and one whose manifest has fewer tuples than its plan is as it was
+        before: killed at any moment of this, the run begins, or is extended, wholly or not at all.
+        """
         run.write_certified_sigma(self.certified_sigma)
         run.write_plan(self.plan)
         run.write_manifest(self.manifest)
@@ -38,6 +43,8 @@ class Job:
 
 def prepare(config: GenerateConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:
     """Resolve the settings; a run that was begun in the output is continued if it is the same one.
+
+    With more tuples than that run has, it is extended: what exists stays as it is, the new tuples get shards behind it.
 
     Args:
         run: the output, None to plan without one.
@@ -49,26 +56,32 @@ def prepare(config: GenerateConfig, run: RunFolder | None, progress: Callable[[i
     """
     store = ImageStore.open(config.store)
     manifest = resolve(config, store)
-    if run is not None and run.has_manifest():
-        manifest.check_same(run.read_manifest(), run.storage.url)
-    check_index(manifest, store)
     begun = run if run is not None and run.has_manifest() else None
+    if begun:
+        manifest = manifest.continuing(begun.read_manifest(), begun.storage.url)
+    check_index(manifest, store)
     certified = None
     if begun and begun.storage.exists(CERTIFIED_SIGMA):
         certified = begun.read_certified_sigma()
     elif manifest.certificate:
         join = SelfJoin.load(store, manifest.flips, manifest.conditional)
         certified = certified_sigma(join, manifest.tolerance, store.dim)
+    plan, planned = None, 0
     if begun and begun.storage.exists(PLAN):
-        return Job(store, manifest, certified, begun.read_plan())
-    plan = make_plan(
-        manifest.tuple_source(),
-        manifest.tuples,
-        manifest.plan_certificate(certified),
-        manifest.records_per_shard,
-        threads=os.cpu_count() or 1,
-        progress=progress,
-    )
+        plan, planned = begun.read_plan(), begun.read_manifest().tuples
+    for start, stop in pairwise((0, *manifest.segments, manifest.tuples)):
+        if stop > planned:
+            segment = make_plan(
+                manifest.tuple_source(),
+                stop,
+                manifest.plan_certificate(certified),
+                manifest.records_per_shard,
+                threads=os.cpu_count() or 1,
+                progress=progress,
+                start=start,
+            )
+            plan = segment if plan is None else plan.followed_by(segment)
+    assert plan is not None
     return Job(store, manifest, certified, plan)
 
 

@@ -2,11 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import accumulate
+from typing import NamedTuple, Protocol
 
 from pipeline.contract.errors import ConfigError
 from pipeline.contract.plan import ShardPlan
 from pipeline.contract.records import Records
+
+
+class Segment(NamedTuple):
+    """Shards of a run that were planned together: all but the last of them have the same number of records."""
+
+    number: int
+    first_shard: int
+    shards: int
+    records: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +42,25 @@ class Layout:
     """Whether the data set has labels."""
     has_sigma_next: bool = False
     """Whether tuples have the level of a teacher point; a self-contained run writes it."""
+    earlier_segments: tuple[int, ...] = ()
+    """Records of every segment but the last; empty for a run that was never extended."""
+
+    @property
+    def segments(self) -> "list[Segment]":
+        """Every segment of the run."""
+        counts = [*self.earlier_segments, self.total_records - sum(self.earlier_segments)]
+        shards = [-(-count // self.records_per_shard) for count in counts]
+        firsts = accumulate([0, *shards])
+        return [Segment(*found) for found in zip(range(len(counts)), firsts, shards, counts, strict=False)]
 
     def __post_init__(self) -> None:
         sizes = (*self.image_shape, self.records_per_shard, self.total_records + 1, self.max_support + 1)
-        if len(self.image_shape) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
+        sizes += tuple(count + 1 for count in self.earlier_segments)
+        if (
+            sum(self.earlier_segments) > self.total_records
+            or len(self.image_shape) != 3
+            or not all(isinstance(size, int) and size > 0 for size in sizes)
+        ):
             raise ConfigError(f"image shape, shard size and record count must be positive integers, got {self}")
 
 

@@ -34,23 +34,25 @@ _READERS = 16  # commit records read at once: object stores answer slowly, but m
 
 def layout_of(manifest: Manifest, plan: Plan) -> Layout:
     """What the codec must know of the run; ShardError where the manifest's numbers make no sense."""
+    ends = [plan.until(tuples).total_records for tuples in manifest.segments]
     try:
         return Layout(
             image_shape=(manifest.store_shape[1], manifest.store_shape[2], manifest.store_shape[3]),
             records_per_shard=manifest.records_per_shard,
-            total_records=plan.total_records,
+            total_records=plan.until(manifest.tuples).total_records,
             max_support=manifest.max_support,
             has_next=manifest.solver == "heun",
             self_contained=manifest.self_contained,
             labels=manifest.classes > 0,
             has_sigma_next=manifest.noise.kind in TEACHER_NOISES,
+            earlier_segments=tuple(np.diff([0, *ends]).tolist()),
         )
     except (ConfigError, TypeError, IndexError) as error:
         raise ShardError(f"{MANIFEST}: {error}: it was edited, generate again") from error
 
 
 class RunFolder:
-    """Reads and writes a run. Manifest and plan are read once and kept: they never change within a run."""
+    """Reads and writes a run. Manifest and plan are read once and kept: open it again to see an extension."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -90,9 +92,15 @@ class RunFolder:
         self._plan = plan
 
     def read_plan(self) -> Plan:
-        """The plan; ShardError where there is none or it is damaged."""
+        """The plan; ShardError where there is none or it is damaged.
+
+        Shards beyond the manifest's tuples do not exist: they are of an extension that was not completed.
+        """
         if self._plan is None:
-            self._plan = Plan.from_bytes(self.storage.get(PLAN), self._where(PLAN))
+            # the manifest first: a plan is written before the manifest that it belongs to
+            tuples = self.read_manifest().tuples if self.has_manifest() else None
+            plan = Plan.from_bytes(self.storage.get(PLAN), self._where(PLAN))
+            self._plan = plan if tuples is None else plan.until(tuples)
         return self._plan
 
     def write_certified_sigma(self, certified_sigma: np.ndarray | None) -> None:

@@ -1,7 +1,11 @@
-"""Zarr v3: one group for the run, in each of its arrays one zarr shard for each of our shards.
+"""Zarr v3: one group for each segment of the run, in each of its arrays one zarr shard for each of our shards.
 
 A shard of ours owns whole zarr shards: two writers in one would lose records. zarr itself makes the chunk files, in
 memory; the storage writes them, so that they appear atomically like all else.
+
+An extension has a group of its own, rather than more rows in the first: the short shard at the end of a segment would
+leave rows without a record in the middle of an array, which plain readers would take for records. So every row of every
+array is a record, and no file of a run ever changes.
 """
 
 from collections.abc import Callable
@@ -16,17 +20,20 @@ from zarr.storage import MemoryStore
 from pipeline.contract.errors import ShardError
 from pipeline.contract.plan import ShardPlan
 from pipeline.contract.records import QUALITY_COLUMNS, Means, Records
-from pipeline.shards.codec import Layout
+from pipeline.shards.codec import Layout, Segment
 from pipeline.shards.columns import check_records
 from pipeline.shards.zarr_chunks import check_chunks
 
 GROUP = "targets.zarr"
+"""Group of the first segment, which is all of a run that was never extended."""
 INNER_CHUNK = 16
 """Most records of an inner chunk of images or pairs; a column of numbers has one inner chunk a shard."""
 
 
 class ZarrCodec:
-    """`targets.zarr/<array>/c/<shard>/0/..`. Arrays have the run's records as their first axis.
+    """`targets.zarr/<array>/c/<shard>/0/..`, extensions in `targets-0001.zarr` and so on with shards counted from 0.
+
+    Arrays have the segment's records as their first axis.
 
     tuple_id, the quality columns, and of mean (and mean_next with heun): `mean` float16 [M, C, H, W], zero where
     sparse; `mean_count` int32 [M], -1 where dense; `mean_entry` uint32 and `mean_weight` float32 [M, max_support],
@@ -37,22 +44,24 @@ class ZarrCodec:
 
     def encode(self, records: Records, row: ShardPlan, layout: Layout) -> dict[str, bytes]:
         check_records(records, row, layout, f"{GROUP} shard {row.shard}")
-        start, stop = _span(row, layout)
+        segment = _segment(row, layout)
+        start, stop = _span(row, segment, layout)
         files: dict[str, Buffer] = {}
         columns = _to_columns(records, layout)
-        for name, array in _create(layout, files).items():
+        for name, array in _create(layout, segment, files).items():
             array[start:stop] = columns[name]
-        return {path: files[path.removeprefix(f"{GROUP}/")].to_bytes() for path in self.paths(row, layout)}
+        return {path: files[_key(path)].to_bytes() for path in self.paths(row, layout)}
 
     def decode(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> Records:
-        start, stop = _span(row, layout)
+        segment = _segment(row, layout)
+        start, stop = _span(row, segment, layout)
         files: dict[str, Buffer] = {}
-        arrays = _create(layout, files)
+        arrays = _create(layout, segment, files)
         columns = {}
-        for (name, spec), path in zip(_arrays(layout).items(), self.paths(row, layout), strict=True):
+        for (name, spec), path in zip(_arrays(layout, segment).items(), self.paths(row, layout), strict=True):
             data = read(path)
             check_chunks(data, spec.inner, spec.shard, row.records, spec.record_bytes, path)
-            key = path.removeprefix(f"{GROUP}/")
+            key = _key(path)
             files[key] = default_buffer_prototype().buffer.from_bytes(data)
             try:
                 columns[name] = np.asarray(arrays[name][start:stop])
@@ -64,14 +73,37 @@ class ZarrCodec:
         return records
 
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
+        segment = _segment(row, layout)
+        group, chunk = group_of(segment), row.shard - segment.first_shard
         return [
-            f"{GROUP}/{name}/c/{row.shard}" + "/0" * (len(spec.shape) - 1) for name, spec in _arrays(layout).items()
+            f"{group}/{name}/c/{chunk}" + "/0" * (len(spec.shape) - 1)
+            for name, spec in _arrays(layout, segment).items()
         ]
 
     def run_files(self, layout: Layout) -> dict[str, bytes]:
-        files: dict[str, Buffer] = {}
-        _create(layout, files)
-        return {f"{GROUP}/{path}": files[path].to_bytes() for path in sorted(files)}
+        found = {}
+        for segment in layout.segments:
+            files: dict[str, Buffer] = {}
+            _create(layout, segment, files)
+            found |= {f"{group_of(segment)}/{path}": files[path].to_bytes() for path in sorted(files)}
+        return found
+
+
+def group_of(segment: Segment) -> str:
+    """Folder of a segment's group."""
+    return GROUP if segment.number == 0 else f"targets-{segment.number:04d}.zarr"
+
+
+def _key(path: str) -> str:
+    """Path within the group."""
+    return path.partition("/")[2]
+
+
+def _segment(row: ShardPlan, layout: Layout) -> Segment:
+    for segment in layout.segments:
+        if 0 <= row.shard - segment.first_shard < segment.shards:
+            return segment
+    raise ShardError(f"shard {row.shard}: the run has {layout.total_records} records: its plan was edited")
 
 
 class _Array(NamedTuple):
@@ -88,19 +120,19 @@ class _Array(NamedTuple):
         return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
 
-def _arrays(layout: Layout) -> dict[str, _Array]:
+def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
     shard = layout.records_per_shard
     inner = max(size for size in range(1, INNER_CHUNK + 1) if shard % size == 0)
 
     def numbers(dtype: type[np.generic]) -> _Array:
-        return _Array(np.dtype(dtype), (layout.total_records,), shard, shard, ("record",))
+        return _Array(np.dtype(dtype), (segment.records,), shard, shard, ("record",))
 
     def pairs(dtype: type[np.generic]) -> _Array:
-        shape = (layout.total_records, max(1, layout.max_support))
+        shape = (segment.records, max(1, layout.max_support))
         return _Array(np.dtype(dtype), shape, inner, shard, ("record", "pair"))
 
     def images(dtype: type[np.generic]) -> _Array:
-        shape = (layout.total_records, *layout.image_shape)
+        shape = (segment.records, *layout.image_shape)
         return _Array(np.dtype(dtype), shape, inner, shard, ("record", "channel", "row", "column"))
 
     arrays = {"tuple_id": numbers(np.int64)}
@@ -119,7 +151,7 @@ def _arrays(layout: Layout) -> dict[str, _Array]:
     return arrays
 
 
-def _create(layout: Layout, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
+def _create(layout: Layout, segment: Segment, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
     """The group's arrays over `files` (paths within the group), with their metadata but no chunks."""
     group = zarr.create_group(MemoryStore(files), zarr_format=3)
     return {
@@ -136,15 +168,15 @@ def _create(layout: Layout, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
             # a chunk of zeros too: else a file that got lost would read as zeros
             config={"write_empty_chunks": True},
         )
-        for name, spec in _arrays(layout).items()
+        for name, spec in _arrays(layout, segment).items()
     }
 
 
-def _span(row: ShardPlan, layout: Layout) -> tuple[int, int]:
-    """First record of the shard among the run's, and the one after its last."""
-    start = row.shard * layout.records_per_shard
+def _span(row: ShardPlan, segment: Segment, layout: Layout) -> tuple[int, int]:
+    """First record of the shard among the segment's, and the one after its last."""
+    start = (row.shard - segment.first_shard) * layout.records_per_shard
     stop = start + row.records
-    if not 0 < row.records <= layout.records_per_shard or stop > layout.total_records:
+    if not 0 < row.records <= layout.records_per_shard or stop > segment.records:
         raise ShardError(f"shard {row.shard}: {row.records} records do not fit the run: its plan was edited")
     return start, stop
 

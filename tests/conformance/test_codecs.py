@@ -23,6 +23,7 @@ from pipeline.shards.storage import open_storage
 KINDS = {
     "plain": LAYOUT,
     "heun": replace(LAYOUT, has_next=True),
+    "extended": replace(LAYOUT, earlier_segments=(30,)),
     "self-contained": replace(LAYOUT, self_contained=True),
     "self-contained heun without labels": replace(
         LAYOUT, self_contained=True, has_next=True, has_sigma_next=True, labels=False
@@ -33,10 +34,13 @@ KINDS = {
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
     records_per_shard = draw(st.integers(1, 40))
+    total_records = draw(st.integers(1, 3 * records_per_shard))
+    ends = sorted(draw(st.lists(st.integers(0, total_records), max_size=3)))
     return Layout(
         image_shape=draw(st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))),
         records_per_shard=records_per_shard,
-        total_records=draw(st.integers(1, 3 * records_per_shard)),
+        total_records=total_records,
+        earlier_segments=tuple(int(count) for count in np.diff([0, *ends])),
         max_support=draw(st.integers(0, 9)),
         has_next=draw(st.booleans()),
         self_contained=draw(st.booleans()),

@@ -60,7 +60,7 @@ def test_table_process_is_the_same_after_json():
 def test_unknown_missing_and_impossible_fields_are_refused_by_name():
     plain = manifest_of().to_dict()
     for field in plain:
-        if field != "schema_version":
+        if field not in ("schema_version", "segments"):  # a run that was never extended may lack these
             with pytest.raises(ShardError, match=field):
                 Manifest.from_dict({k: v for k, v in plain.items() if k != field}, "manifest.json")
     for group in ("noise", "estimator"):
@@ -131,3 +131,31 @@ def test_differences_name_every_field():
 def test_config_errors_are_user_errors():
     assert issubclass(ConfigError, Exception)
     assert len(set(PRESETS)) == len(PRESETS) >= 10
+
+
+def test_more_tuples_continue_a_run_as_a_new_segment():
+    first = replace(manifest_of(), tuples=100)
+    assert first.continuing(first, "there") == first
+    second = replace(first, tuples=150).continuing(first, "there")
+    assert (second.tuples, second.segments) == (150, (100,))
+    assert replace(first, tuples=150).continuing(second, "there") == second
+    third = replace(first, tuples=151).continuing(second, "there")
+    assert third.segments == (100, 150)
+    assert Manifest.from_dict(json.loads(json.dumps(third.to_dict())), "m") == third
+
+
+def test_fewer_tuples_or_other_settings_do_not_continue_a_run():
+    run = replace(manifest_of(), tuples=150, segments=(100,))
+    for tuples in (100, 149):
+        with pytest.raises(MismatchError, match=f"tuples is 150 there, {tuples} here: a run is never shortened"):
+            replace(run, tuples=tuples, segments=()).continuing(run, "there")
+    for tuples in (100, 150, 200):
+        with pytest.raises(MismatchError, match=r"seed is \d+ there, 77 here: pass"):
+            replace(run, tuples=tuples, segments=(), seed=77).continuing(run, "there")
+
+
+@pytest.mark.parametrize("segments", [[0], [150], [50, 50], [60, 40], [-1], ["100"], 100])
+def test_segments_that_do_not_rise_below_the_tuples_are_refused(segments):
+    plain = replace(manifest_of(), tuples=150).to_dict()
+    with pytest.raises(ShardError, match="segments"):
+        Manifest.from_dict(plain | {"segments": segments}, "manifest.json")

@@ -1,5 +1,7 @@
 """The plan against a naive loop over tuples, one at a time."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -101,3 +103,21 @@ def test_plan_of_another_run_and_bytes_that_are_none_are_refused():
         with pytest.raises(ShardError, match="not in order"):
             Plan.from_bytes(wrong.to_bytes(), "plan")
     assert plan[2] == ShardPlan(2, int(plan.first_tuple[2]), int(plan.last_tuple[2]), 10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ends=st.lists(st.integers(0, 200), min_size=1, max_size=4, unique=True).map(sorted), size=st.integers(1, 40))
+def test_segments_leave_earlier_shards_alone_and_miss_no_record(ends, size):
+    source, certified = source_of(), np.full(7, 0.2, np.float32)
+    plan = make_plan(source, ends[0], certified, size)
+    for start, stop in pairwise(ends):
+        longer = plan.followed_by(make_plan(source, stop, certified, size, start=start))
+        assert longer.until(start).to_bytes() == plan.to_bytes()
+        plan = longer
+    assert Plan.from_bytes(plan.to_bytes(), "plan").to_bytes() == plan.to_bytes()
+    ids = [shard_tuples(source, plan[shard], certified).tuple_id for shard in range(len(plan))]
+    whole = [n for shard in naive(source, ends[-1], certified, size) for n in shard]
+    assert [int(n) for part in ids for n in part] == whole
+    for stop in ends:
+        inside = plan.until(stop)
+        assert all(last < stop for last in inside.last_tuple)

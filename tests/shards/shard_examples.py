@@ -30,7 +30,7 @@ MANIFEST = Manifest(
     process=EDMProcess(),
     noise=LogNormalNoise(),
     seed=0,
-    tuples=1000,
+    tuples=10**12,
     flips=False,
     conditional=False,
     solver="euler",
@@ -59,15 +59,27 @@ def manifest_of(layout: Layout, codec_name: str) -> Manifest:
         self_contained=layout.self_contained,
         classes=10 if layout.labels else 0,
         noise=ICTNoise() if layout.has_sigma_next else LogNormalNoise(),
+        segments=tuple(int(tuple_ids(layout, 0)[end]) for end in np.cumsum(layout.earlier_segments, dtype=int)),
     )
 
 
 def plan_of(layout: Layout, seed: int = 0) -> Plan:
     """A plan whose tuple ids have gaps, as those of uncertified tuples do."""
     ids = tuple_ids(layout, seed)
-    first = np.arange(0, layout.total_records, layout.records_per_shard)
-    last = np.minimum(first + layout.records_per_shard, layout.total_records) - 1
-    return Plan(ids[first], ids[last], last - first + 1)
+    spans = [_span(layout, shard) for shard in range(sum(segment.shards for segment in layout.segments))]
+    first, stop = np.array(spans, int).reshape(-1, 2).T
+    return Plan(ids[first], ids[stop - 1], stop - first)
+
+
+def _span(layout: Layout, shard: int) -> tuple[int, int]:
+    """Numbers of the shard's first record and of the one after its last."""
+    before = 0
+    for segment in layout.segments:
+        if shard < segment.first_shard + segment.shards:
+            start = before + (shard - segment.first_shard) * layout.records_per_shard
+            return start, min(start + layout.records_per_shard, before + segment.records)
+        before += segment.records
+    raise IndexError(shard)
 
 
 def tuple_ids(layout: Layout, seed: int) -> np.ndarray:
@@ -77,8 +89,7 @@ def tuple_ids(layout: Layout, seed: int) -> np.ndarray:
 
 def records_of(layout: Layout, shard: int, seed: int = 0, sparse_share: float = 0.7) -> Records:
     """Random records of one shard of `plan_of(layout, seed)`."""
-    start = shard * layout.records_per_shard
-    ids = tuple_ids(layout, seed)[start : start + layout.records_per_shard]
+    ids = tuple_ids(layout, seed)[slice(*_span(layout, shard))]
     rng = np.random.default_rng([seed, shard])
     count = len(ids)
     plain = {}
