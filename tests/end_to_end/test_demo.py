@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-DEADLINE = 600.0  # seconds; it takes half a minute on two idle cores
+DEADLINE = 600.0  # seconds, of a call that takes 25 s of CPU time
 
 
 def command(out: Path) -> list[str]:
