@@ -107,7 +107,6 @@ def test_arguments_that_do_not_parse_end_with_one_message_and_code_2(
     ("change", "field"),
     [
         ("--seed=1", "seed is 0 there, 1 here"),
-        ("--tuples=599", "tuples is 600 there, 599 here: a run is never shortened"),
         ("--noise.P-mean=-1", "noise.P_mean is -1.2 there, -1.0 here"),
         ("--estimator=knn-snis", "estimator.name is 'exact' there, 'knn-snis' here"),
         ("--n=7", "estimator.n is 256 there, 7 here"),
@@ -130,6 +129,22 @@ def test_other_settings_on_the_same_out_are_refused_naming_the_field(
     out, err = capsys.readouterr()
     assert out == ""
     assert_one_line(err, "belongs to another run", field, "pass the same settings or another --out")
+    assert stamps(finished) == before
+
+
+def test_a_run_is_never_shortened(finished: Path, settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    before = stamps(finished)
+    assert postmean("generate", [*settings, f"--out={finished}", "--tuples=599"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert_one_line(err, "tuples is 600 there, 599 here: a run is never shortened", "pass --tuples 600 or more")
+    assert stamps(finished) == before
+
+
+def test_fewer_tuples_are_refused_with_the_number_that_is_there(finished: Path, settings: list[str], capsys) -> None:
+    before = stamps(finished)
+    assert postmean("generate", [*settings, f"--out={finished}", "--tuples=599"]) == 2
+    assert_one_line(capsys.readouterr().err, "tuples is 600 there, 599 here: a run is never shortened")
     assert stamps(finished) == before
 
 
