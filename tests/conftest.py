@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # before any test imports ray, which reads them then
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
