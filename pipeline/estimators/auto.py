@@ -19,6 +19,9 @@ from pipeline.neighbours.population import Population
 MOST_CANDIDATES = 384
 """More than these cost more than the full softmax does (CIFAR-10, two cores)."""
 
+_WORTH = 1 / 8
+"""Share of queries that must be spared the full softmax for looking for candidates to pay."""
+
 _SMALLEST = 2048  # a population that a full product is done with before candidates are found
 
 
@@ -34,8 +37,8 @@ class Auto:
 
     def __post_init__(self) -> None:
         # mass left out costs its square times at most 2, the mean square distance of two images: an eighth
-        left_out = math.sqrt(self.tolerance) / 4
-        object.__setattr__(self, "_exact", Exact(self.population, self.max_support, left_out, precise=False))
+        exact = Exact(self.population, self.max_support, math.sqrt(self.tolerance) / 4, rounding=self.tolerance / 5)
+        object.__setattr__(self, "_exact", exact)
         worth = len(self.population) > _SMALLEST
         finder = CandidateFinder(self.population, self.tolerance / 2, MOST_CANDIDATES) if worth else None
         object.__setattr__(self, "_finder", finder)
@@ -56,11 +59,12 @@ class Auto:
             found = self._finder.find(group.z, group.sigma, group.source)
             left.append(rows[found.open_rows])
             closed = np.setdiff1d(np.arange(len(rows)), found.open_rows)
-            if len(closed) == 0:  # at a larger sigma there are only more candidates
+            if len(closed):
+                parts.append(self._over_candidates(group.select(closed), found, closed))
+                order.append(rows[closed])
+            if len(closed) < _WORTH * len(rows):  # at a larger sigma there are only more candidates
                 left.append(known[start + step :])
                 break
-            parts.append(self._over_candidates(group.select(closed), found, closed))
-            order.append(rows[closed])
         rest = np.concatenate(left)
         rest = rest[np.argsort(queries.sigma.cpu().numpy()[rest], kind="stable")]
         if len(rest):

@@ -4,6 +4,7 @@ Integer units, used by everything in `neighbours` and `estimators` that multipli
 that x = (s + 0.5) / 127.5 and a distance in x is one in s divided by 127.5. Products of int8 are exact in int32.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,20 +79,26 @@ class Population:
 
     def tile(self, start: int, stop: int) -> torch.Tensor:
         """Integer pixels of one range out of `tiles`, int8 [stop - start, D] on the device."""
-        count = len(self.images)
-        flipped, first = divmod(start, count)
-        if self._resident is not None:
-            rows = self._resident[first : first + stop - start]
+        flipped, first = divmod(start, len(self.images))
+        last = first + stop - start
+        if self._rows_are_images:
+            rows = _signed(self._pixels[first:last])
         else:
-            rows = _signed(self._pixel_rows(first, first + stop - start))
-        if flipped:
-            rows = rows.view(-1, *self.store.image_shape).flip(-1)
-        return rows.reshape(stop - start, self.dim)
+            rows = _signed(self._pixels.index_select(0, self._image_of_row[first:last]))
+        return self._flip(rows) if flipped else rows
 
     def rows(self, member: np.ndarray) -> torch.Tensor:
         """Integer pixels of these members, int8 [n, D] on the device."""
-        pixels = self.store.pixels(self.entry[member]).reshape(len(member), self.dim)
-        return _signed(pixels).to(self.device)
+        flipped, row = np.divmod(member, len(self.images))
+        index = torch.from_numpy(row).to(self.device)
+        rows = _signed(self._pixels.index_select(0, index if self._rows_are_images else self._image_of_row[index]))
+        if flipped.any():
+            mirrored = torch.from_numpy(flipped.astype(bool)).to(self.device)
+            rows[mirrored] = self._flip(rows[mirrored])
+        return rows
+
+    def _flip(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.view(-1, *self.store.image_shape).flip(-1).reshape(len(rows), self.dim)
 
     @cached_property
     def norm2(self) -> torch.Tensor:
@@ -112,26 +119,33 @@ class Population:
             total += self.tile(start, stop).sum(0, dtype=torch.int64)
         return (total.to(torch.float64) / len(self) + 0.5) / SCALE
 
+    @property
+    def _rows_are_images(self) -> bool:
+        """Whether row r of `_pixels` is image r of the population; else it is image r of the store."""
+        return self.label is None or self.device != "cpu"
+
     @cached_property
-    def _resident(self) -> torch.Tensor | None:
-        """All pixels on the accelerator; on the CPU the memory map itself is the replica."""
+    def _pixels(self) -> torch.Tensor:
+        """uint8 [N, D]: on a CPU the store's memory map itself, on an accelerator a copy of the population's images."""
+        images = self.store.images.reshape(-1, self.dim)
         if self.device == "cpu":
-            return None
-        resident = torch.empty((len(self.images), self.dim), dtype=torch.int8, device=self.device)
-        for start in range(0, len(self.images), self.tile_rows):
-            pixels = self._pixel_rows(start, min(start + self.tile_rows, len(self.images)))
-            resident[start : start + len(pixels)] = _signed(pixels).to(self.device)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                return torch.from_numpy(images)
+        resident = torch.empty((len(self.images), self.dim), dtype=torch.uint8, device=self.device)
+        for start in range(0, len(resident), self.tile_rows):
+            part = images[self.images[start : start + self.tile_rows]]
+            resident[start : start + len(part)] = torch.from_numpy(part).to(self.device)
         return resident
 
-    def _pixel_rows(self, first: int, stop: int) -> np.ndarray:
-        images = self.store.images
-        selected = images[first:stop] if self.label is None else images[self.images[first:stop]]
-        return selected.reshape(-1, self.dim)
+    @cached_property
+    def _image_of_row(self) -> torch.Tensor:
+        return torch.from_numpy(self.images).to(self.device)
 
 
-def _signed(pixels: np.ndarray) -> torch.Tensor:
+def _signed(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 pixels to int8 s = pixel - 128, by flipping the top bit."""
-    return torch.from_numpy(np.bitwise_xor(pixels, np.uint8(128)).view(np.int8))
+    return torch.bitwise_xor(pixels, 128).view(torch.int8)
 
 
 def to_integer_units(z: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from pipeline.neighbours.population import SCALE, Population, from_integer_units
 from pipeline.neighbours.positions import count_true, positions
 
 _FOLDS = (64.0, 8.0, 1.0)  # thresholds tried, as multiples of the one that left_out guarantees
-_BULK_ERROR = 1e-7  # mean squared error per dimension of rounding to one byte, at a mean square deviation of 1/4
+_ONE_BYTE = 1e-7  # rounding errors below this take two bytes: with one, too many members would be heavy
 _MOST_SUMMED = 512  # members summed in float32 before an int8 product over all is cheaper
 
 
@@ -33,7 +33,7 @@ class WeightedMeans:
 
 
 def weighted_means(
-    population: Population, weight_BM: torch.Tensor, max_support: int, left_out: float, precise: bool
+    population: Population, weight_BM: torch.Tensor, max_support: int, left_out: float, rounding: float
 ) -> WeightedMeans:
     """Means of the population under each row of weights.
 
@@ -42,7 +42,8 @@ def weighted_means(
         max_support: most members of a support.
         left_out: mass that the smallest weights left out may hold together; it costs at most left_out^2 times the
             mean square distance of two images, itself at most 4.
-        precise: round the bulk to two bytes: 1e-12 of mean squared error instead of 1e-7, for one more product.
+        rounding: mean squared error per dimension that rounding the bulk may cost, at a mean square deviation of 1/4.
+            Below 1e-7 the weights keep two bytes, for one more product and an error of 1e-12.
     """
     mean = torch.empty((len(weight_BM), population.dim), dtype=torch.float32, device=weight_BM.device)
     support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(weight_BM)
@@ -74,7 +75,7 @@ def weighted_means(
     spread = np.sort(np.concatenate(dense))
     if len(spread):
         bulk = weight_BM if len(spread) == len(weight_BM) else weight_BM[spread]
-        mean[spread] = _dense_means(population, bulk, precise)
+        mean[spread] = _dense_means(population, bulk, rounding)
     return WeightedMeans(mean, support)
 
 
@@ -89,11 +90,12 @@ def _sum_rows(population: Population, member: np.ndarray, weight: torch.Tensor) 
     return weight @ population.rows(member).to(torch.float32)
 
 
-def _dense_means(population: Population, bulk: torch.Tensor, precise: bool) -> torch.Tensor:
+def _dense_means(population: Population, bulk: torch.Tensor, rounding: float) -> torch.Tensor:
     """Means under weights that are spread over many members; `bulk` is overwritten."""
     size = len(population)
-    # step = limit / 127 and M step^2 / 16 = _BULK_ERROR; no more than M / limit members are heavier
-    limit = 127 * math.sqrt(16 * _BULK_ERROR / size)
+    # step = limit / 127 and M step^2 / 16 = rounding; no more than 1 / limit members are heavier
+    precise = rounding < _ONE_BYTE
+    limit = 127 * math.sqrt(16 * max(rounding, _ONE_BYTE) / size)
     # the golden ratio's multiples: any run of members has its d_j spread evenly
     dither = torch.arange(size, dtype=torch.float64, device=bulk.device).mul_((math.sqrt(5) - 1) / 2).remainder_(1.0)
     dither = dither.to(torch.float32)
