@@ -14,12 +14,14 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from paper_way import PaperWay
 
 from pipeline.cli import import_images
 from pipeline.contract.image_store import ImageStore, to_unit
+from pipeline.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName, Manifest
 from pipeline.contract.noise import ICTNoise, LogNormalNoise
 from pipeline.contract.plan import uncertified
 from pipeline.contract.tuples import TupleBlock
@@ -29,7 +31,7 @@ from pipeline.fleet.config import GenerateConfig
 from pipeline.fleet.job import resolve
 from pipeline.fleet.replica import Replica
 from pipeline.neighbours.certificate import certified_sigma
-from pipeline.neighbours.self_join import self_join
+from pipeline.neighbours.self_join import SelfJoin, self_join
 
 SIGMAS = (0.3, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 80.0)
 
@@ -63,26 +65,32 @@ def open_data(data: str, folder: Path) -> ImageStore:
     return ImageStore.open(data)
 
 
-def measure(store: ImageStore, options: argparse.Namespace) -> dict:
-    threads = os.cpu_count() or 1
-    prepare_process(threads)
-    noise = LogNormalNoise() if options.noise == "edm" else ICTNoise()
+def replica_for(
+    store: ImageStore, noise: str, estimator: str, join: SelfJoin | None, conditional: bool
+) -> tuple[Manifest, Replica, np.ndarray | None]:
+    """Manifest, replica and certified_sigma of a run with these settings; without a self-join, without certificate."""
     config = GenerateConfig(
         store=store.path,
         out="",
         tuples=1 << 40,
-        noise=noise,
-        conditional=options.conditional,
-        estimator=options.estimator,
-        certificate=options.certificate,
-        threads_per_actor=threads,
+        noise=LogNormalNoise() if noise == "edm" else ICTNoise(),
+        conditional=conditional,
+        estimator=cast(EstimatorName, estimator),
+        certificate=join is not None,
+        threads_per_actor=os.cpu_count() or 1,
     )
     manifest = resolve(config, store)
-    began = time.perf_counter()
-    join = self_join(store, False, options.conditional) if manifest.certificate else None
-    join_seconds = time.perf_counter() - began
     certified = certified_sigma(join, manifest.tolerance, store.dim) if join else None
-    replica = Replica(manifest, store, certified)
+    return manifest, Replica(manifest, store, certified), certified
+
+
+def measure(store: ImageStore, options: argparse.Namespace) -> dict:
+    prepare_process(os.cpu_count() or 1)
+    began = time.perf_counter()
+    wanted = options.certificate and options.estimator in OF_THE_EXACT_MEAN
+    join = self_join(store, False, options.conditional) if wanted else None
+    join_seconds = time.perf_counter() - began
+    manifest, replica, certified = replica_for(store, options.noise, options.estimator, join, options.conditional)
     source = manifest.tuple_source()
     # the late curriculum: 400 000 x 1 024 tuples of iCT spend a third of their steps at the finest grid
     first = 300_000 * 1024 if options.noise == "ict" else 0
@@ -103,7 +111,7 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
         "conditional": options.conditional,
         "estimator": options.estimator,
         "certificate": manifest.certificate,
-        "threads": threads,
+        "threads": manifest.threads_per_actor,
         "self_join_seconds": join_seconds,
         "baseline_tuples_per_s": baseline,
         "tuples_per_s": rate,
@@ -142,26 +150,38 @@ def run_paper(paper: PaperWay, store: ImageStore, source, first: int, tuples: in
 
 def errors(replica: Replica, paper: PaperWay, store: ImageStore, source, certified, options) -> list[dict]:
     """Mean squared error a dimension at fixed sigmas, certified tuples counted in, of ours and of the paper's way."""
-    count = options.mse_tuples
+    blocks, exacts = at_fixed_sigmas(store, source, options.mse_tuples, options.conditional)
+    rows = []
+    for sigma, block, exact in zip(SIGMAS, blocks, exacts, strict=True):
+        searched = float(uncertified(source, block, certified).mean())
+        mean = our_means(replica, store, source, certified, block)
+        row = {"sigma": sigma, "mse": mse(mean, exact), "searched": searched}
+        if not options.conditional:
+            z = noisy(store, source, block)
+            row["baseline_mse"] = mse(paper.means(z, block.sigma, np.random.default_rng(0)), exact)
+        rows.append(row)
+    return rows
+
+
+def at_fixed_sigmas(store: ImageStore, source, count: int, conditional: bool) -> tuple[list[TupleBlock], list]:
+    """The same `count` tuples at each of SIGMAS, and their exact means in float64."""
     first = source.block(0, count)
     blocks = [replace(first, sigma=np.full(count, sigma, np.float32), sigma_next=None) for sigma in SIGMAS]
-    noisies = [noisy(store, source, block) for block in blocks]
     # all sigmas at once: turning the data set into float64 is what takes the time
     every = TupleBlock(
         *(np.tile(c, len(SIGMAS)) for c in (first.tuple_id, first.entry)), np.repeat(np.float32(SIGMAS), count), None
     )
-    exacts = np.split(exact_means(store, source, every, np.concatenate(noisies), options.conditional), len(SIGMAS))
-    rows = []
-    for sigma, block, z, exact in zip(SIGMAS, blocks, noisies, exacts, strict=True):
-        recorded = uncertified(source, block, certified)
-        mean = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
-        if recorded.any():
-            mean[recorded] = replica.estimate(block.select(recorded)).mean.decode(store).reshape(-1, store.dim)
-        row = {"sigma": sigma, "mse": mse(mean, exact), "searched": float(recorded.mean())}
-        if not options.conditional:
-            row["baseline_mse"] = mse(paper.means(z, block.sigma, np.random.default_rng(0)), exact)
-        rows.append(row)
-    return rows
+    z = np.concatenate([noisy(store, source, block) for block in blocks])
+    return blocks, np.split(exact_means(store, source, every, z, conditional), len(SIGMAS))
+
+
+def our_means(replica: Replica, store: ImageStore, source, certified, block: TupleBlock) -> np.ndarray:
+    """What a trainer would be given: the source image where it is certified, else the record's mean."""
+    recorded = uncertified(source, block, certified)
+    mean = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
+    if recorded.any():
+        mean[recorded] = replica.estimate(block.select(recorded)).mean.decode(store).reshape(-1, store.dim)
+    return mean
 
 
 def exact_means(store: ImageStore, source, block: TupleBlock, z: np.ndarray, conditional: bool) -> np.ndarray:

@@ -56,25 +56,30 @@ def run(argv: list[str]) -> int:
     from pipeline.fleet.actor import prepare_process
     from pipeline.neighbours.certificate import certified_sigma
     from pipeline.neighbours.faiss_search import FaissSpec, build
-    from pipeline.neighbours.self_join import self_join
+    from pipeline.neighbours.self_join import SelfJoin, self_join
 
     spec = None if config.index == "exact" else FaissSpec(config.index)
     store = ImageStore.open(config.store)
     prepare_process(config.threads or os.cpu_count() or 1)
     began = time.monotonic()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with Progress("self-join", len(store), "images") as progress:
-        join = self_join(store, config.flips, config.conditional, config.nearest, device, progress.update)
-    with _write_errors(store.path):
-        path = join.save(store)
+    join = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
+    made = join is None
+    if join is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with Progress("self-join", len(store), "images") as progress:
+            join = self_join(store, config.flips, config.conditional, config.nearest, device, progress.update)
+        with _write_errors(store.path):
+            join.save(store)
+    path = join.path(store, config.flips, config.conditional)
     certified = certified_sigma(join, config.tolerance, store.dim)
     report: dict[str, Any] = {
         "self_join": str(path),
         "self_join_seconds": time.monotonic() - began,
         "certified_sigma": {f"q{q}": float(np.quantile(certified, q / 100)) for q in (1, 10, 50, 90, 99)},
     }
+    took = f"in {duration(report['self_join_seconds'])}" if made else "was there already"
     text = (
-        f"{path}: self-join of {len(store):,} images in {duration(report['self_join_seconds'])}; certified sigma at "
+        f"{path}: self-join of {len(store):,} images {took}; certified sigma at "
         f"tolerance {config.tolerance:g}: median {report['certified_sigma']['q50']:.3g}, "
         f"1 % below {report['certified_sigma']['q1']:.3g}"
     )

@@ -32,8 +32,9 @@ class Progress:
         return self
 
     def start_at(self, done: int) -> None:
-        """Units that were done before this run: they count in the share, not in the rate."""
+        """Units that were done before now: they count in the share; they and the time until now not in the rate."""
         self._done = self._initial = done
+        self._start = time.monotonic()
 
     def update(self, done: int, note: str = "") -> None:
         """`done` units in all are finished; `note` is shown at the end of the line."""
@@ -44,7 +45,8 @@ class Progress:
             self._print(now)
 
     def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
-        if self._printed or (kind is None and time.monotonic() - self._start >= 2.0):
+        worked = self._done > self._initial and time.monotonic() - self._start >= 2.0
+        if self._printed or (kind is None and worked):
             self._print(time.monotonic(), last=True)
 
     def _print(self, now: float, last: bool = False) -> None:

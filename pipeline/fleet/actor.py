@@ -23,7 +23,7 @@ class ShardDone(TypedDict):
 class EstimatorActor:
     """Loads store, index and run by itself; only names travel to it.
 
-    Everything is loaded by the first call: what is wrong with a store is then the call's error, not the actor's death.
+    Everything is loaded by `load`: what is wrong with a store is then the call's error, not the actor's death.
 
     Args:
         out: the run's storage URL, with manifest, certificate and plan in it.
@@ -33,6 +33,13 @@ class EstimatorActor:
     def __init__(self, out: str, store: str) -> None:
         self._run = RunFolder(open_storage(out))
         self._store = store
+
+    def placed(self) -> None:
+        """Returns once Ray has found room for the actor and started it."""
+
+    def load(self) -> None:
+        """Load the replica: seconds to minutes, for a large store on a cold disk."""
+        _ = self._replica
 
     def commit(self, shard: int) -> ShardDone:
         """Estimate one shard of the plan, write it and commit it."""

@@ -38,7 +38,7 @@ class GenerateConfig:
     format: ShardFormat = "webdataset"
     """Codec of the shards."""
     actors: int | None = None
-    """Ray actors; default one a GPU, or one a CPU core."""
+    """Ray actors, at most; default one a GPU, or one a CPU core, of this machine or of the cluster at RAY_ADDRESS."""
     threads_per_actor: int = 1
     """CPU threads an actor computes with. Part of the manifest: sums depend on it in the last bit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

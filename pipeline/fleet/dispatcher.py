@@ -1,14 +1,17 @@
 """The dispatcher: hands shards to actors until each is committed or has failed for good.
 
-Plain actor handles and `ray.wait`. A call that raises is tried again, at most `attempts` times; an actor that died or
-missed its deadline is replaced, and its shard given to another. No fault of one shard stops the others, and none hangs.
+Plain actor handles and `ray.wait`. An actor is placed (where and when the cluster has room), loads its replica, and
+then takes shard after shard. A call that raises is tried again, at most `attempts` times; an actor that died or missed
+its deadline is replaced, and its shard given to another. Actors without room wait for it and join the others when there
+is some; one that finds no shard left is released. No fault of one shard stops the others, and none hangs.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
@@ -26,34 +29,37 @@ _LOST_ACTOR = 3  # failed attempts that a lost actor counts for: it takes second
 @dataclass
 class _Worker:
     handle: Any
-    is_fresh: bool = True
-    """Whether no call of it has ended: the first one loads the replica."""
+    call: Any
+    phase: Literal["placing", "loading", "idle", "estimating"] = "placing"
+    deadline: float = math.inf
     shard: int | None = None
-    deadline: float = 0.0
-    call: Any = None
 
 
 @dataclass
 class Outcome:
     """What became of the shards."""
 
-    done: list[ShardDone] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    """Shards that were committed, in order of their end"""
     failed: dict[int, str] = field(default_factory=dict)
     """Cause of the last attempt, by shard"""
     untried: int = 0
-    """Shards left when too many others had failed in a row"""
+    """Shards left when too many others had failed in a row, or no actor started"""
     retries: int = 0
+    stopped_by: str | None = None
+    """Why no actor could take a shard, where that ended the run"""
 
 
 class Dispatcher:
     """Runs shards on a fleet.
 
     Args:
-        make_actor: starts an actor and returns its handle, whose `commit(shard)` gives a ShardDone. Commit must be
-            safe to call twice.
-        actors: how many to keep.
+        make_actor: starts an actor and returns its handle. Its `placed()` returns at once, its `load()` when it is
+            ready, and its `commit(shard)` gives a ShardDone. Commit must be safe to call twice.
+        actors: how many to keep, at most.
         attempts: times a shard is tried.
-        shard_seconds: deadline of one attempt; the first of an actor has `start_seconds` on top, to load its replica.
+        shard_seconds: deadline of one attempt.
+        start_seconds: deadline of a load, and time that the run waits for room while it has no actor at all.
     """
 
     def __init__(
@@ -94,24 +100,28 @@ class Dispatcher:
             outcome.failed[shard] = causes.pop(shard)
             on_failed(shard, outcome.failed[shard])
 
-        workers = [_Worker(self._make_actor()) for _ in range(min(self._count, len(waiting)))]
+        workers = [self._hire() for _ in range(min(self._count, len(waiting)))]
+        room_by = time.monotonic() + self._start_seconds
         try:
             while waiting or any(w.shard is not None for w in workers):
                 on_tick(outcome)
-                for worker in workers:
-                    if worker.shard is None and waiting:
-                        self._assign(worker, waiting.popleft())
+                self._assign(workers, waiting)
                 for worker, is_late in _ended(workers):
                     shard = worker.shard
-                    assert shard is not None
                     found = self._settle(worker, is_late)
+                    if found is None:  # placed or loaded
+                        continue
                     if not isinstance(found, str):
                         in_a_row = 0
-                        causes.pop(shard, None)
-                        outcome.done.append(found)
+                        causes.pop(found["shard"], None)
+                        outcome.done.append(found["shard"])
                         on_done(found)
                         continue
-                    in_a_row += _LOST_ACTOR if worker.is_fresh else 1
+                    if shard is None:
+                        in_a_row += _LOST_ACTOR
+                        outcome.stopped_by = found  # unless another one starts
+                        continue
+                    in_a_row += 1
                     causes[shard] = found
                     tries[shard] = tries.get(shard, 0) + 1
                     if tries[shard] >= self._attempts:
@@ -119,48 +129,76 @@ class Dispatcher:
                     else:
                         outcome.retries += 1
                         waiting.append(shard)
-                if in_a_row >= _FAILURES_IN_A_ROW * self._count:
+                if any(w.phase != "placing" for w in workers):
+                    room_by = time.monotonic() + self._start_seconds
+                has_room = time.monotonic() < room_by
+                if in_a_row >= _FAILURES_IN_A_ROW * self._count or not has_room:
+                    if not has_room:
+                        outcome.stopped_by = f"no room for an actor within {self._start_seconds:g} s"
                     left = {*waiting, *(w.shard for w in workers if w.shard is not None)}
                     outcome.untried = len(left - causes.keys())
                     for shard in sorted(causes):
                         give_up(shard)
-                    break
+                    return outcome
         finally:
             for worker in workers:
                 ray.kill(worker.handle)
+        outcome.stopped_by = None
         return outcome
 
-    def _assign(self, worker: _Worker, shard: int) -> None:
-        seconds = self._shard_seconds + (self._start_seconds if worker.is_fresh else 0.0)
-        worker.shard = shard
-        worker.deadline = time.monotonic() + seconds
-        worker.call = worker.handle.commit.remote(shard)
+    def _hire(self) -> _Worker:
+        handle = self._make_actor()
+        return _Worker(handle, handle.placed.remote())
 
-    def _settle(self, worker: _Worker, is_late: bool) -> ShardDone | str:
-        """What the worker's call gave, or why it gave nothing; the worker is free afterwards, replaced if need be."""
-        call, worker.shard, worker.call = worker.call, None, None
+    def _assign(self, workers: list[_Worker], waiting: deque[int]) -> None:
+        """Give idle workers a shard; release those for whom there is none."""
+        for worker in [w for w in workers if w.phase == "idle" or (w.phase == "placing" and not waiting)]:
+            if waiting:
+                worker.phase, worker.shard = "estimating", waiting.popleft()
+                worker.deadline = time.monotonic() + self._shard_seconds
+                worker.call = worker.handle.commit.remote(worker.shard)
+            elif len(workers) > 1:  # one stays for a shard that fails elsewhere
+                ray.kill(worker.handle)
+                workers.remove(worker)
+
+    def _settle(self, worker: _Worker, is_late: bool) -> ShardDone | str | None:
+        """What the worker's call gave, why it gave nothing, or None where the worker came a step nearer to work.
+
+        The worker is free afterwards, replaced if need be.
+        """
+        phase, call, worker.shard, worker.call = worker.phase, worker.call, None, None
         if is_late:
             self._replace(worker)
+            if phase == "loading":
+                return f"not loaded within {self._start_seconds:g} s: the actor was replaced"
             return f"no answer within {self._shard_seconds:g} s: the actor was replaced; see --shard-seconds"
         try:
-            done: ShardDone = ray.get(call, timeout=60)
+            done: ShardDone | None = ray.get(call, timeout=60)
         except RayTaskError as error:
-            worker.is_fresh = False
+            if phase == "estimating":
+                worker.phase = "idle"
+            else:
+                self._replace(worker)
             return _cause(error)
         except (RayError, GetTimeoutError) as error:
             self._replace(worker)
             return _death(error)
-        worker.is_fresh = False
+        if phase == "placing":
+            worker.phase, worker.call = "loading", worker.handle.load.remote()
+            worker.deadline = time.monotonic() + self._start_seconds
+            return None
+        worker.phase = "idle"
         return done
 
     def _replace(self, worker: _Worker) -> None:
         ray.kill(worker.handle)
-        worker.handle, worker.is_fresh = self._make_actor(), True
+        hired = self._hire()
+        worker.handle, worker.call, worker.phase, worker.deadline = hired.handle, hired.call, "placing", math.inf
 
 
 def _ended(workers: list[_Worker]) -> list[tuple[_Worker, bool]]:
     """Workers whose call has ended (False) or missed its deadline (True); waits for a second at most."""
-    busy = {w.call: w for w in workers if w.shard is not None}
+    busy = {w.call: w for w in workers if w.call is not None}
     ready, running = ray.wait(list(busy), num_returns=1, timeout=1.0)
     now = time.monotonic()
     return [(busy[call], False) for call in ready] + [

@@ -40,13 +40,13 @@ class GenerateReport:
 
 
 def fleet_size(config: GenerateConfig, device: str) -> int:
-    """Actors to start: as asked, else one a GPU, or as many as the CPU cores hold."""
+    """Actors to start on this machine: as asked, else one a GPU, or as many as the CPU cores hold."""
     if config.actors is not None:
         return config.actors
     if device == "cuda":
         import torch
 
-        return torch.cuda.device_count()
+        return max(1, torch.cuda.device_count())
     return max(1, (os.cpu_count() or 1) // config.threads_per_actor)
 
 
@@ -74,7 +74,7 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
                 log.write()
     seconds = time.monotonic() - began
     done = outcome.done if outcome else []
-    records = sum(shard["records"] for shard in done)
+    records = sum(job.plan[shard].records for shard in done)
     report = GenerateReport(
         out=run.storage.url,
         tuples=job.manifest.tuples,
@@ -91,6 +91,11 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
         raise GenerationError(
             f"{len(outcome.failed)} of {len(job.plan)} shards failed{rest}, first shard {shard:06d}: {cause}: "
             f"see {run.storage.url}/{FAILURES}, mend the cause and run the same command again"
+        )
+    if outcome and outcome.untried:
+        raise GenerationError(
+            f"{outcome.untried} of {len(job.plan)} shards were not tried, as no actor could start: "
+            f"{outcome.stopped_by}: mend the cause and run the same command again"
         )
     return report
 
@@ -122,11 +127,11 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
 def _run_fleet(
     config: GenerateConfig, job: Job, run: RunFolder, missing: list[int], lease: Lease, log: DriverLog
 ) -> "Outcome":
-    from pipeline.fleet.local_ray import local_ray, start_actor
+    from pipeline.fleet.ray_session import actors_that_fit, cluster_address, ray_session, start_actor
 
     manifest = job.manifest
-    actors = min(fleet_size(config, manifest.device), len(missing))
     gpus = 1 if manifest.device == "cuda" else 0
+    embedded = min(fleet_size(config, manifest.device), len(missing))
     out, store = run.storage.url, str(job.store.path.resolve())
     done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
 
@@ -149,10 +154,13 @@ def _run_fleet(
 
     with (
         Progress("generate", job.plan.total_records, "records") as progress,
-        local_ray(actors * manifest.threads_per_actor, actors * gpus),
+        ray_session(embedded * manifest.threads_per_actor, embedded * gpus),
     ):
         from pipeline.fleet.dispatcher import Dispatcher  # imports ray, whose environment is set only now
 
+        actors = embedded
+        if cluster_address() and config.actors is None:
+            actors = min(actors_that_fit(manifest.threads_per_actor, gpus), len(missing))
         progress.start_at(done)
         dispatcher = Dispatcher(
             lambda: start_actor(out, store, manifest.threads_per_actor, gpus),

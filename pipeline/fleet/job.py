@@ -142,6 +142,6 @@ def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
 
     if torch.cuda.is_available():
         return "cuda"
-    if asked == "cuda":
+    if asked == "cuda" and "RAY_ADDRESS" not in os.environ:  # a cluster's GPUs are on other machines
         raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
-    return "cpu"
+    return "cuda" if asked == "cuda" else "cpu"

@@ -88,6 +88,16 @@ class SelfJoin:
             raise DataError(f"{path}: made from other images than the store's: {remedy}")
         return loaded
 
+    @classmethod
+    def find(cls, store: ImageStore, flips: bool, conditional: bool, nearest: int) -> "SelfJoin | None":
+        """The self-join of a store with K = `nearest`, or as many as there are; None where it has yet to be made."""
+        try:
+            found = cls.load(store, flips, conditional)
+        except DataError:
+            return None
+        columns = found.header.nearest
+        return found if columns == nearest or columns == found.others.max() < nearest else None
+
 
 def self_join(
     store: ImageStore,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.contract.errors import EstimatorError
-from pipeline.fleet.local_ray import local_ray
+from pipeline.fleet.ray_session import ray_session
 
 
 class FaultyActor:
@@ -21,9 +21,14 @@ class FaultyActor:
     """
 
     def __init__(self, folder: str, faults: dict[int, str], starts: bool = True) -> None:
-        if not starts:
+        self._folder, self._faults, self._starts = Path(folder), faults, starts
+
+    def placed(self) -> None:
+        pass
+
+    def load(self) -> None:
+        if not self._starts:
             raise EstimatorError("no such device")
-        self._folder, self._faults = Path(folder), faults
 
     def commit(self, shard: int) -> dict[str, Any]:
         fault, _, once = self._faults.get(shard, "").partition(" ")
@@ -45,7 +50,7 @@ class FaultyActor:
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    with local_ray(2, 0):
+    with ray_session(2, 0):
         import ray
 
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
@@ -56,9 +61,9 @@ def ray() -> Iterator[Any]:
 def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
     from pipeline.fleet.dispatcher import Dispatcher
 
-    def run(shards: int, faults: dict[int, str], starts: bool = True, **settings: Any) -> Any:
+    def run(shards: int, faults: dict[int, str], starts: bool = True, cpus: int = 1, **settings: Any) -> Any:
         def make() -> Any:
-            options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
+            options = {"num_cpus": cpus, "max_restarts": 0, "max_task_retries": 0}
             return ray.remote(FaultyActor).options(**options).remote(str(tmp_path), faults, starts)
 
         chosen = {"actors": 2, "attempts": 3, "shard_seconds": 60.0} | settings
@@ -67,7 +72,7 @@ def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
         outcome = Dispatcher(make, **chosen).run(
             range(shards), lambda found: done.append(found["shard"]), failed.__setitem__
         )
-        assert sorted(done) == sorted(found["shard"] for found in outcome.done)
+        assert sorted(done) == sorted(outcome.done)
         assert failed == outcome.failed
         assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == sorted(done)
         return outcome
@@ -116,6 +121,16 @@ def test_a_cause_that_all_shards_share_stops_the_run(dispatch: Callable[..., Any
 def test_actors_that_cannot_start_stop_the_run_with_their_reason(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(1000, {}, starts=False, actors=1)
     assert not outcome.done
-    assert all(cause.startswith("the actor did not start: ") for cause in outcome.failed.values())
-    assert all("no such device" in cause for cause in outcome.failed.values())
-    assert len(outcome.failed) + outcome.untried == 1000
+    assert outcome.stopped_by == "no such device"
+    assert (len(outcome.failed), outcome.untried) == (0, 1000)
+
+
+def test_actors_without_room_leave_the_work_to_the_others(dispatch: Callable[..., Any]) -> None:
+    outcome = dispatch(20, {0: "die once"}, actors=9)  # of one CPU each, on two
+    assert (len(outcome.done), outcome.retries) == (20, 1)
+
+
+def test_a_run_without_room_for_any_actor_ends(dispatch: Callable[..., Any]) -> None:
+    outcome = dispatch(20, {}, cpus=3, start_seconds=3.0)
+    assert (len(outcome.done), outcome.untried) == (0, 20)
+    assert outcome.stopped_by == "no room for an actor within 3 s"

@@ -110,3 +110,16 @@ def test_saved_join_is_read_back_and_another_one_refused(tmp_path):
 def test_conditional_join_needs_labels(tmp_path):
     with pytest.raises(DataError, match="labels"):
         self_join(store_of(tmp_path / "store", random_images(5)), False, True)
+
+
+def test_a_stored_self_join_is_found_for_as_many_neighbours_and_no_others(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store", random_images(40))
+    assert SelfJoin.find(store, False, False, 8) is None
+    self_join(store, False, False, 8).save(store)
+    found = SelfJoin.find(store, False, False, 8)
+    assert found is not None and found.header.nearest == 8
+    assert SelfJoin.find(store, False, False, 64) is None
+    assert SelfJoin.find(store, True, False, 8) is None
+    self_join(store, False, False, 64).save(store)  # there are 39 others
+    assert SelfJoin.find(store, False, False, 64) is not None
+    assert SelfJoin.find(store, False, False, 8) is None
