@@ -123,13 +123,18 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 def wait_for_commits(out: Path, count: int, process: subprocess.Popen) -> None:
     """Until the run has so many commit records, while the command runs."""
-    commits = out / "commits"
 
     def reached() -> bool:
         assert process.poll() is None, process.communicate()
-        return commits.is_dir() and sum(path.suffix == ".json" for path in commits.iterdir()) >= count
+        return commits_of(out) >= count
 
     wait_until(reached, f"{count} commits")
+
+
+def commits_of(out: Path) -> int:
+    """Commit records of the run so far."""
+    commits = out / "commits"
+    return sum(path.suffix == ".json" for path in commits.iterdir()) if commits.is_dir() else 0
 
 
 def descendants(pid: int) -> dict[int, str]:

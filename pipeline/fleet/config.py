@@ -67,6 +67,8 @@ class GenerateConfig:
     """Times a shard is tried before it is reported as failed."""
     shard_seconds: float = 3600.0
     """Deadline of one shard: an actor that takes longer is replaced."""
+    start_seconds: float = 600.0
+    """Deadline of an actor's loading, and how long to wait for room on the cluster while there is no actor at all."""
     dry_run: bool = False
     """Show the plan and its cost, write nothing."""
     json: bool = False
@@ -82,8 +84,9 @@ class GenerateConfig:
             raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
         if self.max_support < 0:
             raise ConfigError(f"--max-support: expected at least 0, got {self.max_support}")
-        if not self.shard_seconds > 0:
-            raise ConfigError(f"--shard-seconds: expected a positive number, got {self.shard_seconds}")
+        for name in ("shard_seconds", "start_seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(self, name)}")
         if self.solver == "heun" and self.noise.kind not in TEACHER_NOISES:
             raise ConfigError(
                 f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"

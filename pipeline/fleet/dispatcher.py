@@ -19,7 +19,6 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 from pipeline.contract.errors import PostmeanError
 from pipeline.fleet.actor import ShardDone
 
-_START_SECONDS = 600.0  # an actor loads its replica: GBs from a cold disk, an index onto a GPU
 _FAILURES_IN_A_ROW = 24
 """Failed attempts an actor, none in between that succeeded, after which the cause is taken to be everyone's: a full
 disk, a damaged store. A run of a million shards must not try each of them."""
@@ -68,7 +67,7 @@ class Dispatcher:
         actors: int,
         attempts: int,
         shard_seconds: float,
-        start_seconds: float = _START_SECONDS,
+        start_seconds: float,
     ) -> None:
         self._make_actor = make_actor
         self._count = actors

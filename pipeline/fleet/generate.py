@@ -167,6 +167,7 @@ def _run_fleet(
             actors,
             config.attempts,
             config.shard_seconds,
+            config.start_seconds,
         )
         return dispatcher.run(missing, on_done, on_failed, on_tick)
 

@@ -66,7 +66,7 @@ def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
             options = {"num_cpus": cpus, "max_restarts": 0, "max_task_retries": 0}
             return ray.remote(FaultyActor).options(**options).remote(str(tmp_path), faults, starts)
 
-        chosen = {"actors": 2, "attempts": 3, "shard_seconds": 60.0} | settings
+        chosen = {"actors": 2, "attempts": 3, "shard_seconds": 60.0, "start_seconds": 300.0} | settings
         done: list[int] = []
         failed: dict[int, str] = {}
         outcome = Dispatcher(make, **chosen).run(
