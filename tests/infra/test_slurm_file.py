@@ -1,0 +1,157 @@
+"""The Slurm script with stand-ins for `srun`, `ray` and `postmean` that write down how they were called."""
+
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from pipeline.contract.command_line import parse_preset
+from pipeline.fleet.config import presets
+
+SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "generate.sbatch"
+ARGUMENTS = ["edm-digits", "--store", "/shared/a store", "--out", "/shared/out"]
+
+STAND_INS = {
+    "srun": 'echo "srun $*" >>"$RECORD"\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n',
+    "ray": """
+case "$1" in
+  start)
+    echo "ray $*" >>"$RECORD"
+    [[ $* == *--head* && -n ${HEAD_FAILS:-} ]] && exit 1
+    exec /bin/sleep 600 ;;
+  status) grep -q "^ray start --head" "$RECORD" && [[ -z ${HEAD_FAILS:-} ]] ;;
+esac
+""",
+    "postmean": """
+cp "$RAY_AUTH_TOKEN_PATH" "$RECORD.token"
+stat -c %a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" >"$RECORD.modes"
+env >"$RECORD.env"
+if [[ -n ${RUNS_UNTIL_TERM:-} ]]; then
+  trap 'echo "postmean stopped" >>"$RECORD"; kill "$!"; exit 130' TERM
+  /bin/sleep 600 &
+fi
+{ printf 'postmean'; printf ' <%s>' "$@"; echo; } >>"$RECORD"
+[[ -z ${RUNS_UNTIL_TERM:-} ]] || wait
+exit "${POSTMEAN_EXIT:-0}"
+""",
+    "python": "echo 10.0.0.7\n",
+    "sleep": "exec /bin/sleep 0.05\n",
+}
+
+
+class Job:
+    """One run of the script."""
+
+    def __init__(self, folder: Path, nodes: int = 3, **settings: str) -> None:
+        self.record = folder / "record"
+        self.home = folder / "home"
+        self.home.mkdir()
+        bin_folder = folder / "bin"
+        bin_folder.mkdir()
+        for name, body in STAND_INS.items():
+            path = bin_folder / name
+            path.write_text("#!/bin/bash\n" + body)
+            path.chmod(0o755)
+        self.process = subprocess.Popen(
+            ["bash", str(SCRIPT), *ARGUMENTS],
+            env={
+                "PATH": f"{bin_folder}:/usr/bin:/bin",
+                "HOME": str(self.home),
+                "RECORD": str(self.record),
+                "SLURM_CPUS_PER_TASK": "8",
+                "SLURM_JOB_NUM_NODES": str(nodes),
+                "SLURMD_NODENAME": "node1",
+                "RAY_AUTH_TOKEN": "of-the-users-own-cluster",
+                **settings,
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait(self) -> int:
+        self.stderr = self.process.communicate(timeout=60)[1]
+        return self.process.returncode
+
+    def calls(self, prefix: str = "") -> list[str]:
+        lines = self.record.read_text().splitlines() if self.record.exists() else []
+        return [line for line in lines if line.startswith(prefix)]
+
+    def written(self, suffix: str) -> str:
+        return Path(f"{self.record}.{suffix}").read_text()
+
+
+def test_bash_parses_the_script_and_it_stops_at_errors() -> None:
+    subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
+    assert re.search(r"^set -euo pipefail$", SCRIPT.read_text(), re.MULTILINE)
+
+
+def test_the_head_starts_first_then_the_workers_then_the_generation(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    assert job.wait() == 0, job.stderr
+    head, workers = job.calls("srun")
+    assert "--nodes=1 --ntasks=1 --cpus-per-task=8 --nodelist=node1 ray start --head" in head
+    assert "--port=6379" in head and "--include-dashboard=false" in head and head.endswith("--block")
+    assert "--nodes=2 --ntasks=2 --cpus-per-task=8 --exclude=node1 ray start --address=10.0.0.7:6379" in workers
+    assert job.calls("postmean") == ["postmean " + " ".join(f"<{word}>" for word in ["generate", *ARGUMENTS])]
+    assert job.calls("ray start --head")
+    assert job.calls().index(head) < job.calls().index(workers)
+
+
+def test_one_node_is_a_cluster_too(tmp_path: Path) -> None:
+    job = Job(tmp_path, nodes=1)
+    assert job.wait() == 0, job.stderr
+    assert len(job.calls("srun")) == 1
+
+
+def test_the_token_is_random_private_and_gone_with_the_job(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, second = Job(tmp_path / "first"), Job(tmp_path / "second")
+    assert first.wait() == second.wait() == 0
+    assert first.written("modes").split() == ["600", "700"]
+    token = first.written("token")
+    assert re.fullmatch(r"[0-9a-f]{64}", token)
+    assert token != second.written("token")
+    environment = first.written("env")
+    assert token not in environment and token not in "\n".join(first.calls())
+    assert "RAY_AUTH_MODE=token\n" in environment and "RAY_ADDRESS=10.0.0.7:6379\n" in environment
+    assert "RAY_AUTH_TOKEN=" not in environment
+    assert not list(first.home.iterdir())
+
+
+def test_a_failing_generation_is_a_failing_job(tmp_path: Path) -> None:
+    job = Job(tmp_path, POSTMEAN_EXIT="3")
+    assert job.wait() == 3
+    assert not list(job.home.iterdir())
+
+
+def test_a_head_that_does_not_start_is_an_error_that_says_so(tmp_path: Path) -> None:
+    job = Job(tmp_path, HEAD_FAILS="1")
+    assert job.wait() == 1
+    assert "Ray's head did not start on node1" in job.stderr
+    assert not job.calls("postmean") and not list(job.home.iterdir())
+
+
+def test_sigterm_ends_the_generation_before_the_cluster(tmp_path: Path) -> None:
+    job = Job(tmp_path, RUNS_UNTIL_TERM="1")
+    deadline = time.monotonic() + 60
+    while not job.calls("postmean <generate>"):
+        assert job.process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.wait() == 130
+    assert job.calls("postmean stopped")
+    assert not list(job.home.iterdir())
+
+
+def test_the_example_in_the_script_parses() -> None:
+    (shown,) = re.findall(r"^#\s+sbatch \S*generate\.sbatch (.*)$", SCRIPT.read_text(), re.MULTILINE)
+    config = parse_preset(presets(), shlex.split(shown), "generate", "")
+    assert config.device == "cuda" and config.store.is_absolute()
+
+
+def test_it_is_told_of_the_time_limit_and_started_again_when_a_node_is_lost() -> None:
+    directives = re.findall(r"^#SBATCH (\S+)$", SCRIPT.read_text(), re.MULTILINE)
+    assert {"--signal=B:TERM@120", "--requeue", "--exclusive", "--ntasks-per-node=1"} <= set(directives)
