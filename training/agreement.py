@@ -1,5 +1,7 @@
 """Whether targets are what a trainer needs: each disagreement is an error that names the field and the remedy."""
 
+from collections.abc import Container
+
 from pipeline.contract.errors import ConfigError, MismatchError
 from pipeline.contract.image_store import ImageStore
 from pipeline.contract.manifest import Manifest
@@ -34,11 +36,12 @@ def check_agreement(
 
 
 def check_enough(
-    manifest: Manifest, plan: Plan, committed: set[int], start: int, batch_size: int, steps: int | None, where: str
+    manifest: Manifest, plan: Plan, ready: Container[int], start: int, batch_size: int, steps: int | None, where: str
 ) -> int:
     """The step count, once it is sure that the targets of all these steps are there.
 
     Args:
+        ready: shards that are there, or will be waited for.
         start: first tuple.
         steps: batches from `start` on; None for as many as the run has.
     Raises:
@@ -56,12 +59,12 @@ def check_enough(
             f"generate more: `postmean generate` with --tuples {stop}, or train for "
             f"{manifest.tuples // batch_size} steps"
         )
-    missing = [shard for shard in shards_of(plan, start, stop) if shard not in committed]
+    missing = [shard for shard in shards_of(plan, start, stop) if shard not in ready]
     if missing:
-        ready = int(plan.first_tuple[missing[0]])
+        until = int(plan.first_tuple[missing[0]])
         raise MismatchError(
             f"{where}: {len(missing)} of the shards for tuples {start}..{stop - 1} are not committed, the first is "
-            f"{missing[0]:06d} at tuple {ready}: generate more: run the same `postmean generate` again to finish, "
-            f"or train for {ready // batch_size} steps"
+            f"{missing[0]:06d} at tuple {until}: generate more: run the same `postmean generate` again to finish, "
+            f"train for {until // batch_size} steps, or pass --follow-seconds to wait for them"
         )
     return steps

@@ -58,7 +58,13 @@ class TrainReport:
 
 
 def train(
-    config: TrainConfig, targets: str | Path, store: str | Path, out: str | Path, device: str = "auto", init: str = ""
+    config: TrainConfig,
+    targets: str | Path,
+    store: str | Path,
+    out: str | Path,
+    device: str = "auto",
+    init: str = "",
+    follow_seconds: float = 0.0,
 ) -> TrainReport:
     """Train, or go on with the run that is in `out`; a finished run is left as it is.
 
@@ -66,13 +72,14 @@ def train(
         targets: folder or URL of a run of `postmean generate`.
         store: the image store that it was generated from.
         init: checkpoint or run whose averaged weights to begin with; "" for random ones.
+        follow_seconds: above 0, the targets may still be in the making: wait so long for each shard.
     Raises:
         MismatchError: targets, store, config and what is in `out` do not agree.
         TrainingError: the loss is not finite.
     """
     world = World.join(device)
     try:
-        return _Run(config, str(targets), ImageStore.open(store), Path(out), world).train(init)
+        return _Run(config, str(targets), ImageStore.open(store), Path(out), world, follow_seconds).train(init)
     finally:
         world.leave()
 
@@ -80,7 +87,9 @@ def train(
 class _Run:
     """One call of `train`: what is open and how far it is."""
 
-    def __init__(self, config: TrainConfig, targets: str, store: ImageStore, out: Path, world: World) -> None:
+    def __init__(
+        self, config: TrainConfig, targets: str, store: ImageStore, out: Path, world: World, follow_seconds: float
+    ) -> None:
         if config.conditional and not store.classes:
             raise ConfigError(f"{store.path}: conditional training needs labels, the store has none")
         self.config, self.store, self.out, self.world = config, store, out, world
@@ -96,6 +105,7 @@ class _Run:
             settings=config.target_settings,
             steps=max(0, config.steps - self.step),
             pin=world.device.type == "cuda",
+            follow_seconds=follow_seconds,
         )
         check_same_run(out, config, self.stream.manifest)
 

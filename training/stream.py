@@ -17,6 +17,7 @@ from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import open_storage
 from training.agreement import check_agreement, check_enough
 from training.config import TargetSettings
+from training.follow import Follower
 from training.targets import TargetReader
 
 
@@ -106,6 +107,7 @@ class TargetStream:
         steps: int | None = None,
         depth: int = 4,
         pin: bool = False,
+        follow_seconds: float = 0.0,
     ) -> "TargetStream":
         """Open the targets of a run of `postmean generate`.
 
@@ -118,9 +120,11 @@ class TargetStream:
             steps: batches to yield; None for all whole batches of the run.
             depth: batches prepared ahead, at most.
             pin: whether to give tensors in page-locked memory.
+            follow_seconds: above 0, the run may still be in the making, or not begun: shards are waited for, each for
+                so long at most.
         Raises:
             MismatchError: run, store and settings do not agree, or the run has too few tuples.
-            ShardError: the run is damaged.
+            ShardError: the run is damaged, or did not begin in time.
             ConfigError: sizes that do not divide.
         """
         if batch_size < 1 or depth < 1 or not 0 <= rank < world_size:
@@ -132,13 +136,17 @@ class TargetStream:
             raise ConfigError(f"batch_size {batch_size} does not divide by the {world_size} ranks: pass a multiple")
         where = str(targets)
         run = RunFolder(open_storage(where))
+        follower = Follower(run, follow_seconds) if follow_seconds > 0 else None
+        if follower is not None:
+            follower.wait_for_beginning()
         manifest = run.read_manifest()
         store = store if isinstance(store, ImageStore) else ImageStore.open(store)
         check_agreement(manifest, store, batch_size, settings, where)
         plan = run.read_plan()
-        steps = check_enough(manifest, plan, set(run.committed()), start_tuple, batch_size, steps, where)
+        ready = range(len(plan)) if follower is not None else run.committed()
+        steps = check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)
         tuples = range(start_tuple, start_tuple + steps * batch_size, batch_size)
-        reader = TargetReader(run, manifest, plan, store, tuples.stop)
+        reader = TargetReader(run, manifest, plan, store, tuples.stop, follower)
         return cls(where, manifest, reader, tuples, rank, world_size, depth, pin)
 
     def __len__(self) -> int:

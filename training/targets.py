@@ -11,6 +11,7 @@ from pipeline.contract.manifest import Manifest
 from pipeline.contract.plan import Plan, uncertified
 from pipeline.contract.records import Records
 from pipeline.shards.run_folder import RunFolder
+from training.follow import Follower
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,19 @@ class TargetReader:
 
     Args:
         stop: no tuple from this one on will be asked for, so their shards are not read ahead.
+        follower: waits for shards that are not committed yet; None where all are.
     """
 
-    def __init__(self, run: RunFolder, manifest: Manifest, plan: Plan, store: ImageStore, stop: int) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        manifest: Manifest,
+        plan: Plan,
+        store: ImageStore,
+        stop: int,
+        follower: Follower | None = None,
+    ) -> None:
+        self._follower = follower
         self._run, self._plan, self._store = run, plan, store
         self._source = manifest.tuple_source()
         self._heun = manifest.solver == "heun"
@@ -85,6 +96,8 @@ class TargetReader:
 
     def close(self) -> None:
         """Stop reading ahead."""
+        if self._follower is not None:
+            self._follower.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _count_in(self, number: int, tuple_id: np.ndarray) -> int:
@@ -113,13 +126,18 @@ class TargetReader:
             if self._ahead is not None and self._ahead[0] == number:
                 records = self._ahead[1].result()
             else:
-                records = self._run.read_shard(number)
+                records = self._read(number)
             self._shard = (number, records)
             following = number + 1
             self._ahead = None
             if following <= self._last_shard:
-                self._ahead = (following, self._pool.submit(self._run.read_shard, following))
+                self._ahead = (following, self._pool.submit(self._read, following))
         return self._shard[1]
+
+    def _read(self, number: int) -> Records:
+        if self._follower is not None:
+            self._follower.wait_for_shard(number)
+        return self._run.read_shard(number)
 
 
 def shards_of(plan: Plan, start: int, stop: int) -> range:

@@ -149,6 +149,10 @@ class RunFolder:
         """Shards that have a commit record, whatever is in it: one listing, no reading."""
         return set(_shards(self.storage.list(COMMITS), len(self.read_plan())))
 
+    def is_committed(self, shard: int) -> bool:
+        """Whether the shard has a commit record, whatever is in it."""
+        return self.storage.exists(_commit_path(shard))
+
     def committed_bytes(self) -> int:
         """Bytes of the shards that `committed` last found."""
         return sum(self._committed.values())

@@ -1,6 +1,7 @@
 """The stream gives the right targets of the right tuples, whatever the batch size, rank, restart and storage form."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +241,55 @@ def test_impossible_sizes_are_refused(run, store, bad):
 def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(run, store):
     with pytest.raises(ConfigError, match="ranks"):
         TargetStream.open(run[0], store, 10, world_size=3)
+
+
+def test_a_stream_follows_a_run_that_is_still_being_made(folder, store, certified_sigma, run):
+    """Begun before there is a manifest, it gives what a finished run gives; each shard comes when it is asked for."""
+    path = folder / "growing"
+    shards = len(RunFolder(open_storage(str(run[0]))).read_plan())
+    asked = threading.Semaphore(0)
+
+    def generate() -> None:
+        asked.acquire()
+        manifest = make_run(path, store, TUPLES, certified_sigma, records_per_shard=37, commit=False)
+        growing = RunFolder(open_storage(str(path)))
+        for shard in range(shards):
+            asked.acquire()
+            commit_exact_shard(growing, store, manifest, shard, certified_sigma)
+
+    generator = threading.Thread(target=generate)
+    generator.start()
+    asked.release()
+    stream = TargetStream.open(path, store, 50, follow_seconds=60)
+    for _ in range(shards):
+        asked.release()
+    for batch, expected in zip(stream, TargetStream.open(run[0], store, 50), strict=True):
+        assert torch.equal(batch.tuple_id, expected.tuple_id)
+        assert torch.equal(batch.mean, expected.mean)
+    generator.join()
+
+
+def test_a_followed_run_that_stops_is_an_error_at_the_deadline(folder, store, certified_sigma):
+    with pytest.raises(ShardError, match=r"no run began there within 0.2 s"):
+        TargetStream.open(folder / "never", store, 10, follow_seconds=0.2)
+    path = folder / "stopped"
+    manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
+    commit_exact_shard(RunFolder(open_storage(str(path))), store, manifest, 0, certified_sigma)
+    stream = TargetStream.open(path, store, 10, follow_seconds=0.2)
+    with pytest.raises(ShardError, match=r"shard 000001 was not committed within 0.2 s: see `postmean status"):
+        list(stream)
+
+
+def test_closing_a_stream_that_waits_ends_its_threads(folder, store, certified_sigma):
+    path = folder / "waiting"
+    manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
+    commit_exact_shard(RunFolder(open_storage(str(path))), store, manifest, 0, certified_sigma)
+    before = set(threading.enumerate())
+    stream = TargetStream.open(path, store, 10, follow_seconds=3600)
+    next(batches := iter(stream))
+    stream.close()
+    batches.close()
+    started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(60)
+    assert not [thread for thread in started if thread.is_alive()]

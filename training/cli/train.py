@@ -26,6 +26,8 @@ class TrainFlags(TrainConfig):
     """Folder for checkpoints, metrics.jsonl and config.json."""
     init: str = ""
     """Checkpoint or run whose averaged weights to begin with; empty: random weights."""
+    follow_seconds: float = 0.0
+    """Above 0, train while the targets are being made: wait for each shard, so long at most."""
     device: str = "auto"
     """auto, cpu or cuda."""
     json: bool = False
@@ -44,7 +46,13 @@ def run(argv: list[str]) -> int:
     from training.loop import train  # here: torch takes seconds
 
     report = train(
-        TrainConfig(**_recipe(flags)), flags.targets, flags.store, flags.out, device=flags.device, init=flags.init
+        TrainConfig(**_recipe(flags)),
+        flags.targets,
+        flags.store,
+        flags.out,
+        device=flags.device,
+        init=flags.init,
+        follow_seconds=flags.follow_seconds,
     )
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes have nothing to add
         return 0

@@ -1,0 +1,57 @@
+"""Following a run that is still being made: waiting for its beginning, and for each shard as its turn comes."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from pipeline.contract.errors import ShardError
+from pipeline.shards.run_folder import RunFolder
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks; an object store bills each
+
+
+class Follower:
+    """Waits for what `postmean generate` has yet to write.
+
+    Args:
+        seconds: how long for any one thing.
+    """
+
+    def __init__(self, run: RunFolder, seconds: float) -> None:
+        self._run, self._seconds = run, seconds
+        self._stop = threading.Event()
+
+    def wait_for_beginning(self) -> None:
+        """Return once the run has its manifest, which is written last of what a reader needs.
+
+        Raises:
+            ShardError: not within `seconds`.
+        """
+        self._wait(self._run.has_manifest, f"{self._run.storage.url}: no run began there")
+
+    def wait_for_shard(self, shard: int) -> None:
+        """Return once the shard is committed.
+
+        Raises:
+            ShardError: not within `seconds`, or `stop` was called.
+        """
+        self._wait(
+            lambda: self._run.is_committed(shard), f"{self._run.storage.url}: shard {shard:06d} was not committed"
+        )
+
+    def stop(self) -> None:
+        """End all waiting, now and from now on."""
+        self._stop.set()
+
+    def _wait(self, is_there: Callable[[], bool], what: str) -> None:
+        deadline, pause = time.monotonic() + self._seconds, _FIRST_PAUSE
+        while not is_there():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ShardError(
+                    f"{what} within {self._seconds:g} s: see `postmean status {self._run.storage.url}` and run "
+                    "`postmean generate` again if it stopped, or wait longer with --follow-seconds"
+                )
+            if self._stop.wait(min(pause, left)):
+                raise ShardError(f"{what}: the stream was closed")
+            pause = min(2 * pause, _LONGEST_PAUSE)
