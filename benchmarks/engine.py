@@ -4,6 +4,8 @@
 
 The matrix rate is measured on the product's own shapes. The engine's is 4 N D operations a query for the log-weights
 and 2 N D for the means, divided by the time of the whole estimate: splitting z, softmax, quality and packing included.
+With --data it is a store's images instead. The workspace is what the population and its
+estimates add to the process at most, sampled every few milliseconds, without the memory-mapped store.
 """
 
 import argparse
@@ -12,13 +14,15 @@ import math
 import os
 import statistics
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pipeline.contract.image_store import StoreWriter, to_unit
+from pipeline.contract.image_store import ImageStore, StoreWriter, to_unit
 from pipeline.estimators.estimate import Queries
 from pipeline.estimators.exact import Exact
 from pipeline.fleet.actor import prepare_process
@@ -28,6 +32,7 @@ from pipeline.neighbours.population import Population
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="image store; default synthetic images")
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=3072, help="3 times a square")
     parser.add_argument("--queries", type=int, default=512)
@@ -41,44 +46,71 @@ def main() -> None:
         report = measure(options, Path(folder) / "store")
     print(
         f"{report['images']:,} x {report['dim']:,} on {options.device}: {report['queries_per_s']:,.0f} queries/s, "
-        f"{report['engine_tops']:.2f} of {report['matrix_tops']:.2f} int8 TOP/s: {report['share']:.0%}"
+        f"{report['engine_tops']:.2f} of {report['matrix_tops']:.2f} int8 TOP/s: {report['share']:.0%}; "
+        f"{report['workspace_bytes'] / 1e6:,.0f} MB of workspace"
     )
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def measure(options: argparse.Namespace, path: Path) -> dict:
+    store = ImageStore.open(options.data) if options.data else synthetic_store(options, path)
+    before = anonymous_bytes()
+    population = Population(store, flips=False, device=options.device)
+    estimator = Exact(population, rounding=2e-7)
+    source = np.arange(options.queries)
+    x = to_unit(store.pixels(source)).reshape(options.queries, -1)
+    generator = np.random.default_rng(1)
+    z = torch.from_numpy(x + options.sigma * generator.standard_normal(x.shape, dtype=np.float32))
+    sigma = torch.full((options.queries,), options.sigma, dtype=torch.float64)
+    queries = Queries(z.to(options.device), sigma.to(options.device), source, np.random.default_rng)
+    estimator.estimate(queries.select(np.arange(2)))
+    seconds, rates = [], []
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        peak = pool.submit(peak_bytes, stop)
+        for _ in range(options.rounds):
+            rates.append(matrix_rate(population, options.queries))
+            began = time.perf_counter()
+            estimator.estimate(queries)
+            seconds.append(time.perf_counter() - began)
+        stop.set()
+    operations = 6.0 * len(store) * store.dim * options.queries
+    engine, matrix = operations / statistics.median(seconds), statistics.median(rates)
+    return {
+        "images": len(store),
+        "dim": store.dim,
+        "queries_per_s": options.queries / statistics.median(seconds),
+        "engine_tops": engine / 1e12,
+        "matrix_tops": matrix / 1e12,
+        "share": engine / matrix,
+        "workspace_bytes": peak.result() - before,
+    }
+
+
+def synthetic_store(options: argparse.Namespace, path: Path) -> ImageStore:
+    """Images of independent uniform pixels."""
     side = math.isqrt(options.dim // 3)
     generator = np.random.default_rng(0)
     with StoreWriter(path, None, {"importer": "synthetic"}) as writer:
         for start in range(0, options.images, 8192):
             count = min(8192, options.images - start)
             writer.append(generator.integers(0, 256, (count, 3, side, side), dtype=np.uint8), None)
-        store = writer.finish()
-    population = Population(store, flips=False, device=options.device)
-    estimator = Exact(population, rounding=2e-7)
-    source = np.arange(options.queries)
-    x = to_unit(store.pixels(source)).reshape(options.queries, -1)
-    z = torch.from_numpy(x + options.sigma * generator.standard_normal(x.shape, dtype=np.float32))
-    sigma = torch.full((options.queries,), options.sigma, dtype=torch.float64)
-    queries = Queries(z.to(options.device), sigma.to(options.device), source, np.random.default_rng)
-    estimator.estimate(queries.select(np.arange(2)))
-    seconds, rates = [], []
-    for _ in range(options.rounds):
-        rates.append(matrix_rate(population, options.queries))
-        began = time.perf_counter()
-        estimator.estimate(queries)
-        seconds.append(time.perf_counter() - began)
-    operations = 6.0 * options.images * store.dim * options.queries
-    engine, matrix = operations / statistics.median(seconds), statistics.median(rates)
-    return {
-        "images": options.images,
-        "dim": store.dim,
-        "queries_per_s": options.queries / statistics.median(seconds),
-        "engine_tops": engine / 1e12,
-        "matrix_tops": matrix / 1e12,
-        "share": engine / matrix,
-    }
+        return writer.finish()
+
+
+def peak_bytes(stop: threading.Event) -> int:
+    """Most bytes that the process had until it is told to stop."""
+    most = 0
+    while not stop.wait(0.003):
+        most = max(most, anonymous_bytes())
+    return most
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is its own: without the memory-mapped store."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) * 1024
 
 
 def matrix_rate(population: Population, queries: int) -> float:

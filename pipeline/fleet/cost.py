@@ -11,6 +11,7 @@ from pipeline.contract.tuples import TupleBlock
 from pipeline.fleet.actor import prepare_process
 from pipeline.fleet.job import Job
 from pipeline.fleet.replica import Replica
+from pipeline.neighbours.candidates import DIRECTIONS
 from pipeline.shards.codec import codec
 from pipeline.shards.run_folder import layout_of
 
@@ -48,7 +49,10 @@ def estimate_cost(job: Job, actors: int) -> CostPlan:
     rate, record_bytes = _measure(job) if records else (0.0, 0.0)
     dim = job.store.dim
     population = job.manifest.store_shape[0] * (2 if job.manifest.flips else 1)
-    replica = 8 * population + (0 if job.manifest.estimator.index in ("exact", "sq8") else 4 * population * dim)
+    searched = job.manifest.estimator
+    replica = 8 * population + (0 if searched.index in ("exact", "sq8") else 4 * population * dim)
+    if searched.name == "auto" and not job.manifest.conditional:
+        replica += 4 * (DIRECTIONS + 2) * population
     # log-weights and their softmax, tiles, and a shard's z, mean and encoded bytes
     workspace = 2 * (256 << 20) + 6 * (16 << 20) + job.manifest.records_per_shard * dim * 14
     return CostPlan(

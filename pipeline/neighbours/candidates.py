@@ -47,11 +47,12 @@ class CandidateFinder:
 
     def __init__(self, population: Population, tolerance: float, most: int) -> None:
         self._population = population
-        self._directions = Directions.of(population, DIRECTIONS)
+        d = Directions.of(population, DIRECTIONS)
+        self._basis, self._mean = d.basis, d.mean
         self._most = most
         radius2 = torch.cat(
             [
-                (population.tile(a, b).to(torch.float32) - self._directions.mean).square().sum(1)
+                (population.tile(a, b).to(torch.float32) - d.mean).square().sum(1)
                 for a, b in population.tiles()
             ]
         )
@@ -59,7 +60,7 @@ class CandidateFinder:
         # (R + R_j)^2 / D in units of x, as the weight of each member's odds
         weight = ((radius + radius.max()) / SCALE).square() / population.dim
         log_weight = weight.clamp(min=1e-30).log().to(torch.float32)
-        d = self._directions
+        # all that is kept of the members: 4 (m + 2) bytes each
         self._columns = torch.cat([d.coordinates.t(), -d.half_norm2[None], log_weight[None]])
         self._log_tolerance = math.log(tolerance)
 
@@ -69,14 +70,14 @@ class CandidateFinder:
         Args:
             z: float32 [B, D]. sigma: float64 [B]. source: int64 [B], members.
         """
-        d = self._directions
         scale = (1 / (sigma * SCALE).square()).to(torch.float32)[:, None]
-        query = (to_integer_units(z) - d.mean) @ d.basis * scale
+        query = (to_integer_units(z) - self._mean) @ self._basis * scale
         ones = torch.ones_like(scale)
         # log r_j^L (R + R_j)^2 for all members, up to the source's own part, in one product
         log_term = torch.cat([query, scale, ones], 1) @ self._columns
         source_t = torch.from_numpy(source).to(z.device)
-        own = (d.coordinates[source_t] * query).sum(1) - d.half_norm2[source_t] * scale[:, 0]
+        of_source = self._columns[:, source_t]
+        own = (of_source[:-2].t() * query).sum(1) + of_source[-2] * scale[:, 0]
         # half of the tolerance for members that are small each, half for the sum of the smallest of the others
         floor = self._log_tolerance - math.log(2 * len(self._population))
         kept = log_term > (own + floor)[:, None]

@@ -17,6 +17,7 @@ from pipeline.contract.image_store import ImageStore
 SCALE = 127.5
 """Pixel steps per unit of x: s = 127.5 x - 0.5."""
 
+_CHUNK = 1 << 20  # pixels widened to more than a byte at a time
 _TILE_BYTES = 16 << 20  # of int8 pixels: large enough for the matrix product's full rate, small against any memory
 
 
@@ -80,11 +81,7 @@ class Population:
     def tile(self, start: int, stop: int) -> torch.Tensor:
         """Integer pixels of one range out of `tiles`, int8 [stop - start, D] on the device."""
         flipped, first = divmod(start, len(self.images))
-        last = first + stop - start
-        if self._rows_are_images:
-            rows = _signed(self._pixels[first:last])
-        else:
-            rows = _signed(self._pixels.index_select(0, self._image_of_row[first:last]))
+        rows = self._unflipped(first, first + stop - start)
         return self._flip(rows) if flipped else rows
 
     def rows(self, member: np.ndarray) -> torch.Tensor:
@@ -97,26 +94,35 @@ class Population:
             rows[mirrored] = self._flip(rows[mirrored])
         return rows
 
+    def _unflipped(self, first: int, last: int) -> torch.Tensor:
+        """Integer pixels of images first .. last - 1 of the population."""
+        if self._rows_are_images:
+            return _signed(self._pixels[first:last])
+        return _signed(self._pixels.index_select(0, self._image_of_row[first:last]))
+
     def _flip(self, rows: torch.Tensor) -> torch.Tensor:
         return rows.view(-1, *self.store.image_shape).flip(-1).reshape(len(rows), self.dim)
 
     @cached_property
     def norm2(self) -> torch.Tensor:
         """Squared norms sum s^2 of the members, exact, float64 [M] on the device."""
-        halves = []
-        for start, stop in self.tiles():
-            if start < len(self.images):
-                # D 128^2 < 2^31 up to D = 131 071
-                halves.append(self.tile(start, stop).to(torch.int32).square_().sum(1, dtype=torch.int64))
-        norm2 = torch.cat(halves).to(torch.float64)
+        norm2 = torch.empty(len(self.images), dtype=torch.float64, device=self.device)
+        rows = max(1, _CHUNK // self.dim)
+        for start in range(0, len(norm2), rows):
+            stop = min(start + rows, len(norm2))
+            # D 128^2 < 2^31 up to D = 131 071
+            norm2[start:stop] = self._unflipped(start, stop).to(torch.int32).square_().sum(1, dtype=torch.int64)
         return torch.cat([norm2, norm2]) if self.flips else norm2
 
     @cached_property
     def mean(self) -> torch.Tensor:
         """Mean image in [-1, 1], float64 [D] on the device."""
         total = torch.zeros(self.dim, dtype=torch.int64, device=self.device)
-        for start, stop in self.tiles():
-            total += self.tile(start, stop).sum(0, dtype=torch.int64)
+        rows = max(1, _CHUNK // self.dim)
+        for start in range(0, len(self.images), rows):
+            total += self._unflipped(start, min(start + rows, len(self.images))).sum(0, dtype=torch.int64)
+        if self.flips:
+            total = total + self._flip(total[None])[0]
         return (total.to(torch.float64) / len(self) + 0.5) / SCALE
 
     @property
