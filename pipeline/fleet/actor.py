@@ -2,13 +2,16 @@
 
 import time
 from functools import cached_property
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from pipeline.contract.image_store import ImageStore
 from pipeline.fleet.replica import Replica
 from pipeline.neighbours.allocator import keep_large_blocks
 from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import open_storage
+
+if TYPE_CHECKING:
+    from pipeline.fleet.metrics import ActorMetrics
 
 
 class ShardDone(TypedDict):
@@ -45,8 +48,17 @@ class EstimatorActor:
         """Estimate one shard of the plan, write it and commit it."""
         began = time.monotonic()
         row = self._run.read_plan()[shard]
-        commit = self._run.commit_shard(row, self._replica.records(row))
+        records = self._replica.records(row)
+        searched = time.monotonic() - began
+        commit = self._run.commit_shard(row, records)
+        self._metrics.committed(records, commit.size, searched)
         return ShardDone(shard=shard, records=row.records, bytes=commit.size, seconds=time.monotonic() - began)
+
+    @cached_property
+    def _metrics(self) -> "ActorMetrics":
+        from pipeline.fleet.metrics import ActorMetrics  # imports ray, whose environment the driver sets first
+
+        return ActorMetrics(self._run.storage.url)
 
     @cached_property
     def _replica(self) -> Replica:

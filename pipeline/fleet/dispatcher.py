@@ -45,6 +45,10 @@ class Outcome:
     untried: int = 0
     """Shards left when too many others had failed in a row, or no actor started"""
     retries: int = 0
+    waiting: int = 0
+    """Shards that no actor has taken"""
+    ready: int = 0
+    """Actors that have loaded"""
     stopped_by: str | None = None
     """Why no actor could take a shard, where that ended the run"""
 
@@ -103,6 +107,8 @@ class Dispatcher:
         room_by = time.monotonic() + self._start_seconds
         try:
             while waiting or any(w.shard is not None for w in workers):
+                outcome.waiting = len(waiting)
+                outcome.ready = sum(w.phase in ("idle", "estimating") for w in workers)
                 on_tick(outcome)
                 self._assign(workers, waiting)
                 for worker, is_late in _ended(workers):

@@ -139,10 +139,13 @@ def _run_fleet(
         nonlocal done
         done += shard["records"]
         log.add(shard["records"], shard["bytes"])
+        row = job.plan[shard["shard"]]
+        metrics.done(row.last_tuple - row.first_tuple + 1)
         run.storage.delete(_failure_path(shard["shard"]))
         progress.update(done)
 
     def on_failed(shard: int, cause: str) -> None:
+        metrics.gave_up()
         row = job.plan[shard]
         failure = {"shard": shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
         with suppress(GenerationError):  # a full disk, which is the shard's own cause too
@@ -151,13 +154,16 @@ def _run_fleet(
     def on_tick(outcome: "Outcome") -> None:
         lease.check()
         log.retries = outcome.retries
+        metrics.tick(outcome)
 
     with (
         Progress("generate", job.plan.total_records, "records") as progress,
         ray_session(embedded * manifest.threads_per_actor, embedded * gpus),
     ):
         from pipeline.fleet.dispatcher import Dispatcher  # imports ray, whose environment is set only now
+        from pipeline.fleet.metrics import DriverMetrics
 
+        metrics = DriverMetrics(out, job.manifest.tuples, job.plan.total_records)
         actors = embedded
         if cluster_address() and config.actors is None:
             actors = min(actors_that_fit(manifest.threads_per_actor, gpus), len(missing))
