@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.fleet.dispatcher import Outcome
 
 SAMPLE = 128
-"""Records of a shard whose quality is observed, evenly spaced: half a millisecond a shard."""
+"""Records of a shard whose quality is observed, evenly spaced: enough for a histogram, and no work to speak of."""
 SECONDS = [0.1 * 2**power for power in range(14)]  # to 14 minutes
 ESS = [1.01, *(2.0**power for power in range(1, 21))]  # to a million samples
 TAIL_MASS = [10.0**power for power in range(-12, 1)]  # 0 is in the first bucket

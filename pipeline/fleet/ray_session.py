@@ -36,6 +36,7 @@ def ray_session(cpus: int, gpus: int) -> Iterator[None]:
     address = cluster_address()
     _secure_environment(address)
     import ray
+    from ray.exceptions import RayError
 
     options: dict[str, Any] = {"address": address}
     if address is None:
@@ -45,7 +46,7 @@ def ray_session(cpus: int, gpus: int) -> Iterator[None]:
             before = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(**options, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True)
-            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            except (ConnectionError, RuntimeError, ValueError, RayError) as error:
                 if address is None:
                     raise
                 line = (str(error).strip().splitlines() or [type(error).__name__])[0]
