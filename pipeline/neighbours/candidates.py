@@ -51,10 +51,7 @@ class CandidateFinder:
         self._basis, self._mean = d.basis, d.mean
         self._most = most
         radius2 = torch.cat(
-            [
-                (population.tile(a, b).to(torch.float32) - d.mean).square().sum(1)
-                for a, b in population.tiles()
-            ]
+            [(population.tile(a, b).to(torch.float32) - d.mean).square().sum(1) for a, b in population.tiles()]
         )
         radius = radius2.to(torch.float64).sqrt()
         # (R + R_j)^2 / D in units of x, as the weight of each member's odds
