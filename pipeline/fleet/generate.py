@@ -88,6 +88,7 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
     if outcome and outcome.failed:
         shard, cause = next(iter(sorted(outcome.failed.items())))
         rest = f", {outcome.untried} were not tried" if outcome.untried else ""
+        rest += f" ({outcome.stopped_by})" if outcome.stopped_by else ""
         raise GenerationError(
             f"{len(outcome.failed)} of {len(job.plan)} shards failed{rest}, first shard {shard:06d}: {cause}: "
             f"see {run.storage.url}/{FAILURES}, mend the cause and run the same command again"
