@@ -116,6 +116,8 @@ class Dispatcher:
                     found = self._settle(worker, is_late)
                     if found is None:  # placed or loaded
                         continue
+                    if shard is not None:  # an actor did start
+                        outcome.stopped_by = None
                     if not isinstance(found, str):
                         in_a_row = 0
                         causes.pop(found["shard"], None)
@@ -124,7 +126,7 @@ class Dispatcher:
                         continue
                     if shard is None:
                         in_a_row += _LOST_ACTOR
-                        outcome.stopped_by = found  # unless another one starts
+                        outcome.stopped_by = found
                         continue
                     in_a_row += 1
                     causes[shard] = found
@@ -148,7 +150,6 @@ class Dispatcher:
         finally:
             for worker in workers:
                 ray.kill(worker.handle)
-        outcome.stopped_by = None
         return outcome
 
     def _hire(self) -> _Worker:

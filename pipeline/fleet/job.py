@@ -14,6 +14,7 @@ from pipeline.contract.manifest import OF_THE_EXACT_MEAN, SCHEMA_VERSION, Estima
 from pipeline.contract.plan import Plan, make_plan
 from pipeline.contract.process import TableProcess
 from pipeline.fleet.config import GenerateConfig
+from pipeline.fleet.ray_session import cluster_address
 from pipeline.neighbours.certificate import certified_sigma
 from pipeline.neighbours.faiss_search import FaissSpec, index_path
 from pipeline.neighbours.self_join import SelfJoin
@@ -142,6 +143,8 @@ def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
 
     if torch.cuda.is_available():
         return "cuda"
-    if asked == "cuda" and "RAY_ADDRESS" not in os.environ:  # a cluster's GPUs are on other machines
+    if asked == "cuda" and cluster_address():
+        return "cuda"  # the cluster's GPUs are on other machines
+    if asked == "cuda":
         raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
-    return "cuda" if asked == "cuda" else "cpu"
+    return "cpu"

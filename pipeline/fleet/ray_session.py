@@ -85,7 +85,8 @@ def start_actor(out: str, store: str, cpus: int, gpus: int) -> Any:
 
 def _secure_environment(address: str | None) -> None:
     """Ray reads these once, when it is imported."""
-    if "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if "ray" in sys.modules and (mode is None or (address is None and mode != "token")):
         raise ConfigError(
             "ray was imported before postmean could switch its token authentication on: "
             "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment, or import ray later"
