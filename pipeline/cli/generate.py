@@ -45,6 +45,8 @@ def execute(config: GenerateConfig) -> int:
         )
     else:
         text = f"{report.out}: finished already: {report.shards} shards, {report.records:,} records; nothing written"
+    if report.all_finished:
+        text += "; ended as all trainers have finished"
     if report.retries:
         text += f"; {report.retries} retries"
     print_report(report, text, config.json)

@@ -25,7 +25,7 @@ def run(argv: list[str]) -> int:
 def show(config: GenerateConfig, job: "Job") -> int:
     """Print the cost of a prepared job."""
     from pipeline.fleet.cost import estimate_cost
-    from pipeline.fleet.generate import fleet_size
+    from pipeline.fleet.fleet import fleet_size
 
     cost = estimate_cost(job, fleet_size(config, job.manifest.device))
     rows = [

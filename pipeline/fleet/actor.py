@@ -44,7 +44,7 @@ class EstimatorActor:
         """Load the replica: seconds to minutes, for a large store on a cold disk."""
         _ = self._replica
 
-    def commit(self, shard: int) -> ShardDone:
+    def make(self, shard: int) -> ShardDone:
         """Estimate one shard of the plan, write it and commit it."""
         began = time.monotonic()
         row = self._run.read_plan()[shard]

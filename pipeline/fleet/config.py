@@ -1,4 +1,4 @@
-"""Settings of a generation and the presets that fill them in."""
+"""Settings of a generation, into shards or live, and the presets that fill them in."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,11 @@ from pipeline.contract.process import AnyProcess, EDMProcess
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig:
-    """What to generate, how, and on what."""
+class JobConfig:
+    """What targets to make, how, and on what."""
 
     store: Path
     """Image store made by `postmean import`, indexed by `postmean index`."""
-    out: str
-    """Folder of the run, or s3://, gs:// or az:// URL: manifest, plan, shards, commit records."""
     tuples: int
     """Tuples (x, sigma, eps) of the run: training images seen. More than a run has extend it."""
     seed: int = 0
@@ -39,6 +37,10 @@ class GenerateConfig:
     """Codec of the shards."""
     actors: int | None = None
     """Ray actors, at most; default one a GPU, or one a CPU core, of this machine or of the cluster at RAY_ADDRESS."""
+    min_actors: int = 1
+    """Actors that stay when there is nothing to do for --idle-seconds."""
+    idle_seconds: float = 60.0
+    """How long an actor beyond --min-actors waits for a shard before it is released."""
     threads_per_actor: int = 1
     """CPU threads an actor computes with. Part of the manifest: sums depend on it in the last bit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -69,28 +71,63 @@ class GenerateConfig:
     """Deadline of one shard: an actor that takes longer is replaced."""
     start_seconds: float = 600.0
     """Deadline of an actor's loading, and how long to wait for room on the cluster while there is no actor at all."""
+
+    def __post_init__(self) -> None:
+        counts = ("tuples", "k", "n", "m", "nprobe", "threads_per_actor", "records_per_shard", "attempts", "actors")
+        _at_least_one(self, counts)
+        if not 0 <= self.min_actors <= (self.actors or self.min_actors):
+            raise ConfigError(f"--min-actors: expected 0 to --actors {self.actors}, got {self.min_actors}")
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
+        if self.max_support < 0:
+            raise ConfigError(f"--max-support: expected at least 0, got {self.max_support}")
+        _positive(self, ("shard_seconds", "start_seconds", "idle_seconds"))
+        if self.solver == "heun" and self.noise.kind not in TEACHER_NOISES:
+            raise ConfigError(
+                f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig(JobConfig):
+    """A job whose shards are written."""
+
+    out: str
+    """Folder of the run, or s3://, gs:// or az:// URL: manifest, plan, shards, commit records."""
+    ahead: int | None = None
+    """Shards to make beyond those that the slowest trainer needs next (see `postmean train --follow-seconds`)."""
+    trainers: int = 1
+    """Trainers that follow: for --ahead and --delete-consumed, who has not begun is at tuple 0."""
+    delete_consumed: bool = False
+    """Delete shards that no trainer can need again, were it to go on from its oldest checkpoint."""
+    trainer_seconds: float = 3600.0
+    """With --ahead: end when no trainer has taken a batch for so long while it was waited for."""
     dry_run: bool = False
     """Show the plan and its cost, write nothing."""
     json: bool = False
     """Print the report as JSON."""
 
     def __post_init__(self) -> None:
-        for name in ("tuples", "k", "n", "m", "nprobe", "threads_per_actor", "records_per_shard", "attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(self, name)}")
-        if self.actors is not None and self.actors < 1:
-            raise ConfigError(f"--actors: expected at least 1, got {self.actors}")
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
-        if self.max_support < 0:
-            raise ConfigError(f"--max-support: expected at least 0, got {self.max_support}")
-        for name in ("shard_seconds", "start_seconds"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(self, name)}")
-        if self.solver == "heun" and self.noise.kind not in TEACHER_NOISES:
+        super().__post_init__()
+        _at_least_one(self, ("ahead", "trainers"))
+        _positive(self, ("trainer_seconds",))
+        if self.delete_consumed and self.format == "zarr":
             raise ConfigError(
-                f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"
+                "--delete-consumed: readers of Zarr would take deleted chunks for zeros: use --format webdataset"
             )
+
+
+def _at_least_one(config: JobConfig, names: tuple[str, ...]) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
+
+
+def _positive(config: JobConfig, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(config, name)}")
 
 
 def presets(out: str | None = None) -> dict[str, tuple[str, GenerateConfig]]:

@@ -1,27 +1,29 @@
 """The dispatcher: hands shards to actors until each is committed or has failed for good.
 
 Plain actor handles and `ray.wait`. An actor is placed (where and when the cluster has room), loads its replica, and
-then takes shard after shard. A call that raises is tried again, at most `attempts` times; an actor that died or missed
-its deadline is replaced, and its shard given to another. Actors without room wait for it and join the others when there
-is some; one that finds no shard left is released. No fault of one shard stops the others, and none hangs.
+then takes shard after shard. A call that raises is tried again, at most `attempts` times; an actor that died, missed
+its deadline or raised what is no error of ours is replaced. Actors without room wait for it and join the others when
+there is some. They are hired while there are shards for them and released when they have been idle for long. No fault
+of one shard stops the others, and none hangs.
 """
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from pipeline.contract.errors import PostmeanError
-from pipeline.fleet.actor import ShardDone
+from pipeline.fleet.backlog import Backlog
+from pipeline.fleet.causes import cause, death, is_ours
 
 _FAILURES_IN_A_ROW = 24
 """Failed attempts an actor, none in between that succeeded, after which the cause is taken to be everyone's: a full
 disk, a damaged store. A run of a million shards must not try each of them."""
+_TICK_SECONDS = 1.0
+_IDLE_SECONDS = 0.05  # between two looks for a shard that an idle actor can make
 _LOST_ACTOR = 3  # failed attempts that a lost actor counts for: it takes seconds to replace, and its deadline to notice
 
 
@@ -32,14 +34,15 @@ class _Worker:
     phase: Literal["placing", "loading", "idle", "estimating"] = "placing"
     deadline: float = math.inf
     shard: int | None = None
+    idle_since: float = 0.0
 
 
 @dataclass
 class Outcome:
     """What became of the shards."""
 
-    done: list[int] = field(default_factory=list)
-    """Shards that were committed, in order of their end"""
+    done: int = 0
+    """Shards that were made"""
     failed: dict[int, str] = field(default_factory=dict)
     """Cause of the last attempt, by shard"""
     untried: int = 0
@@ -47,6 +50,8 @@ class Outcome:
     retries: int = 0
     waiting: int = 0
     """Shards that no actor has taken"""
+    actors: int = 0
+    """Actors, those without room included"""
     ready: int = 0
     """Actors that have loaded"""
     stopped_by: str | None = None
@@ -54,12 +59,14 @@ class Outcome:
 
 
 class Dispatcher:
-    """Runs shards on a fleet.
+    """Makes shards on a fleet.
 
     Args:
         make_actor: starts an actor and returns its handle. Its `placed()` returns at once, its `load()` when it is
-            ready, and its `commit(shard)` gives a ShardDone. Commit must be safe to call twice.
-        actors: how many to keep, at most.
+            ready, and its `make(shard)` gives a ShardDone. Making must be safe to do twice.
+        actors: how many to have, at most.
+        min_actors: how many to keep when they are idle.
+        idle_seconds: how long an actor above these may be idle before it is released.
         attempts: times a shard is tried.
         shard_seconds: deadline of one attempt.
         start_seconds: deadline of a load, and time that the run waits for room while it has no actor at all.
@@ -72,45 +79,51 @@ class Dispatcher:
         attempts: int,
         shard_seconds: float,
         start_seconds: float,
+        min_actors: int = 1,
+        idle_seconds: float = 60.0,
     ) -> None:
         self._make_actor = make_actor
-        self._count = actors
+        self._most, self._least = actors, min(actors, min_actors)
+        self._idle_seconds = idle_seconds
         self._attempts = attempts
         self._shard_seconds = shard_seconds
         self._start_seconds = start_seconds
 
     def run(
         self,
-        shards: Iterable[int],
-        on_done: Callable[[ShardDone], None],
-        on_failed: Callable[[int, str], None] = lambda shard, cause: None,
+        backlog: Backlog,
+        on_done: Callable[[Any], None],
+        on_failed: Callable[[int, str], None] = lambda shard, why: None,
         on_tick: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Outcome:
-        """Every shard once, or as often as its attempts allow.
+        """Every shard once, or as often as its attempts allow, until the backlog is over.
 
         Args:
-            on_done: called with each shard that was committed.
+            on_done: called with what `make` gave for each shard that was made.
             on_failed: called with each shard that is given up, and the cause of its last attempt.
             on_tick: called about once a second with what became of the shards so far; what it raises ends the run.
         """
-        waiting = deque(shards)
         tries: dict[int, int] = {}
         causes: dict[int, str] = {}
         in_a_row = 0
         outcome = Outcome()
 
         def give_up(shard: int) -> None:
+            tries.pop(shard, None)
             outcome.failed[shard] = causes.pop(shard)
             on_failed(shard, outcome.failed[shard])
 
-        workers = [self._hire() for _ in range(min(self._count, len(waiting)))]
-        room_by = time.monotonic() + self._start_seconds
+        workers: list[_Worker] = []
+        room_by, tick_at = time.monotonic() + self._start_seconds, 0.0
         try:
-            while waiting or any(w.shard is not None for w in workers):
-                outcome.waiting = len(waiting)
-                outcome.ready = sum(w.phase in ("idle", "estimating") for w in workers)
-                on_tick(outcome)
-                self._assign(workers, waiting)
+            while not backlog.is_over() or any(w.shard is not None for w in workers):
+                self._assign(workers, backlog)
+                self._resize(workers, backlog)
+                if time.monotonic() >= tick_at:
+                    outcome.waiting, outcome.actors = len(backlog), len(workers)
+                    outcome.ready = sum(w.phase in ("idle", "estimating") for w in workers)
+                    on_tick(outcome)
+                    tick_at = time.monotonic() + _TICK_SECONDS
                 for worker, is_late in _ended(workers):
                     shard = worker.shard
                     found = self._settle(worker, is_late)
@@ -121,29 +134,31 @@ class Dispatcher:
                     if not isinstance(found, str):
                         in_a_row = 0
                         causes.pop(found["shard"], None)
-                        outcome.done.append(found["shard"])
+                        tries.pop(found["shard"], None)
+                        outcome.done += 1
                         on_done(found)
                         continue
                     if shard is None:
                         in_a_row += _LOST_ACTOR
                         outcome.stopped_by = found
                         continue
-                    in_a_row += 1
+                    in_a_row += _LOST_ACTOR if worker.phase == "placing" else 1
                     causes[shard] = found
                     tries[shard] = tries.get(shard, 0) + 1
                     if tries[shard] >= self._attempts:
                         give_up(shard)
                     else:
                         outcome.retries += 1
-                        waiting.append(shard)
-                if any(w.phase != "placing" for w in workers):
+                        backlog.put_back(shard)
+                if not workers or any(w.phase != "placing" for w in workers):
                     room_by = time.monotonic() + self._start_seconds
                 has_room = time.monotonic() < room_by
-                if in_a_row >= _FAILURES_IN_A_ROW * self._count or not has_room:
+                if in_a_row >= _FAILURES_IN_A_ROW * self._most or not has_room:
                     if not has_room:
                         outcome.stopped_by = f"no room for an actor within {self._start_seconds:g} s"
-                    left = {*waiting, *(w.shard for w in workers if w.shard is not None)}
-                    outcome.untried = len(left - causes.keys())
+                    # those that were tried and are to be tried again are failures
+                    handed_out = {w.shard for w in workers if w.shard is not None}
+                    outcome.untried = len(backlog) + len(handed_out) - len(causes)
                     for shard in sorted(causes):
                         give_up(shard)
                     return outcome
@@ -156,18 +171,33 @@ class Dispatcher:
         handle = self._make_actor()
         return _Worker(handle, handle.placed.remote())
 
-    def _assign(self, workers: list[_Worker], waiting: deque[int]) -> None:
-        """Give idle workers a shard; release those for whom there is none."""
-        for worker in [w for w in workers if w.phase == "idle" or (w.phase == "placing" and not waiting)]:
-            if waiting:
-                worker.phase, worker.shard = "estimating", waiting.popleft()
+    def _assign(self, workers: list[_Worker], backlog: Backlog) -> None:
+        """Give idle workers a shard."""
+        for worker in workers:
+            if worker.phase == "idle":
+                shard = backlog.take()
+                if shard is None:
+                    return
+                worker.phase, worker.shard = "estimating", shard
                 worker.deadline = time.monotonic() + self._shard_seconds
-                worker.call = worker.handle.commit.remote(worker.shard)
-            elif len(workers) > 1:  # one stays for a shard that fails elsewhere
+                worker.call = worker.handle.make.remote(shard)
+
+    def _resize(self, workers: list[_Worker], backlog: Backlog) -> None:
+        """Hire for shards that wait for a worker; release workers who wait for a shard."""
+        over, takeable = backlog.is_over(), backlog.takeable(self._most)
+        busy = sum(w.shard is not None for w in workers)
+        wanted = min(self._most, busy + takeable)
+        if takeable:
+            workers += [self._hire() for _ in range(wanted - len(workers))]
+            return
+        keep = max(wanted, 1 if over else self._least)  # one, for a shard that fails elsewhere
+        until = time.monotonic() - (0 if over else self._idle_seconds)
+        for worker in [w for w in workers if w.phase == "placing" or (w.phase == "idle" and w.idle_since <= until)]:
+            if len(workers) > keep:
                 ray.kill(worker.handle)
                 workers.remove(worker)
 
-    def _settle(self, worker: _Worker, is_late: bool) -> ShardDone | str | None:
+    def _settle(self, worker: _Worker, is_late: bool) -> Any | str | None:
         """What the worker's call gave, why it gave nothing, or None where the worker came a step nearer to work.
 
         The worker is free afterwards, replaced if need be.
@@ -179,22 +209,25 @@ class Dispatcher:
                 return f"not loaded within {self._start_seconds:g} s: the actor was replaced"
             return f"no answer within {self._shard_seconds:g} s: the actor was replaced; see --shard-seconds"
         try:
-            done: ShardDone | None = ray.get(call, timeout=60)
+            done = ray.get(call, timeout=60)
         except RayTaskError as error:
-            if phase == "estimating":
-                worker.phase = "idle"
-            else:
+            if phase == "estimating" and is_ours(error):
+                self._rest(worker)
+            else:  # a broken CUDA context, say, which fails whatever comes next
                 self._replace(worker)
-            return _cause(error)
+            return cause(error)
         except (RayError, GetTimeoutError) as error:
             self._replace(worker)
-            return _death(error)
+            return death(error)
         if phase == "placing":
             worker.phase, worker.call = "loading", worker.handle.load.remote()
             worker.deadline = time.monotonic() + self._start_seconds
             return None
-        worker.phase = "idle"
+        self._rest(worker)
         return done
+
+    def _rest(self, worker: _Worker) -> None:
+        worker.phase, worker.idle_since = "idle", time.monotonic()
 
     def _replace(self, worker: _Worker) -> None:
         ray.kill(worker.handle)
@@ -203,29 +236,14 @@ class Dispatcher:
 
 
 def _ended(workers: list[_Worker]) -> list[tuple[_Worker, bool]]:
-    """Workers whose call has ended (False) or missed its deadline (True); waits for a second at most."""
+    """Workers whose call has ended (False) or missed its deadline (True); waits for a moment at most."""
     busy = {w.call: w for w in workers if w.call is not None}
-    ready, running = ray.wait(list(busy), num_returns=1, timeout=1.0)
+    if not busy:
+        time.sleep(_IDLE_SECONDS)
+        return []
+    timeout = _IDLE_SECONDS if len(busy) < len(workers) else _TICK_SECONDS  # an idle one waits for a shard
+    ready, running = ray.wait(list(busy), num_returns=1, timeout=timeout)
     now = time.monotonic()
     return [(busy[call], False) for call in ready] + [
         (busy[call], True) for call in running if now > busy[call].deadline
     ]
-
-
-def _cause(error: RayTaskError) -> str:
-    """What a call raised, in one line; with its type where it is no user's mistake."""
-    cause = error.cause if error.cause is not None else error
-    line = (str(cause).strip().splitlines() or [""])[0]
-    return line if isinstance(cause, PostmeanError) else f"{type(cause).__name__}: {line}"
-
-
-def _death(error: RayError) -> str:
-    """How an actor was lost. Ray's own words are a paragraph; the last line names an exception of its start."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, RayActorError) and error.actor_init_failed:
-        return f"the actor did not start: {lines[-1]}"
-    if isinstance(error, ActorUnavailableError):
-        return "the actor cannot be reached"
-    if isinstance(error, ActorDiedError):
-        return "the actor's process died: it was killed, ran out of memory or crashed"
-    return f"the actor was lost: {lines[0]}"

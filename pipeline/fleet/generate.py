@@ -1,23 +1,26 @@
 """Generation: a job's missing shards through the fleet into the run folder."""
 
 import json
-import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.errors import GenerationError, MismatchError
 from pipeline.contract.progress import Progress
 from pipeline.contract.serialise import to_dict
+from pipeline.fleet.actor import EstimatorActor, ShardDone
+from pipeline.fleet.backlog import PlannedShards
 from pipeline.fleet.config import GenerateConfig
+from pipeline.fleet.fleet import fleet
 from pipeline.fleet.job import Job
 from pipeline.fleet.lease import Lease
+from pipeline.fleet.pace import Pace
 from pipeline.fleet.status import FAILURES, DriverLog
+from pipeline.shards.positions import TRAINERS
 from pipeline.shards.run_folder import CERTIFIED_SIGMA, COMMITS, PLAN, RunFolder
 
 if TYPE_CHECKING:
-    from pipeline.fleet.actor import ShardDone
     from pipeline.fleet.dispatcher import Outcome
 
 CONFIG = "config.json"
@@ -33,21 +36,12 @@ class GenerateReport:
     shards: int
     written: int
     """Shards written by this call."""
+    all_finished: bool
+    """Whether it ended, with shards left to make, because all trainers had finished."""
     retries: int
     seconds: float
     records_per_second: float
     """Of this call, start of the fleet included."""
-
-
-def fleet_size(config: GenerateConfig, device: str) -> int:
-    """Actors to start on this machine: as asked, else one a GPU, or as many as the CPU cores hold."""
-    if config.actors is not None:
-        return config.actors
-    if device == "cuda":
-        import torch
-
-        return max(1, torch.cuda.device_count())
-    return max(1, (os.cpu_count() or 1) // config.threads_per_actor)
 
 
 def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport:
@@ -55,48 +49,46 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
 
     Raises:
         GenerationError: another driver is at work there; or shards failed for good: these are listed in OUT/failures
-            and tried again by the next call.
+            and tried again by the next call; or no trainer came for what was made ahead.
     """
     began = time.monotonic()
-    outcome = None
+    outcome, written, pace = None, [], None
     if not is_finished(job, run):
         log = DriverLog(run.storage)
         with Lease(run.storage, log.write) as lease:
             _begin(config, job, run)
             missing = sorted(set(range(len(job.plan))) - run.committed())
             log.start(sum(job.plan[shard].records for shard in missing), run.committed_bytes())
+            backlog = PlannedShards(missing)
             try:
                 if missing:
-                    outcome = _run_fleet(config, job, run, missing, lease, log)
+                    with _pace(config, run, backlog) as pace:
+                        outcome = _run_fleet(config, job, run, backlog, (lease, log, pace), written)
             finally:
                 run.storage.clean_temporary()  # of actors that were killed while they wrote
             with suppress(GenerationError):  # a full disk, of which the shards have told
                 log.write()
+    elif config.delete_consumed:
+        _pace(config, run, PlannedShards([])).look()
     seconds = time.monotonic() - began
-    done = outcome.done if outcome else []
-    records = sum(job.plan[shard].records for shard in done)
+    records = sum(job.plan[shard].records for shard in written)
     report = GenerateReport(
         out=run.storage.url,
         tuples=job.manifest.tuples,
         records=job.plan.total_records,
         shards=len(job.plan),
-        written=len(done),
+        written=len(written),
+        all_finished=pace is not None and pace.all_finished,
         retries=outcome.retries if outcome else 0,
         seconds=seconds,
-        records_per_second=records / seconds if done else 0.0,
+        records_per_second=records / seconds if written else 0.0,
     )
-    if outcome and outcome.failed:
-        shard, cause = next(iter(sorted(outcome.failed.items())))
-        rest = f", {outcome.untried} were not tried" if outcome.untried else ""
-        rest += f" ({outcome.stopped_by})" if outcome.stopped_by else ""
+    _raise_failures(outcome, job, run)
+    if pace is not None and pace.is_stuck:
         raise GenerationError(
-            f"{len(outcome.failed)} of {len(job.plan)} shards failed{rest}, first shard {shard:06d}: {cause}: "
-            f"see {run.storage.url}/{FAILURES}, mend the cause and run the same command again"
-        )
-    if outcome and outcome.untried:
-        raise GenerationError(
-            f"{outcome.untried} of {len(job.plan)} shards were not tried, as no actor could start: "
-            f"{outcome.stopped_by}: mend the cause and run the same command again"
+            f"{run.storage.url}: no trainer took a batch for {config.trainer_seconds:g} s, with shards made --ahead "
+            f"{config.ahead}: see {run.storage.url}/{TRAINERS}, remove the file of a trainer that is gone, start the "
+            "others and run the same command again"
         )
     return report
 
@@ -125,24 +117,38 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
         job.begin(run)  # they were removed because they were damaged, and come out the same
 
 
+def _pace(config: GenerateConfig, run: RunFolder, backlog: PlannedShards) -> Pace:
+    return Pace(run, backlog, config.ahead, config.trainers, config.delete_consumed, config.trainer_seconds)
+
+
 def _run_fleet(
-    config: GenerateConfig, job: Job, run: RunFolder, missing: list[int], lease: Lease, log: DriverLog
+    config: GenerateConfig,
+    job: Job,
+    run: RunFolder,
+    backlog: PlannedShards,
+    watch: tuple[Lease, DriverLog, Pace],
+    written: list[int],
 ) -> "Outcome":
-    from pipeline.fleet.ray_session import actors_that_fit, cluster_address, ray_session, start_actor
-
-    manifest = job.manifest
-    gpus = 1 if manifest.device == "cuda" else 0
-    embedded = min(fleet_size(config, manifest.device), len(missing))
+    """Make the backlog's shards; those that were written are appended to `written` as they come."""
+    lease, log, pace = watch
     out, store = run.storage.url, str(job.store.path.resolve())
-    done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
+    done = sum(job.plan[shard].records for shard in run.committed())
+    failed_before = set(run.storage.list(FAILURES))
 
-    def on_done(shard: "ShardDone") -> None:
+    def start_actor(options: dict[str, Any]) -> Any:
+        import ray
+
+        return ray.remote(EstimatorActor).options(**options).remote(out, store)
+
+    def on_done(shard: ShardDone) -> None:
         nonlocal done
         done += shard["records"]
+        written.append(shard["shard"])
         log.add(shard["records"], shard["bytes"])
         row = job.plan[shard["shard"]]
         metrics.done(row.last_tuple - row.first_tuple + 1)
-        run.storage.delete(_failure_path(shard["shard"]))
+        if _failure_path(shard["shard"]) in failed_before:
+            run.storage.delete(_failure_path(shard["shard"]))
         progress.update(done)
 
     def on_failed(shard: int, cause: str) -> None:
@@ -154,29 +160,36 @@ def _run_fleet(
 
     def on_tick(outcome: "Outcome") -> None:
         lease.check()
+        pace.check()
         log.retries = outcome.retries
         metrics.tick(outcome)
 
     with (
         Progress("generate", job.plan.total_records, "records") as progress,
-        ray_session(embedded * manifest.threads_per_actor, embedded * gpus),
+        fleet(config, job.manifest, len(backlog), start_actor) as dispatcher,
     ):
-        from pipeline.fleet.dispatcher import Dispatcher  # imports ray, whose environment is set only now
-        from pipeline.fleet.metrics import DriverMetrics
+        from pipeline.fleet.metrics import DriverMetrics  # imports ray, whose environment is set only now
 
         metrics = DriverMetrics(out, job.manifest.tuples, job.plan.total_records)
-        actors = embedded
-        if cluster_address() and config.actors is None:
-            actors = min(actors_that_fit(manifest.threads_per_actor, gpus), len(missing))
         progress.start_at(done)
-        dispatcher = Dispatcher(
-            lambda: start_actor(out, store, manifest.threads_per_actor, gpus),
-            actors,
-            config.attempts,
-            config.shard_seconds,
-            config.start_seconds,
+        return dispatcher.run(backlog, on_done, on_failed, on_tick)
+
+
+def _raise_failures(outcome: "Outcome | None", job: Job, run: RunFolder) -> None:
+    """Raise GenerationError where shards failed or were not tried."""
+    if outcome and outcome.failed:
+        shard, cause = next(iter(sorted(outcome.failed.items())))
+        rest = f", {outcome.untried} were not tried" if outcome.untried else ""
+        rest += f" ({outcome.stopped_by})" if outcome.stopped_by else ""
+        raise GenerationError(
+            f"{len(outcome.failed)} of {len(job.plan)} shards failed{rest}, first shard {shard:06d}: {cause}: "
+            f"see {run.storage.url}/{FAILURES}, mend the cause and run the same command again"
         )
-        return dispatcher.run(missing, on_done, on_failed, on_tick)
+    if outcome and outcome.untried:
+        raise GenerationError(
+            f"{outcome.untried} of {len(job.plan)} shards were not tried, as no actor could start: "
+            f"{outcome.stopped_by}: mend the cause and run the same command again"
+        )
 
 
 def _failure_path(shard: int) -> str:

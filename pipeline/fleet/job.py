@@ -13,7 +13,7 @@ from pipeline.contract.image_store import ImageStore
 from pipeline.contract.manifest import OF_THE_EXACT_MEAN, SCHEMA_VERSION, EstimatorSettings, Manifest, code_version
 from pipeline.contract.plan import Plan, make_plan
 from pipeline.contract.process import TableProcess
-from pipeline.fleet.config import GenerateConfig
+from pipeline.fleet.config import JobConfig
 from pipeline.fleet.ray_session import cluster_address
 from pipeline.neighbours.certificate import certified_sigma
 from pipeline.neighbours.faiss_search import FaissSpec, index_path
@@ -42,7 +42,7 @@ class Job:
         run.write_manifest(self.manifest)
 
 
-def prepare(config: GenerateConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:
+def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:
     """Resolve the settings; a run that was begun in the output is continued if it is the same one.
 
     With more tuples than that run has, it is extended: what exists stays as it is, the new tuples get shards behind it.
@@ -97,7 +97,7 @@ def check_index(manifest: Manifest, store: ImageStore) -> None:
         raise DataError(f"{path}: no such index: build it with `postmean index {store.path} {flags}`")
 
 
-def resolve(config: GenerateConfig, store: ImageStore) -> Manifest:
+def resolve(config: JobConfig, store: ImageStore) -> Manifest:
     """The manifest of these settings on this store."""
     if config.conditional and store.labels is None:
         raise ConfigError(f"--conditional: {store.path} has no labels")

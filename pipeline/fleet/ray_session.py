@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract.errors import ConfigError
-from pipeline.fleet.actor import EstimatorActor
 
 _TOKEN_FILE = Path.home() / ".ray" / "auth_token"  # where Ray itself looks last
 
@@ -68,19 +67,6 @@ def actors_that_fit(cpus: int, gpus: int) -> int:
     have = ray.cluster_resources()
     by_gpu = int(have.get("GPU", 0)) // gpus if gpus else sys.maxsize
     return max(1, min(int(have.get("CPU", 0)) // cpus, by_gpu))
-
-
-def start_actor(out: str, store: str, cpus: int, gpus: int) -> Any:
-    """Start one estimator actor and return its handle."""
-    import ray
-
-    options: dict[str, Any] = {
-        "num_cpus": cpus,
-        "num_gpus": gpus,
-        "max_restarts": 0,  # the dispatcher replaces actors itself: it knows what they were doing
-        "max_task_retries": 0,
-    }
-    return ray.remote(EstimatorActor).options(**options).remote(out, store)
 
 
 def _secure_environment(address: str | None) -> None:

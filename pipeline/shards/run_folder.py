@@ -188,8 +188,7 @@ class RunFolder:
             ShardError: not committed, or damaged.
         """
         row, layout = self._row(shard), self.layout()
-        commit = self.read_commit(shard)
-        paths = self._codec().paths(row, layout)
+        commit, paths = self.read_commit(shard), self.shard_paths(shard)
         if [file.path for file in commit.files] != paths:
             raise ShardError(f"{self._where(_commit_path(shard))}: its files are not this shard's: generate it again")
         files = {path: self.storage.get(path) for path in paths}
@@ -197,6 +196,10 @@ class RunFolder:
             for file in commit.files:
                 file.check(files[file.path], self._where(file.path))
         return self._codec().decode(row, layout, files.__getitem__)
+
+    def shard_paths(self, shard: int) -> list[str]:
+        """Files that this shard consists of."""
+        return self._codec().paths(self._row(shard), self.layout())
 
     def uncommit(self, shard: int) -> None:
         """Remove the commit record, so that the shard is generated again."""

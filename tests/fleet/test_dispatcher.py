@@ -1,4 +1,4 @@
-"""The dispatcher with real Ray actors that fail in every way; the actors of a run differ in what `commit` does."""
+"""The dispatcher with real Ray actors that fail in every way; the actors of a run differ in what `make` does."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.contract.errors import EstimatorError
+from pipeline.fleet.backlog import PlannedShards
 from pipeline.fleet.ray_session import ray_session
 
 
@@ -30,7 +31,7 @@ class FaultyActor:
         if not self._starts:
             raise EstimatorError("no such device")
 
-    def commit(self, shard: int) -> dict[str, Any]:
+    def make(self, shard: int) -> dict[str, Any]:
         fault, _, once = self._faults.get(shard, "").partition(" ")
         seen = self._folder / f"seen-{shard}"
         if not (once and seen.exists()):
@@ -70,9 +71,9 @@ def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
         done: list[int] = []
         failed: dict[int, str] = {}
         outcome = Dispatcher(make, **chosen).run(
-            range(shards), lambda found: done.append(found["shard"]), failed.__setitem__
+            PlannedShards(range(shards)), lambda found: done.append(found["shard"]), failed.__setitem__
         )
-        assert sorted(done) == sorted(outcome.done)
+        assert len(done) == outcome.done
         assert failed == outcome.failed
         assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == sorted(done)
         return outcome
@@ -82,7 +83,7 @@ def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
 
 def test_shards_that_always_fail_are_reported_and_the_rest_is_done(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(20, {3: "raise", 5: "die", 8: "exit"})
-    assert len(outcome.done) == 17
+    assert outcome.done == 17
     assert outcome.failed.keys() == {3, 5, 8}
     assert outcome.failed[3] == "shard 3 is not finite"
     assert "process died" in outcome.failed[5] and "process died" in outcome.failed[8]
@@ -92,13 +93,13 @@ def test_shards_that_always_fail_are_reported_and_the_rest_is_done(dispatch: Cal
 
 def test_what_fails_once_is_tried_again(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(12, {0: "raise once", 1: "die once", 11: "exit once"})
-    assert (len(outcome.done), outcome.failed, outcome.retries) == (12, {}, 3)
+    assert (outcome.done, outcome.failed, outcome.retries) == (12, {}, 3)
 
 
 def test_a_frozen_actor_is_replaced_by_its_deadline(dispatch: Callable[..., Any]) -> None:
     began = time.monotonic()
     outcome = dispatch(8, {5: "freeze once"}, shard_seconds=2.0, start_seconds=100.0)
-    assert (len(outcome.done), outcome.failed, outcome.retries) == (8, {}, 1)
+    assert (outcome.done, outcome.failed, outcome.retries) == (8, {}, 1)
     # shard 5 is not its actor's first: the time to start is not on top
     assert time.monotonic() - began < 90
 
@@ -112,7 +113,7 @@ def test_a_shard_that_freezes_every_actor_is_reported(dispatch: Callable[..., An
 
 def test_a_cause_that_all_shards_share_stops_the_run(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(10_000, dict.fromkeys(range(4, 10_000), "raise"), actors=1)
-    assert len(outcome.done) == 4
+    assert outcome.done == 4
     assert 1 <= len(outcome.failed) < 100
     assert len(outcome.failed) + outcome.untried == 9_996
 
@@ -127,10 +128,10 @@ def test_actors_that_cannot_start_stop_the_run_with_their_reason(dispatch: Calla
 
 def test_actors_without_room_leave_the_work_to_the_others(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(20, {0: "die once"}, actors=9)  # of one CPU each, on two
-    assert (len(outcome.done), outcome.retries) == (20, 1)
+    assert (outcome.done, outcome.retries) == (20, 1)
 
 
 def test_a_run_without_room_for_any_actor_ends(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(20, {}, cpus=3, start_seconds=3.0)
-    assert (len(outcome.done), outcome.untried) == (0, 20)
+    assert (outcome.done, outcome.untried) == (0, 20)
     assert outcome.stopped_by == "no room for an actor within 3 s"

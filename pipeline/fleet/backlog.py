@@ -1,0 +1,68 @@
+"""Backlogs: which shard an actor makes next. The dispatcher asks; what there is to make is decided here."""
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import Protocol
+
+_APART = 64
+
+
+class Backlog(Protocol):
+    """Shards that have yet to be made."""
+
+    def __len__(self) -> int:
+        """Shards that wait, those that may not be made yet included."""
+        ...
+
+    def takeable(self, most: int) -> int:
+        """How many may be made now; counted no further than `most`."""
+        ...
+
+    def take(self) -> int | None:
+        """The next shard to make, None where none may be made now."""
+        ...
+
+    def put_back(self, shard: int) -> None:
+        """The shard was not made: it is tried again."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether nothing waits and nothing will come."""
+        ...
+
+
+class PlannedShards:
+    """The missing shards of a plan, in order.
+
+    Args:
+        shards: rising.
+    """
+
+    def __init__(self, shards: Iterable[int]) -> None:
+        self._waiting = deque(shards)
+        self.limit: int | None = None
+        """Shards from this one on may not be made yet; None: all may. Other threads may raise it."""
+        self.is_closed = False
+        """Whether no further shard is to be made; other threads may set it."""
+
+    def __len__(self) -> int:
+        return 0 if self.is_closed else len(self._waiting)
+
+    def takeable(self, most: int) -> int:
+        return sum(map(self._may, islice(self._waiting, most)))
+
+    def take(self) -> int | None:
+        if self._waiting and self._may(self._waiting[0]):
+            return self._waiting.popleft()
+        return None
+
+    def put_back(self, shard: int) -> None:
+        # soon, as a trainer may be waiting for it, but not next: the same actor would take it again
+        self._waiting.insert(self.takeable(_APART), shard)
+
+    def is_over(self) -> bool:
+        return len(self) == 0
+
+    def _may(self, shard: int) -> bool:
+        return not self.is_closed and (self.limit is None or shard < self.limit)
