@@ -68,3 +68,13 @@ def check_enough(
             f"train for {until // batch_size} steps, or pass --follow-seconds to wait for them"
         )
     return steps
+
+
+def check_kept(plan: Plan, deleted: int, start: int, where: str) -> None:
+    """Raise MismatchError where the shard of the first tuple is one of those that were deleted."""
+    if plan.shard_of(start) < deleted:
+        kept = int(plan.last_tuple[deleted - 1]) + 1
+        raise MismatchError(
+            f"{where}: tuple {start} is in a shard that was deleted when all trainers had consumed it, tuples from "
+            f"{kept} on are there: generate again into another --out, or begin at a later checkpoint"
+        )

@@ -29,7 +29,7 @@ from training.losses import loss_of
 from training.metrics import LossSums, MetricsLog, by_sigma
 from training.networks import build_network
 from training.preconditioning import Denoiser
-from training.resume import check_same_run, restore, training_tensors, write_config
+from training.resume import check_same_run, restore, trainer_name, training_tensors, write_config
 from training.stream import TargetBatch, TargetStream
 
 
@@ -93,8 +93,10 @@ class _Run:
         if config.conditional and not store.classes:
             raise ConfigError(f"{store.path}: conditional training needs labels, the store has none")
         self.config, self.store, self.out, self.world = config, store, out, world
-        self.checkpoint = next(reversed(complete_checkpoints(out)), None)
+        checkpoints = complete_checkpoints(out)
+        self.checkpoint = checkpoints[-1] if checkpoints else None
         self.step = step_of(self.checkpoint) if self.checkpoint else 0
+        self.name = trainer_name(out)
         self.stream = TargetStream.open(
             targets,
             store,
@@ -106,7 +108,9 @@ class _Run:
             steps=max(0, config.steps - self.step),
             pin=world.device.type == "cuda",
             follow_seconds=follow_seconds,
+            trainer=self.name if world.leads else "",
         )
+        self.stream.never_before(step_of(checkpoints[0]) * config.batch_size if checkpoints else 0)
         check_same_run(out, config, self.stream.manifest)
 
     def prepare(self, init: str) -> None:
@@ -128,7 +132,7 @@ class _Run:
         if self.world.leads:
             remove_partial(self.out)
             paths = dict(targets=self.stream.where, store=str(self.store.path), init=init)
-            write_config(self.out, config, self.stream.manifest, **paths)
+            write_config(self.out, config, self.stream.manifest, self.name, **paths)
 
     def train(self, init: str) -> TrainReport:
         """Steps up to config.steps."""
@@ -232,6 +236,7 @@ class _Run:
         tensors = training_tensors(self.denoiser.network, self.optimiser)
         place = dict(step=self.step, next_tuple=self.step * config.batch_size)
         save_checkpoint(self.out, self.average.network, card, tensors, place, config.keep_checkpoints)
+        self.stream.never_before(step_of(complete_checkpoints(self.out)[0]) * config.batch_size)
 
     def _not_finite(self) -> str:
         whole = complete_checkpoints(self.out)

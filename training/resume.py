@@ -1,6 +1,8 @@
 """Exact resume: what is kept between two calls of `train`, and whether a run may be gone on with."""
 
 import json
+import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +49,22 @@ def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
         raise MismatchError(f"{out}: holds another run: {listed}: pass the same settings or another --out")
 
 
-def write_config(out: Path, config: TrainConfig, manifest: Manifest, **paths: str) -> None:
-    """Write OUT/config.json: the resolved config, what the targets are, and where they were found."""
+def trainer_name(out: Path) -> str:
+    """Name of the trainer in the runs that it follows: that of its folder and a random part, the same ever after."""
+    try:
+        name = json.loads((out / CONFIG).read_text())["trainer"]
+        if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]{1,80}", name):
+            return name
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return f"{re.sub('[^A-Za-z0-9]+', '-', out.resolve().name)[:60].strip('-')}-{secrets.token_hex(4)}"
+
+
+def write_config(out: Path, config: TrainConfig, manifest: Manifest, trainer: str, **paths: str) -> None:
+    """Write OUT/config.json: the resolved config, what the targets are, where they were found, and `trainer_name`."""
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f".{CONFIG}.partial"
-    plain = {"config": to_dict(config), "targets": manifest.to_dict(), "paths": paths}
+    plain = {"config": to_dict(config), "targets": manifest.to_dict(), "paths": paths, "trainer": trainer}
     partial.write_text(json.dumps(plain, indent=1) + "\n")
     partial.rename(out / CONFIG)
 

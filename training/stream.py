@@ -13,11 +13,14 @@ import torch
 from pipeline.contract.errors import ConfigError
 from pipeline.contract.image_store import ImageStore
 from pipeline.contract.manifest import Manifest
+from pipeline.shards.positions import Position
+from pipeline.shards.retention import deleted_shards
 from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import open_storage
-from training.agreement import check_agreement, check_enough
+from training.agreement import check_agreement, check_enough, check_kept
 from training.config import TargetSettings
 from training.follow import Follower
+from training.position_report import PositionReport
 from training.targets import TargetReader
 
 
@@ -79,6 +82,7 @@ class TargetStream:
         world_size: int,
         depth: int,
         pin: bool,
+        report: PositionReport | None,
     ) -> None:
         """Use `open`; `tuples` are the first tuples of the batches, its step the global batch size."""
         self.where = where
@@ -93,6 +97,7 @@ class TargetStream:
         self._share = tuples.step // world_size
         self._offset = rank * self._share
         self._depth, self._pin = depth, pin
+        self._report = report
 
     @classmethod
     def open(
@@ -108,11 +113,12 @@ class TargetStream:
         depth: int = 4,
         pin: bool = False,
         follow_seconds: float = 0.0,
+        trainer: str = "",
     ) -> "TargetStream":
         """Open the targets of a run of `postmean generate`.
 
         Args:
-            targets: folder or URL of the run.
+            targets: folder or URL of the run, or http:// URL of `postmean serve`.
             store: the image store that the run was generated from.
             batch_size: global, over all ranks.
             start_tuple: first tuple, a multiple of batch_size.
@@ -122,6 +128,8 @@ class TargetStream:
             pin: whether to give tensors in page-locked memory.
             follow_seconds: above 0, the run may still be in the making, or not begun: shards are waited for, each for
                 so long at most.
+            trainer: name, of letters, digits and hyphens, under which to tell a run that is followed how far this is,
+                so that it keeps --ahead of it and deletes what was consumed; "" tells nothing.
         Raises:
             MismatchError: run, store and settings do not agree, or the run has too few tuples.
             ShardError: the run is damaged, or did not begin in time.
@@ -145,9 +153,15 @@ class TargetStream:
         plan = run.read_plan()
         ready = range(len(plan)) if follower is not None else run.committed()
         steps = check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)
+        if steps:
+            check_kept(plan, deleted_shards(run), start_tuple, where)
         tuples = range(start_tuple, start_tuple + steps * batch_size, batch_size)
         reader = TargetReader(run, manifest, plan, store, tuples.stop, follower)
-        return cls(where, manifest, reader, tuples, rank, world_size, depth, pin)
+        report = None
+        if follower is not None and trainer and not run.storage.is_read_only:
+            position = Position(next_tuple=start_tuple, batch_size=batch_size, resume_tuple=start_tuple, finished=False)
+            report = PositionReport(run.storage, trainer, position)
+        return cls(where, manifest, reader, tuples, rank, world_size, depth, pin, report)
 
     def __len__(self) -> int:
         """Batches left."""
@@ -155,6 +169,8 @@ class TargetStream:
 
     def __iter__(self) -> Iterator[TargetBatch]:
         """Batches from `next_tuple` on; a background thread makes up to `depth` of them ahead."""
+        if self._report is not None:
+            self._report.start()
         ready: queue.Queue[TargetBatch | BaseException] = queue.Queue(self._depth)
         stop = threading.Event()
         thread = threading.Thread(
@@ -169,14 +185,23 @@ class TargetStream:
                 if isinstance(item, BaseException):
                     raise item
                 self.next_tuple += self._batch_size
+                if self._report is not None:
+                    self._report.at(self.next_tuple)
                 yield item
         finally:
             stop.set()
             thread.join()
 
+    def never_before(self, tuple_id: int) -> None:
+        """Tell a run that is followed that this trainer will not go back before this tuple: its oldest checkpoint's."""
+        if self._report is not None:
+            self._report.never_before(tuple_id)
+
     def close(self) -> None:
-        """Release the threads that read ahead."""
+        """Release the threads that read ahead, and tell a run that is followed whether this trainer has it all."""
         self._reader.close()
+        if self._report is not None:
+            self._report.close(finished=self.next_tuple >= self._stop_tuple)
 
     def _produce(self, start: int, ready: queue.Queue, stop: threading.Event) -> None:
         for first in range(start, self._stop_tuple, self._batch_size):

@@ -13,8 +13,8 @@ SUMMARY = "Run a fleet of actors over the tuples of a preset and write shards of
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse_preset(presets(), argv, "generate", SUMMARY)
-    with _stopped_by_sigterm():
+    config = parse_preset(presets(GenerateConfig), argv, "generate", SUMMARY)
+    with stopped_by_sigterm():
         return execute(config)
 
 
@@ -54,7 +54,7 @@ def execute(config: GenerateConfig) -> int:
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
+def stopped_by_sigterm() -> Iterator[None]:
     """SIGTERM stops as Ctrl-C does: actors are ended, committed shards stay, the same command resumes."""
 
     def interrupt(*_: object) -> None:

@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "index": ("pipeline.cli.index", "build the neighbour index and the certificate of a store"),
     "plan": ("pipeline.cli.plan", "show tuples, records, time, bytes and memory before anything runs"),
     "generate": ("pipeline.cli.generate", "run the fleet: write shards of posterior means"),
+    "serve": ("pipeline.cli.serve", "make targets live, as trainers ask for them; nothing is written"),
     "verify": ("pipeline.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
     "report": ("pipeline.cli.report", "errors of all estimators on a store, as a table and pictures"),
     "status": ("pipeline.cli.status", "how far a run is, and whether it goes on"),

@@ -14,7 +14,7 @@ SUMMARY = "Show tuples, records, certified share, time, bytes and memory of a ge
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse_preset(presets(out="nowhere"), argv, "plan", SUMMARY)
+    config = parse_preset(presets(GenerateConfig, out="nowhere"), argv, "plan", SUMMARY)
     from pipeline.fleet.job import prepare
 
     with Progress("plan", config.tuples, "tuples") as progress:

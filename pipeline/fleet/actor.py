@@ -34,8 +34,10 @@ class EstimatorActor:
     """
 
     def __init__(self, out: str, store: str) -> None:
-        self._run = RunFolder(open_storage(out))
-        self._store = store
+        self._begin(RunFolder(open_storage(out)), store)
+
+    def _begin(self, run: RunFolder, store: str) -> None:
+        self._run, self._store = run, store
 
     def placed(self) -> None:
         """Returns once Ray has found room for the actor and started it."""

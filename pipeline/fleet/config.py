@@ -1,8 +1,8 @@
 """Settings of a generation, into shards or live, and the presets that fill them in."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pipeline.contract.errors import ConfigError
 from pipeline.contract.manifest import EstimatorName, ShardFormat, Solver
@@ -117,6 +117,26 @@ class GenerateConfig(JobConfig):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(JobConfig):
+    """A job whose shards go to trainers as they ask for them, and to no disk."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on: 0.0.0.0 for trainers on other machines of a private network."""
+    port: int = 8801
+    """0 for any that is free."""
+    depth: int = 16
+    """Shards made ahead of each trainer, that which it asks for included."""
+    trainers: int = 1
+    """Trainers at places of their own; the ranks of one count as one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least_one(self, ("depth", "trainers"))
+        if self.format != "webdataset":
+            raise ConfigError("--format: live shards are WebDataset: leave it at webdataset")
+
+
 def _at_least_one(config: JobConfig, names: tuple[str, ...]) -> None:
     for name in names:
         value = getattr(config, name)
@@ -130,24 +150,28 @@ def _positive(config: JobConfig, names: tuple[str, ...]) -> None:
             raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(config, name)}")
 
 
-def presets(out: str | None = None) -> dict[str, tuple[str, GenerateConfig]]:
-    """Generation presets: name -> (summary, config whose store, and out unless it is given, are still missing)."""
+C = TypeVar("C", bound=JobConfig)
+
+
+def presets(kind: type[C], **chosen: Any) -> dict[str, tuple[str, C]]:
+    """Presets of this kind of job: name -> (summary, config).
+
+    Args:
+        chosen: values of fields; those that have neither a value nor a default are still missing, as is the store.
+    """
     import tyro
 
     missing: Any = tyro.MISSING
-    return {
-        name: (
-            preset.summary,
-            GenerateConfig(
-                store=missing,
-                out=missing if out is None else out,
-                tuples=preset.tuples,
-                process=preset.process,
-                noise=preset.noise,
-                solver=preset.solver,
-                flips=preset.flips,
-                conditional=preset.conditional,
-            ),
+    needed = {f.name: missing for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    found = {}
+    for name, preset in PRESETS.items():
+        values: dict[str, Any] = dict(
+            tuples=preset.tuples,
+            process=preset.process,
+            noise=preset.noise,
+            solver=preset.solver,
+            flips=preset.flips,
+            conditional=preset.conditional,
         )
-        for name, preset in PRESETS.items()
-    }
+        found[name] = (preset.summary, kind(**needed | values | chosen))
+    return found

@@ -20,6 +20,8 @@ class LocalStorage:
     `clean_temporary` can tell leftovers from files being written, whatever container or PID namespace they are from.
     """
 
+    is_read_only = False
+
     def __init__(self, root: Path | str) -> None:
         self._root = os.path.realpath(root)
         self.url = self._root

@@ -47,6 +47,8 @@ class ObjectStorage:
         ConfigError: the URL names no bucket, or holds a user, password or query.
     """
 
+    is_read_only = False
+
     def __init__(self, url: str, seconds: float | None = None) -> None:
         scheme, self._bucket, prefix = _split(url)
         self._seconds = deadline_seconds() if seconds is None else seconds
@@ -174,7 +176,7 @@ class ObjectStorage:
             try:
                 return attempt(number)
             except CLIENT_ERRORS as error:
-                raise translate(error, self._root) from None
+                raise self._translate(error) from None
 
         try:
             return retried(translated, self._seconds)
@@ -183,6 +185,10 @@ class ObjectStorage:
                 f"{self.url}/{path}: no success within {self._seconds:g} s (last: {error}): check network "
                 f"and endpoint, then run the same command again; {DEADLINE} sets the seconds"
             ) from None
+
+    def _translate(self, error: Exception) -> Exception:
+        """The exception to raise instead of what the client raised."""
+        return translate(error, self._root)
 
 
 def _split(url: str) -> tuple[str, str, str]:

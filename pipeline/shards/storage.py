@@ -20,6 +20,9 @@ class Storage(Protocol):
     url: str
     """What `open_storage` opens again, on this machine or another that sees the same storage."""
 
+    is_read_only: bool
+    """Whether every write is refused."""
+
     def put(self, path: str, data: bytes) -> None:
         """Write the whole object or nothing, replacing what was there; durable when it returns."""
         ...
@@ -56,7 +59,7 @@ class Storage(Protocol):
 def open_storage(url: str | Path) -> Storage:
     """The storage at a folder's path, or at a `file://`, `s3://`, `gs://` or `az://` URL.
 
-    A folder need not exist before the first write; a bucket must.
+    A folder need not exist before the first write; a bucket must. `http://` and `https://` are live runs, to be read.
 
     Raises:
         ConfigError: a URL of a kind that cannot be written.
@@ -72,6 +75,10 @@ def open_storage(url: str | Path) -> Storage:
         from pipeline.shards.object_storage import ObjectStorage
 
         return ObjectStorage(url)
+    if parts.scheme in ("http", "https"):
+        from pipeline.shards.http_storage import HttpStorage
+
+        return HttpStorage(url)
     raise ConfigError(
         f"{parts.scheme}://: no storage of this kind: pass the path of a folder, or one of "
         f"{', '.join(f'{scheme}://' for scheme in OBJECT_STORES)}"

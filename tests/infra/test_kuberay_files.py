@@ -47,7 +47,7 @@ def generate_config(command: str) -> GenerateConfig:
     """What `postmean generate ...` means to the real parser; exits where a flag is unknown."""
     program, verb, *argv = shlex.split(command)
     assert (program, verb) == ("postmean", "generate")
-    return parse_preset(presets(), argv, "generate", "")
+    return parse_preset(presets(GenerateConfig), argv, "generate", "")
 
 
 def test_the_files_are_the_kinds_that_they_are_named_after() -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from pipeline.contract.command_line import parse_preset
-from pipeline.fleet.config import presets
+from pipeline.fleet.config import GenerateConfig, presets
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "generate.sbatch"
 ARGUMENTS = ["edm-digits", "--store", "/shared/a store", "--out", "/shared/out"]
@@ -148,7 +148,7 @@ def test_sigterm_ends_the_generation_before_the_cluster(tmp_path: Path) -> None:
 
 def test_the_example_in_the_script_parses() -> None:
     (shown,) = re.findall(r"^#\s+sbatch \S*generate\.sbatch (.*)$", SCRIPT.read_text(), re.MULTILINE)
-    config = parse_preset(presets(), shlex.split(shown), "generate", "")
+    config = parse_preset(presets(GenerateConfig), shlex.split(shown), "generate", "")
     assert config.device == "cuda" and config.store.is_absolute()
 
 
