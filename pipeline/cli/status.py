@@ -49,6 +49,9 @@ def _text(status: "RunStatus") -> str:
     if status.records_per_second:
         left = f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
         rows.append(("rate", f"{status.records_per_second:,.0f} records/s{left}"))
+    rows += [("trainer", f"{name} at tuple {tuple_id:,}") for name, tuple_id in status.trainers.items()]
+    if status.deleted:
+        rows.append(("deleted", f"{status.deleted:,} shards that all trainers had consumed"))
     if status.retries:
         rows.append(("retries", f"{status.retries:,}"))
     if status.holder and status.state != "finished":

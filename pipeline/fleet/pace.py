@@ -65,9 +65,6 @@ class Pace:
     def look(self) -> None:
         """Read the positions once, limit the backlog and delete what may be deleted."""
         positions = read_positions(self._run.storage)
-        if positions != self._positions or self._backlog.takeable(1):
-            self._moved = time.monotonic()
-        self._positions = positions
         are_known = len(positions) >= self._trainers
         if self._ahead is not None:
             at_work = [p for p in positions.values() if not p.finished]
@@ -75,8 +72,10 @@ class Pace:
                 self.all_finished = self._backlog.is_closed = True
             needed = min((p.next_tuple + p.batch_size - 1 for p in at_work), default=0) if are_known else 0
             self._backlog.limit = self._run.read_plan().shard_of(needed) + 1 + self._ahead
-            if time.monotonic() - self._moved > self._seconds:
-                self.is_stuck = self._backlog.is_closed = True
+        if positions != self._positions or self._backlog.takeable(1):
+            self._positions, self._moved = positions, time.monotonic()
+        elif self._ahead is not None and not self.all_finished and time.monotonic() - self._moved > self._seconds:
+            self.is_stuck = self._backlog.is_closed = True
         if self._delete and are_known:
             self._delete_until(min(p.resume_tuple for p in positions.values()))
 

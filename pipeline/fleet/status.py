@@ -10,6 +10,8 @@ import numpy as np
 from pipeline.contract.errors import ConfigError, ShardError
 from pipeline.contract.serialise import from_dict, to_dict
 from pipeline.fleet.lease import find_holder
+from pipeline.shards.positions import read_positions
+from pipeline.shards.retention import deleted_shards
 from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import Storage
 
@@ -54,6 +56,10 @@ class RunStatus:
     failures: dict[str, str] = field(default_factory=dict)
     """Cause of the last failure by shard, of shards that are still missing; 20 at most"""
     failed: int = 0
+    trainers: dict[str, int] = field(default_factory=dict)
+    """Next tuple of each trainer that follows"""
+    deleted: int = 0
+    """Shards deleted when all trainers had consumed them"""
     holder: str | None = None
     """Who drives it, if it runs; who did, if that driver was killed."""
 
@@ -125,6 +131,8 @@ def read_status(storage: Storage) -> RunStatus:
         tuples_ready=int(plan.first_tuple[missing[0]]) if len(missing) else manifest.tuples,
         failures={f"{shard:06d}": _cause(storage, shard) for shard in failed[:20]},
         failed=len(failed),
+        trainers={name: position.next_tuple for name, position in sorted(read_positions(storage).items())},
+        deleted=deleted_shards(run),
     )
     driver = _driver(storage)
     if driver is None:

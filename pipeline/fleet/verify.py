@@ -13,6 +13,7 @@ from pipeline.contract.plan import shard_tuples, uncertified
 from pipeline.contract.records import Records
 from pipeline.contract.tuples import TupleBlock
 from pipeline.estimators.float64 import exact_mean
+from pipeline.shards.retention import deleted_shards
 from pipeline.shards.run_folder import COMMITS, RunFolder
 
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
@@ -41,6 +42,8 @@ class VerifyReport:
     out: str
     shards: int
     committed: int
+    deleted: int
+    """Of the committed shards: deleted when all trainers had consumed them, so not checked."""
     records: int
     damaged: dict[int, str] = field(default_factory=dict)
     """Cause by shard"""
@@ -78,7 +81,8 @@ def verify(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[i
     if store.content_fingerprint() != store.header.fingerprint:
         raise VerificationError(f"{store.path}: images or labels differ from the header's fingerprint: import again")
     certified = run.read_certified_sigma()
-    committed = sorted(run.committed())
+    deleted = deleted_shards(run)
+    committed = sorted(shard for shard in run.committed() if shard >= deleted)
     each = -(-sample // max(1, len(committed)))
     places = np.linspace(0, len(committed) - 1, min(sample, len(committed))).astype(int).tolist()
     sampled = {position: _shift(number) for number, position in enumerate(places)}
@@ -101,7 +105,8 @@ def verify(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[i
     return VerifyReport(
         out=run.storage.url,
         shards=len(plan),
-        committed=len(committed),
+        committed=len(committed) + deleted,
+        deleted=deleted,
         records=plan.total_records,
         damaged=damaged,
         rows=rows,

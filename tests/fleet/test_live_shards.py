@@ -1,0 +1,192 @@
+"""What a live run makes, keeps and serves, without actors: the test makes the shards."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.errors import ConfigError, GenerationError, ShardError, StorageError
+from pipeline.fleet.live_server import LiveServer
+from pipeline.fleet.live_shards import LiveShards
+from pipeline.shards.storage import Storage, open_storage
+
+FILES = {"manifest.json": b"the manifest", "plan.parquet": bytes(20 << 20) + b"end"}
+
+
+def make_next(shards: LiveShards) -> int | None:
+    shard = shards.take()
+    if shard is not None:
+        shards.done(shard, {f"commits/{shard:06d}.json": b"commit", f"shards/{shard:06d}.tar": b"%d" % shard})
+    return shard
+
+
+def ask(shards: LiveShards, shard: int) -> bytes | None:
+    """As a trainer: its commit record, then the shard; made meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(shards.read, f"commits/{shard:06d}.json", 60)
+        while not reading.done():
+            make_next(shards)
+        reading.result()
+    return shards.read(f"shards/{shard:06d}.tar", 0)
+
+
+def make_all(shards: LiveShards) -> list[int]:
+    return list(iter(lambda: make_next(shards), None))
+
+
+def test_nothing_is_made_before_it_is_asked_for_and_then_depth_shards() -> None:
+    shards = LiveShards(100, depth=4, trainers=1)
+    assert make_all(shards) == []
+    assert shards.read("commits/000010.json", 0) is None
+    assert make_all(shards) == [10, 11, 12, 13]
+    assert ask(shards, 11) == b"11"
+    assert make_all(shards) == [14]
+
+
+def test_what_is_held_is_bounded_however_long_it_runs() -> None:
+    shards = LiveShards(1000, depth=4, trainers=1)
+    for shard in range(1000):
+        assert ask(shards, shard) == b"%d" % shard
+        make_all(shards)
+        assert shards.held() <= 6
+
+
+def test_ranks_a_little_apart_are_one_trainer() -> None:
+    shards = LiveShards(100, depth=3, trainers=1)
+    for shard in range(10, 50):
+        assert ask(shards, shard) == b"%d" % shard
+        assert shards.read(f"shards/{shard - 2:06d}.tar", 0) in (b"%d" % (shard - 2), None)
+        assert shards.newest() == shard
+
+
+def test_a_trainer_that_begins_again_earlier_gets_what_it_asks_for() -> None:
+    shards = LiveShards(100, depth=3, trainers=1)
+    for shard in (50, 51, 52, 20, 21):
+        assert ask(shards, shard) == b"%d" % shard
+    assert make_all(shards)[-1] == 23
+
+
+def test_two_trainers_at_places_of_their_own_are_both_served_ahead() -> None:
+    shards = LiveShards(100, depth=3, trainers=2)
+    for step in range(10):
+        assert ask(shards, 10 + step) == b"%d" % (10 + step)
+        assert ask(shards, 60 + step) == b"%d" % (60 + step)
+    make_all(shards)
+    assert shards.held() <= 2 * 5
+    assert [shards.read(f"shards/{shard:06d}.tar", 0) for shard in (20, 21, 70, 71)] == [b"20", b"21", b"70", b"71"]
+
+
+def test_a_shard_that_failed_is_told_once_and_tried_again() -> None:
+    shards = LiveShards(10, depth=1, trainers=1)
+    assert shards.read("commits/000003.json", 0) is None
+    assert shards.take() == 3
+    shards.failed(3, "not finite")
+    assert shards.take() is None
+    with pytest.raises(GenerationError, match="not finite"):
+        shards.read("commits/000003.json", 0)
+    assert ask(shards, 3) == b"3"
+
+
+def test_what_is_given_back_is_taken_again() -> None:
+    shards = LiveShards(10, depth=2, trainers=1)
+    shards.read("commits/000003.json", 0)
+    assert [shards.take(), shards.take(), shards.take()] == [3, 4, None]
+    shards.put_back(3)
+    assert shards.take() == 3
+
+
+def test_closing_lets_all_readers_go() -> None:
+    shards = LiveShards(10, depth=2, trainers=1)
+    reader = threading.Thread(target=shards.read, args=("commits/000003.json", 3600))
+    reader.start()
+    shards.close()
+    reader.join(60)
+    assert not reader.is_alive() and shards.is_over()
+
+
+@pytest.fixture
+def shards() -> LiveShards:
+    return LiveShards(10, depth=2, trainers=1)
+
+
+@pytest.fixture
+def storage(shards: LiveShards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Storage]:
+    (tmp_path / "token").touch(0o600)
+    (tmp_path / "token").write_text("a token of the tests\n")
+    monkeypatch.setenv("POSTMEAN_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("POSTMEAN_STORAGE_DEADLINE", "2")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with LiveServer("127.0.0.1", 0, FILES, shards, "a token of the tests") as server:
+        yield open_storage(f"http://127.0.0.1:{server.port}")
+        shards.close()
+
+
+def test_readers_get_files_whole_and_in_parts_and_shards_as_they_are_made(storage: Storage, shards: LiveShards) -> None:
+    assert storage.get("manifest.json") == FILES["manifest.json"]
+    assert storage.get("plan.parquet") == FILES["plan.parquet"], "more than one part"
+    assert storage.get_range("manifest.json", 4, 5) == b"manif"
+    with pytest.raises(ShardError, match="ends 3 bytes early"):
+        storage.get_range("manifest.json", 10, 5)
+
+    def make() -> None:
+        while not make_next(shards):
+            time.sleep(0.01)
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    assert storage.exists("commits/000004.json")
+    maker.join()
+    assert storage.get("shards/000004.tar") == b"4"
+
+
+@pytest.mark.parametrize("path", ["config.json", "etc/passwd", "commits/000010.json", "shards/4.tar", "commits/x.json"])
+def test_nothing_else_is_served(storage: Storage, path: str) -> None:
+    assert not storage.exists(path)
+
+
+def test_a_shard_that_cannot_be_made_is_an_error_that_says_why(storage: Storage, shards: LiveShards) -> None:
+    shards.read("commits/000001.json", 0)
+    shards.take()
+    shards.failed(1, "no space left")
+    with pytest.raises(StorageError, match="a shard could not be made: no space left"):
+        storage.get("commits/000001.json")
+
+
+def test_without_the_token_nothing_is_served(storage: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POSTMEAN_TOKEN", "some other token of the tests")
+    for path in ("manifest.json", "absent"):
+        with pytest.raises(StorageError, match="refuses the token: set POSTMEAN_TOKEN_PATH") as error:
+            open_storage(storage.url).get(path)
+        assert "other token" not in str(error.value)
+    monkeypatch.delenv("POSTMEAN_TOKEN")
+    (tmp_path / "token").chmod(0o644)
+    with pytest.raises(ConfigError, match="others may read it: chmod 600"):
+        open_storage(storage.url)
+    monkeypatch.setenv("POSTMEAN_TOKEN_PATH", str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match="no token of a live run"):
+        open_storage(storage.url)
+
+
+def test_it_can_only_be_read(storage: Storage) -> None:
+    for write in (storage.put, storage.create):
+        with pytest.raises(StorageError, match="only be read"):
+            write("a", b"")
+    with pytest.raises(StorageError, match="only be read"):
+        storage.delete("manifest.json")
+    with pytest.raises(ConfigError, match="--follow-seconds"):
+        storage.list("")
+
+
+def test_a_server_that_is_gone_is_an_error_after_the_deadline(storage: Storage) -> None:
+    gone = open_storage("http://127.0.0.1:9")
+    with pytest.raises(StorageError, match="no success within 2 s"):
+        gone.get("manifest.json")
+
+
+def test_an_address_that_is_taken_is_refused(storage: Storage, shards: LiveShards) -> None:
+    port = int(storage.url.rpartition(":")[2])
+    with pytest.raises(ConfigError, match=f"--port {port}: cannot listen there"):
+        LiveServer("127.0.0.1", port, {}, shards, "token")

@@ -1,0 +1,109 @@
+"""How far a generation may go, and what it may delete, by what its trainers say: no Ray, no actors."""
+
+from pathlib import Path
+
+import pytest
+from fleet_runs import files_of
+
+from pipeline.contract.errors import ShardError
+from pipeline.fleet.backlog import PlannedShards
+from pipeline.fleet.pace import Pace
+from pipeline.shards.positions import Position, write_position
+from pipeline.shards.retention import deleted_shards
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+
+Expected = dict[str, dict[str, bytes]]
+
+
+@pytest.fixture
+def run(expected: Expected, tmp_path: Path) -> RunFolder:
+    """The finished run of the job."""
+    for path, data in expected["webdataset"].items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+    return RunFolder(open_storage(tmp_path))
+
+
+def at(tuple_id: int, resume: int = 0, finished: bool = False) -> Position:
+    return Position(next_tuple=tuple_id, batch_size=100, resume_tuple=resume, finished=finished)
+
+
+def limit(run: RunFolder, trainers: int = 1, ahead: int = 3) -> int | None:
+    backlog = PlannedShards(range(len(run.read_plan())))
+    Pace(run, backlog, ahead, trainers, False, 60.0).look()
+    assert backlog.takeable(10**6) == (backlog.limit or 0)
+    return backlog.limit
+
+
+def test_shards_are_made_for_the_next_batch_of_the_slowest_trainer_and_so_many_ahead(run: RunFolder) -> None:
+    plan = run.read_plan()
+    assert limit(run) == 4
+    write_position(run.storage, "a", at(2000))
+    assert limit(run) == plan.shard_of(2099) + 4
+    write_position(run.storage, "b", at(500))
+    assert limit(run, trainers=2) == plan.shard_of(599) + 4
+    assert limit(run, trainers=3) == 4, "one has not begun"
+    write_position(run.storage, "b", at(500, finished=True))
+    assert limit(run, trainers=2) == plan.shard_of(2099) + 4
+
+
+def test_a_damaged_position_counts_as_the_beginning(run: RunFolder) -> None:
+    write_position(run.storage, "a", at(2000))
+    run.storage.put("trainers/b.json", b'{"next_tuple": "far"}')
+    assert limit(run) == 4
+
+
+def test_a_run_whose_trainers_have_all_finished_is_over(run: RunFolder) -> None:
+    write_position(run.storage, "a", at(2000, finished=True))
+    backlog = PlannedShards(range(3))
+    pace = Pace(run, backlog, 1, 1, False, 60.0)
+    pace.look()
+    assert pace.all_finished and backlog.is_over() and not pace.is_stuck
+
+
+def test_a_run_whose_trainer_does_not_move_is_over_after_its_deadline(run: RunFolder) -> None:
+    write_position(run.storage, "a", at(0))
+    backlog = PlannedShards(range(3, 10))
+    pace = Pace(run, backlog, 1, 1, False, 1e-9)
+    pace.look()
+    assert not backlog.is_over(), "its position is news"
+    pace.look()
+    assert pace.is_stuck and backlog.is_over()
+
+
+def test_what_no_trainer_can_need_again_is_deleted_and_nothing_else(run: RunFolder, tmp_path: Path) -> None:
+    before, plan = files_of(tmp_path), run.read_plan()
+    pace = Pace(run, PlannedShards([]), None, 2, True, 60.0)
+    write_position(run.storage, "a", at(3000, resume=2500))
+    pace.look()
+    assert deleted_shards(run) == 0, "one has not begun"
+    write_position(run.storage, "b", at(4000, resume=int(plan.last_tuple[4])))
+    pace.look()
+    assert deleted_shards(run) == 4, "of shard 4 the last tuple is not consumed"
+    gone = before.keys() - files_of(tmp_path).keys()
+    assert gone == {f"shards/{shard:06d}.tar" for shard in range(4)}
+    assert run.committed() == set(range(len(plan)))
+    write_position(run.storage, "b", at(4000, resume=2700))
+    run.uncommit(5)
+    pace.look()
+    assert deleted_shards(run) == 5, "shard 5 was never there"
+
+
+def test_a_damaged_account_of_what_was_deleted_is_an_error(run: RunFolder) -> None:
+    for damaged in (b"", b"[]", b'{"shards": -1}', b'{"shards": 1000000}', b'{"shards": true}'):
+        run.storage.put("deleted.json", damaged)
+        with pytest.raises(ShardError, match=r"deleted\.json: damaged"):
+            deleted_shards(run)
+
+
+def test_a_shard_that_failed_is_tried_again_soon_and_within_the_limit() -> None:
+    backlog = PlannedShards(range(1000))
+    backlog.limit = 5
+    first = backlog.take()
+    assert first == 0
+    backlog.put_back(first)
+    assert [backlog.take() for _ in range(6)] == [1, 2, 3, 4, 0, None]
+    backlog.limit = None
+    backlog.put_back(0)
+    assert 0 in [backlog.take() for _ in range(100)][1:]
