@@ -21,8 +21,9 @@ from pipeline.shards.storage import open_storage
 from training.stream import TargetStream
 
 Expected = dict[str, dict[str, bytes]]
-BATCH, STEPS = 100, TUPLES // 100
-SETTINGS = [f"--batch-size={BATCH}", f"--steps={STEPS}", "--checkpoint-every=15", "--network.channels=16"]
+BATCH, STEPS = 300, TUPLES // 300
+SETTINGS = [f"--batch-size={BATCH}", f"--steps={STEPS}", "--checkpoint-every=5", "--network.channels=16"]
+SETTINGS += ["--network.layers-per-block=1"]
 
 
 def training(store: ImageStore, targets: Path | str, out: Path, *more: str) -> list[str]:
@@ -77,12 +78,12 @@ def test_following_within_bounds_with_both_sides_killed_gives_the_weights_of_a_f
     generation = [*job, f"--out={run}", "--ahead=6", "--delete-consumed"]
     following = training(store, run, out, "--follow-seconds=300")
     generator, trainer = start(*generation), start(*following)
-    wait_for_step(out, 30, trainer)
+    wait_for_step(out, 10, trainer)
     kill(trainer)
     before = commits_of(run)
     assert before < len(RunFolder(open_storage(run)).read_plan()), "it waits for the trainer"
     trainer = start(*following)
-    wait_for_step(out, 60, trainer)
+    wait_for_step(out, 20, trainer)
     kill(generator)
     again = start(*generation)
     done = finish(trainer)
@@ -118,13 +119,13 @@ def test_a_generation_never_goes_further_than_it_may(job: list[str], tmp_path: P
 def test_a_generation_ends_when_its_trainers_have_finished(job: list[str], store: ImageStore, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "model"
     generator = start(*job, f"--out={run}", "--ahead=2", "--json")
-    trained = postmean(*training(store, run, out, "--follow-seconds=300"), "--steps=20")
+    trained = postmean(*training(store, run, out, "--follow-seconds=300"), "--steps=8")
     assert trained.returncode == 0, trained.stderr
     done = finish(generator)
     assert done.returncode == 0, done.stderr
     assert '"all_finished": true' in done.stdout
     position = next(iter(read_positions(open_storage(run)).values()))
-    assert (position.next_tuple, position.finished) == (20 * BATCH, True)
+    assert (position.next_tuple, position.finished) == (8 * BATCH, True)
 
 
 @contextmanager
@@ -160,10 +161,10 @@ def test_live_with_both_sides_killed_gives_the_weights_of_a_finished_run(
         assert token.stat().st_mode & 0o777 == 0o600
         live = training(store, url, out, "--follow-seconds=300")
         trainer = start(*live)
-        wait_for_step(out, 30, trainer)
+        wait_for_step(out, 10, trainer)
         kill(trainer)
         trainer = start(*live)
-        wait_for_step(out, 60, trainer)
+        wait_for_step(out, 20, trainer)
     port = int(url.rpartition(":")[2])
     with serving(job, port) as (server, _):
         done = finish(trainer)
@@ -245,7 +246,7 @@ def test_a_killed_actor_costs_a_live_run_nothing(
     out = tmp_path / "model"
     with serving(job, 0) as (server, url):
         trainer = start(*training(store, url, out, "--follow-seconds=300"))
-        wait_for_step(out, 15, trainer)
+        wait_for_step(out, 5, trainer)
         actors = [pid for pid, title in descendants(server.pid).items() if title.startswith("ray::LiveActor")]
         os.kill(actors[0], signal.SIGKILL)
         done = finish(trainer)
