@@ -39,8 +39,9 @@ class Auto:
         # mass left out costs its square times at most 2, the mean square distance of two images: an eighth
         exact = Exact(self.population, self.max_support, math.sqrt(self.tolerance) / 4, rounding=self.tolerance / 5)
         object.__setattr__(self, "_exact", exact)
-        worth = len(self.population) > _SMALLEST
-        finder = CandidateFinder(self.population, self.tolerance / 2, MOST_CANDIDATES) if worth else None
+        worth, share = self.population.represented > _SMALLEST, self.population.stands_for
+        most = 1 + (MOST_CANDIDATES - 1) / share  # the source stands for itself alone
+        finder = CandidateFinder(self.population, self.tolerance / 2 / share, most) if worth else None
         object.__setattr__(self, "_finder", finder)
 
     def estimate(self, queries: Queries) -> Estimate:

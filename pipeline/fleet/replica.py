@@ -22,10 +22,15 @@ class Replica:
 
     Records are the same whatever the replica did before: every tuple has its own random numbers, and the tuples of a
     shard are always estimated together.
+
+    Args:
+        stands_for: of the populations (see there), above 1 only to plan a run over more images than the store's.
     """
 
-    def __init__(self, manifest: Manifest, store: ImageStore, certified_sigma: np.ndarray | None) -> None:
-        self._manifest, self._store = manifest, store
+    def __init__(
+        self, manifest: Manifest, store: ImageStore, certified_sigma: np.ndarray | None, stands_for: float = 1.0
+    ) -> None:
+        self._manifest, self._store, self._stands_for = manifest, store, stands_for
         self._certified = certified_sigma
         self._source = manifest.tuple_source()
         self._estimator = cache(self._make_estimator)
@@ -137,5 +142,5 @@ class Replica:
 
     def _make_estimator(self, label: int | None) -> Estimator:
         manifest = self._manifest
-        population = Population(self._store, manifest.flips, label, manifest.device)
+        population = Population(self._store, manifest.flips, label, manifest.device, self._stands_for)
         return make_estimator(manifest.estimator, population, manifest.max_support, manifest.tolerance)

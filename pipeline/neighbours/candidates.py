@@ -45,7 +45,7 @@ class CandidateFinder:
         most: most candidates of a row; a row with more stays open.
     """
 
-    def __init__(self, population: Population, tolerance: float, most: int) -> None:
+    def __init__(self, population: Population, tolerance: float, most: float) -> None:
         self._population = population
         d = Directions.of(population, DIRECTIONS)
         self._basis, self._mean = d.basis, d.mean

@@ -32,7 +32,7 @@ class LogWeights:
 
 def queries_at_a_time(population: Population, workspace_bytes: int = _WORKSPACE_BYTES) -> int:
     """Most queries whose log-weights fit into the workspace, a multiple of 16, at least 16."""
-    return max(16, workspace_bytes // (4 * len(population)) // 16 * 16)
+    return max(16, int(workspace_bytes / (4 * population.represented)) // 16 * 16)
 
 
 def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: torch.Tensor) -> LogWeights:

@@ -30,12 +30,15 @@ class Population:
     Args:
         label: the class of a conditional posterior, None for the whole data set.
         device: where the pixels are multiplied. On a GPU they are copied there once, N D bytes.
+        stands_for: members of the data set that each member stands for: above 1 where the store is a sample on which
+            a run over more images is planned. What is decided by a number of members is then decided as there.
     """
 
     store: ImageStore
     flips: bool
     label: int | None = None
     device: str = "cpu"
+    stands_for: float = 1.0
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -48,6 +51,11 @@ class Population:
 
     def __len__(self) -> int:
         return len(self.images) * (2 if self.flips else 1)
+
+    @property
+    def represented(self) -> float:
+        """Members of the population that this one stands for: its own number, unless it is a sample."""
+        return len(self) * self.stands_for
 
     @property
     def dim(self) -> int:
