@@ -33,8 +33,9 @@ def execute(config: GenerateConfig) -> int:
         job = prepare(config, folder, progress.update)
     if config.dry_run:
         from pipeline.cli.plan import show
+        from pipeline.fleet.workload import of_job
 
-        return show(config, job)
+        return show(config, of_job(job))
     report = generate(config, job, folder)
     share = 1 - report.records / report.tuples
     if report.written:

@@ -1,114 +1,154 @@
-"""The cost of a job before it runs: a few of its records are estimated here, and the rest follows by proportion."""
+"""The cost of a run before it runs, here or on a named fleet: its workload times what a record was measured to take."""
 
-import time
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
-
-from pipeline.contract.plan import ShardPlan, shard_tuples
-from pipeline.contract.records import Records
-from pipeline.contract.tuples import TupleBlock
-from pipeline.fleet.actor import prepare_process
-from pipeline.fleet.job import Job
-from pipeline.fleet.replica import Replica
+from pipeline.fleet.fleets import NETWORK_SHARE, Fleet
+from pipeline.fleet.measure import Measured, measure, product_seconds, queries_at_once
+from pipeline.fleet.workload import Workload
 from pipeline.neighbours.candidates import DIRECTIONS
-from pipeline.shards.codec import codec
-from pipeline.shards.run_folder import layout_of
 
-_SAMPLE = 256  # records measured: a second or two at CIFAR-10's size
-_RAY_SECONDS = 8.0  # start of an embedded Ray and its first actors
+_RAY_SECONDS = 8.0  # start of Ray and the first actors
+_PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
 _INTERPRETER_BYTES = 600_000_000  # Python, torch, FAISS and Ray in an actor
+_CUDA_BYTES = 1_000_000_000  # context and kernels
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPlan:
-    """What a run takes on this kind of machine."""
+    """What a run takes."""
 
     tuples: int
+    images: int
+    sample_images: int
+    """Of the store that was measured on; fewer than `images` where these are extrapolated."""
     records: int
+    records_error: float
+    """Relative standard error of `records`, 0 where all tuples were counted."""
     shards: int
     certified_share: float
     """Of the tuples: made by the trainer, with no search and no storage."""
+    fleet: str
+    nodes: int
+    gpus: int
     actors: int
+    rate_is: Literal["measured", "estimated", "given"]
+    """Measured here for this machine; estimated for another from what was measured here; or given by the user."""
     records_per_second_per_actor: float
-    """Measured on a sample of the run's own records."""
     seconds: float
-    """Of the whole run with these actors."""
+    """Of the whole run: planning, loading, estimating."""
+    plan_seconds: float
+    load_seconds: float
+    gpu_hours: float
+    """Of all GPUs for all of the run, busy or not; 0 without any."""
+    core_hours: float
+    """Likewise of the CPU threads of all actors."""
+    money: float | None
+    """Nodes times hours times the price of a node-hour."""
     bytes_per_record: float
     bytes: int
     bytes_per_tuple: float
+    replica_bytes: int
+    """Read by each node from shared storage: the image store and the certificate."""
+    network_bytes: int
+    """Replicas, shards written, and shards read once by a trainer; 0 here."""
     shared_memory_bytes: int
     """The image store, mapped once a machine."""
     memory_bytes_per_actor: int
     """Beyond the shared store: interpreter, workspace and one shard of records."""
+    device_bytes_per_actor: int
+    """Of a GPU's memory, 0 without any."""
+    fits: bool
+    """Whether GPU and host memory of the fleet's machines suffice; true where they are not known."""
 
 
-def estimate_cost(job: Job, actors: int) -> CostPlan:
-    """Measure a sample of the job's records in this process and extrapolate."""
-    records = job.plan.total_records
-    rate, record_bytes = _measure(job) if records else (0.0, 0.0)
-    dim = job.store.dim
-    population = job.manifest.store_shape[0] * (2 if job.manifest.flips else 1)
-    searched = job.manifest.estimator
-    replica = 8 * population + (0 if searched.index in ("exact", "sq8") else 4 * population * dim)
-    if searched.name == "auto" and not job.manifest.conditional:
-        replica += 4 * (DIRECTIONS + 2) * population
-    # log-weights and their softmax, tiles, and a shard's z, mean and encoded bytes
-    workspace = 2 * (256 << 20) + 6 * (16 << 20) + job.manifest.records_per_shard * dim * 14
+def estimate_cost(
+    work: Workload,
+    actors: int,
+    fleet: Fleet | None = None,
+    price: float | None = None,
+    records_per_second: float | None = None,
+) -> CostPlan:
+    """Measure a sample of the workload's records in this process and extrapolate.
+
+    Args:
+        actors: in all. fleet: None is this machine. price: of a node-hour.
+        records_per_second: of one actor of the fleet, measured there; None is measured here, or estimated from that.
+    """
+    manifest, threads = work.manifest, work.manifest.threads_per_actor
+    # what is measured for the bytes alone need not be told apart
+    split = records_per_second is None and (fleet is not None or work.stands_for != 1)
+    measured = measure(work, split) if work.records else _NOTHING
+    seconds_per_record = measured.seconds
+    if fleet is not None and work.records and records_per_second is None:
+        queries = queries_at_once(work)
+        ratio = fleet.product_seconds(threads, work.store.dim, queries) / product_seconds(work, queries)
+        seconds_per_record = measured.fixed_seconds + measured.growing_seconds * ratio
+    if records_per_second is not None and work.records:
+        seconds_per_record = 1 / records_per_second
+    nodes = fleet.nodes if fleet else 1
+    on_gpu = bool(fleet.node.gpus) if fleet else manifest.device == "cuda"
+    gpus = actors if on_gpu else 0
+    replica, shared, actor, device = _memory(work, on_gpu)
+    plan_seconds = manifest.tuples * _PLAN_SECONDS / (os.cpu_count() or 1)
+    load_seconds = _RAY_SECONDS + measured.setup_seconds if work.records else 0.0
+    if fleet and work.records:
+        load_seconds += 8 * replica / (fleet.node.network_bits_per_second * NETWORK_SHARE)
+    # the actor with most shards decides
+    busiest = min(work.records, -(-work.shards // actors) * manifest.records_per_shard)
+    seconds = plan_seconds + load_seconds + busiest * seconds_per_record
+    size = round(measured.bytes * work.records)
+    on_node = shared + -(-actors // nodes) * actor
+    fits = fleet is None or (on_node <= fleet.node.host_bytes and device <= (fleet.node.device_bytes or device))
     return CostPlan(
-        tuples=job.manifest.tuples,
-        records=records,
-        shards=len(job.plan),
-        certified_share=1 - records / job.manifest.tuples,
+        tuples=manifest.tuples,
+        images=work.images,
+        sample_images=len(work.store),
+        records=work.records,
+        records_error=work.records_error,
+        shards=work.shards,
+        certified_share=1 - work.records / manifest.tuples,
+        fleet=fleet.name if fleet else "here",
+        nodes=nodes,
+        gpus=gpus,
         actors=actors,
-        records_per_second_per_actor=rate,
-        seconds=_RAY_SECONDS + records / (rate * actors) if records else 0.0,
-        bytes_per_record=record_bytes,
-        bytes=round(record_bytes * records),
-        bytes_per_tuple=record_bytes * records / job.manifest.tuples,
-        shared_memory_bytes=population * dim // (2 if job.manifest.flips else 1),
-        memory_bytes_per_actor=_INTERPRETER_BYTES + replica + workspace,
+        rate_is="given" if records_per_second is not None else "estimated" if fleet else "measured",
+        records_per_second_per_actor=1 / seconds_per_record if work.records else 0.0,
+        seconds=seconds,
+        plan_seconds=plan_seconds,
+        load_seconds=load_seconds,
+        gpu_hours=gpus * seconds / 3600,
+        core_hours=actors * threads * seconds / 3600,
+        money=None if price is None else price * nodes * seconds / 3600,
+        bytes_per_record=measured.bytes,
+        bytes=size,
+        bytes_per_tuple=size / manifest.tuples,
+        replica_bytes=replica,
+        network_bytes=nodes * replica + 2 * size if fleet else 0,
+        shared_memory_bytes=shared,
+        memory_bytes_per_actor=actor,
+        device_bytes_per_actor=device,
+        fits=fits,
     )
 
 
-def _measure(job: Job) -> tuple[float, float]:
-    """(records a second of one actor, bytes a record), on records spread evenly over the run."""
-    prepare_process(job.manifest.threads_per_actor)
-    replica = Replica(job.manifest, job.store, job.certified_sigma)
-    sample = _sample(job)
-    replica.estimate(sample.select(np.arange(min(8, len(sample)))))  # norms, page cache, kernels
-    began = time.perf_counter()
-    records = replica.estimate(sample)
-    seconds = time.perf_counter() - began
-    return len(records) / seconds, _record_bytes(job, records)
+_NOTHING = Measured(fixed_seconds=0.0, growing_seconds=0.0, setup_seconds=0.0, bytes=0.0)
 
 
-def _record_bytes(job: Job, records: Records) -> float:
-    """Bytes a record, from shards of the run's size, or one as large as the sample."""
-    size = min(job.manifest.records_per_shard, len(records))
-    encode, layout = codec(job.manifest.format).encode, replace(layout_of(job.manifest, job.plan), earlier_segments=())
-    total = count = 0
-    for start in range(0, len(records) - size + 1, size):
-        part = records.slice(start, start + size)
-        row = ShardPlan(0, int(part.tuple_id[0]), int(part.tuple_id[-1]), size)
-        total += sum(map(len, encode(part, row, layout).values()))
-        count += size
-    return total / count
-
-
-def _sample(job: Job) -> TupleBlock:
-    source = job.manifest.tuple_source()
-    certified = job.manifest.plan_certificate(job.certified_sigma)
-    shards = np.unique(np.linspace(0, len(job.plan) - 1, 8).astype(int))
-    each = max(1, _SAMPLE // len(shards))
-    blocks = []
-    for shard in shards:
-        block = shard_tuples(source, job.plan[int(shard)], certified)
-        blocks.append(block.select(np.linspace(0, len(block) - 1, min(each, len(block))).astype(int)))
-    nexts = [b.sigma_next for b in blocks if b.sigma_next is not None]
-    return TupleBlock(
-        np.concatenate([b.tuple_id for b in blocks]),
-        np.concatenate([b.entry for b in blocks]),
-        np.concatenate([b.sigma for b in blocks]),
-        np.concatenate(nexts) if nexts else None,
-    )
+def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
+    """Bytes of (what a node loads, the shared store, an actor beyond it, an actor's GPU)."""
+    manifest, dim = work.manifest, work.store.dim
+    members = work.images * (2 if manifest.flips else 1)
+    searched = manifest.estimator
+    index = 0 if searched.index in ("exact", "sq8") else 4 * members * dim
+    columns = 8 * members
+    if searched.name == "auto" and not manifest.conditional:
+        columns += 4 * (DIRECTIONS + 2) * members
+    # log-weights and their softmax, and tiles
+    workspace = 2 * (256 << 20) + 6 * (16 << 20)
+    store = work.images * dim
+    shard = manifest.records_per_shard * dim * 14  # z, mean and encoded bytes
+    actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
+    device = _CUDA_BYTES + store + columns + index + workspace if on_gpu else 0
+    return store + 4 * work.images + index, store, actor, device
