@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from pipeline.contract.manifest import Manifest
+from pipeline.contract.manifest import EstimatorSettings, Manifest
 from pipeline.contract.plan import Plan, ShardPlan
-from pipeline.contract.records import Means, Records
+from pipeline.contract.records import Records
 from pipeline.contract.tuples import TupleBlock
 from pipeline.fleet.actor import prepare_process
 from pipeline.fleet.replica import Replica
@@ -138,13 +138,22 @@ def _grown_bytes(manifest: Manifest, records: Records, stands_for: float) -> flo
     dense = 2 * int(np.prod(manifest.store_shape[1:]))
     gained = 0.0
     for means in (records.mean, records.mean_next):
-        if means is not None:
-            gained += _gained(means, manifest.max_support, dense, stands_for)
+        if means is not None and stands_for != 1:
+            pairs = means.count[means.count > 0].astype(np.float64)
+            grown = _grown(manifest.estimator, pairs, stands_for)
+            is_sparse = (grown <= manifest.max_support) & (8 * grown < dense)
+            gained += float((np.where(is_sparse, 8 * grown, dense) - 8 * pairs).sum())
     return gained / len(records)
 
 
-def _gained(means: Means, max_support: int, dense: int, stands_for: float) -> float:
-    pairs = means.count[means.count > 0].astype(np.float64)
-    grown = 1 + (pairs - 1) * stands_for
-    is_sparse = (grown <= max_support) & (8 * grown < dense)
-    return float((np.where(is_sparse, 8 * grown, dense) - 8 * pairs).sum())
+def _grown(settings: EstimatorSettings, pairs: np.ndarray, stands_for: float) -> np.ndarray:
+    """Pairs of a mean that has so many over the sample, over the planned data set."""
+    if settings.name not in ("knn-snis", "posterior-mc", "stf"):
+        return 1 + (pairs - 1) * stands_for
+    # n draws out of e members alike hit e (1 - exp(-n / e)) of them
+    n, pairs = settings.n, np.minimum(pairs, settings.n - 0.5)
+    members = pairs
+    for _ in range(100):
+        members = pairs / -np.expm1(-n / members)
+    members = 1 + (members - 1) * stands_for
+    return members * -np.expm1(-n / members)

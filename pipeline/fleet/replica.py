@@ -143,4 +143,5 @@ class Replica:
     def _make_estimator(self, label: int | None) -> Estimator:
         manifest = self._manifest
         population = Population(self._store, manifest.flips, label, manifest.device, self._stands_for)
-        return make_estimator(manifest.estimator, population, manifest.max_support, manifest.tolerance)
+        max_support = int(1 + (manifest.max_support - 1) / self._stands_for)  # the source stands for itself alone
+        return make_estimator(manifest.estimator, population, max_support, manifest.tolerance)

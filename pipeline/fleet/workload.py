@@ -48,7 +48,7 @@ class Workload:
     """Relative standard error of the number of records, 0 where all tuples were counted."""
     shards: int
     sample: TupleBlock
-    """Records of a run on the store at hand, evenly spread, at most some thousands"""
+    """Records of a run on the store at hand, spread evenly over their noise levels, at most some thousands"""
 
     def thinned(self, share: int) -> "Workload":
         """The same run planned on a random 1 / share of the store's images."""
@@ -153,8 +153,10 @@ def _count(
 
 
 def spread(block: TupleBlock, count: int) -> TupleBlock:
-    """At most `count` tuples of the block, evenly spread."""
-    return block.select(np.unique(np.linspace(0, len(block) - 1, min(count, len(block))).astype(np.int64)))
+    """At most `count` tuples of the block, evenly spread over its noise levels, which decide what a record costs."""
+    order = np.argsort(block.sigma, kind="stable")
+    count = min(count, len(block))
+    return block.select(np.sort(order[(np.arange(count) * len(block) + len(block) // 2) // max(1, count)]))
 
 
 def _concatenate(blocks: list[TupleBlock]) -> TupleBlock:
