@@ -4,8 +4,8 @@
 
 Each job is planned, given so many tuples that it takes about `--seconds`, planned again and generated, back to back.
 Memory is the most that an actor has of its own. CPU is what the actors compute a record, which says whether a
-difference in time is the plan's or a busy machine's. With --sample, a store of fewer images out of the same data set, each
-job is planned from that too (--images): its records and bytes a tuple and its rate against the same run.
+difference in time is the plan's or a busy machine's. With --sample, a store of fewer images out of the same data set,
+each job is planned from that too (--images), and compared with the same run.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    print(f"predicted / measured\n{'job':<18}{'actors':>6}{'tuples':>10}" + "".join(f"{c:>22}" for c in _COLUMNS))
+    print(f"predicted / measured\n{'job':<18}{'actors':>6}{'tuples':>10}" + "".join(f"{c:>26}" for c in _COLUMNS))
     for job in options.jobs:
         for actors in options.actors:
             rows.append(check(options, job, actors))
@@ -161,7 +161,9 @@ def print_row(row: dict) -> None:
     for name, title in names.items():
         if name in row:
             cells = [compared(c, row[name][c], row["measured"][c]) for c in _COLUMNS]
-            print(f"{title or row['job']:<18}{row['actors']:>6}{row['tuples']:>10,}" + "".join(f"{c:>22}" for c in cells))
+            print(
+                f"{title or row['job']:<18}{row['actors']:>6}{row['tuples']:>10,}" + "".join(f"{c:>26}" for c in cells)
+            )
     sys.stdout.flush()
 
 
@@ -169,7 +171,7 @@ def compared(column: str, predicted: float, measured: float) -> str:
     scale, unit = {"bytes": (1e-6, "MB"), "memory": (1e-6, "MB"), "cpu": (1e3, "ms"), "seconds": (1, "s")}.get(
         column, (1, "")
     )
-    return f"{predicted * scale:,.4g}/{measured * scale:,.4g}{unit} {predicted / measured:.2f}"
+    return f"{predicted * scale:,.4g} / {measured * scale:,.4g} {unit} {predicted / measured:.2f}"
 
 
 if __name__ == "__main__":

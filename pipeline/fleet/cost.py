@@ -6,12 +6,12 @@ from typing import Literal
 
 from pipeline.fleet.fleets import NETWORK_SHARE, Fleet
 from pipeline.fleet.measure import Measured, measure, product_seconds, queries_at_once
-from pipeline.fleet.workload import Workload
+from pipeline.fleet.workload import Workload, refuse_index
 from pipeline.neighbours.candidates import DIRECTIONS
 
 _RAY_SECONDS = 8.0  # start of Ray and the first actors
 _PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
-_INTERPRETER_BYTES = 600_000_000  # Python, torch, FAISS and Ray in an actor
+_INTERPRETER_BYTES = 350_000_000  # Python, torch, FAISS and Ray in an actor
 _CUDA_BYTES = 1_000_000_000  # context and kernels
 
 
@@ -79,6 +79,8 @@ def estimate_cost(
     manifest, threads = work.manifest, work.manifest.threads_per_actor
     # what is measured for the bytes alone need not be told apart
     split = records_per_second is None and (fleet is not None or work.stands_for != 1)
+    if fleet is not None and split:
+        refuse_index(manifest, f"--fleet {fleet.name}")
     measured = measure(work, split) if work.records else _NOTHING
     seconds_per_record = measured.seconds
     if fleet is not None and work.records and records_per_second is None:
@@ -145,8 +147,9 @@ def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
     columns = 8 * members
     if searched.name == "auto" and not manifest.conditional:
         columns += 4 * (DIRECTIONS + 2) * members
-    # log-weights and their softmax, and tiles
-    workspace = 2 * (256 << 20) + 6 * (16 << 20)
+    # log-weights, a copy of those of spread rows, a mask; tiles and their products
+    population = members // (work.classes if manifest.conditional else 1)
+    workspace = 9 * population * queries_at_once(work) + 6 * (16 << 20)
     store = work.images * dim
     shard = manifest.records_per_shard * dim * 14  # z, mean and encoded bytes
     actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)

@@ -100,7 +100,7 @@ def workload(config: GenerateConfig, images: int | None = None, classes: int | N
     if manifest.conditional:
         growth *= store.classes / classes
     if growth != 1:
-        _refuse_index(manifest, f"--images {images:,}")
+        refuse_index(manifest, f"--images {images:,}")
     certified = None
     if manifest.certificate:
         join = SelfJoin.load(store, manifest.flips, manifest.conditional)
@@ -120,8 +120,8 @@ def workload(config: GenerateConfig, images: int | None = None, classes: int | N
     )
 
 
-def _refuse_index(manifest: Manifest, flag: str) -> None:
-    """Raise ConfigError where the estimator searches an index of FAISS, which no other number of images can be tried on."""
+def refuse_index(manifest: Manifest, flag: str) -> None:
+    """Raise ConfigError where the estimator searches an index of FAISS: it holds the images at hand, and no others."""
     searched = manifest.estimator
     if searched.name.startswith("knn-") and searched.index != "exact":
         raise ConfigError(f"{flag}: the cost of --index {searched.index} is not extrapolated: plan with --index exact")

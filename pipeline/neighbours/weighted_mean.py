@@ -95,7 +95,7 @@ def _dense_means(population: Population, bulk: torch.Tensor, rounding: float) ->
     size = len(population)
     # step = limit / 127 and M step^2 / 16 = rounding; no more than 1 / limit members are heavier
     precise = rounding < _ONE_BYTE
-    limit = 127 * math.sqrt(16 * max(rounding, _ONE_BYTE) * population.stands_for / size)
+    limit = 127 * math.sqrt(16 * max(rounding, _ONE_BYTE) / size)
     # the golden ratio's multiples: any run of members has its d_j spread evenly
     dither = torch.arange(size, dtype=torch.float64, device=bulk.device).mul_((math.sqrt(5) - 1) / 2).remainder_(1.0)
     dither = dither.to(torch.float32)

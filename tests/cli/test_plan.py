@@ -68,3 +68,45 @@ def test_plan_of_a_run_without_records(store: ImageStore, capsys: pytest.Capture
     assert postmean("plan", ["edm-digits", f"--store={store.path}", "--tuples=99", "--noise.P-mean=-9", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["records"], report["shards"], report["bytes"], report["certified_share"]) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("fleet", "nodes", "actors"), [("2x8-h100", 2, 16), ("3xc7i", 3, 192), ("here", 1, 4)])
+def test_plan_for_a_fleet_adds_up(
+    store: ImageStore, capsys: pytest.CaptureFixture[str], fleet: str, nodes: int, actors: int
+) -> None:
+    flags = ["edm-digits", f"--store={store.path}", "--tuples=3000", f"--fleet={fleet}", "--images=9000", "--price=48"]
+    flags += ["--actors=4"] if fleet == "here" else []
+    assert postmean("plan", [*flags, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["nodes"], report["actors"], report["images"]) == (nodes, actors, 9000)
+    hours = report["seconds"] / 3600
+    assert report["money"] == pytest.approx(48 * nodes * hours)
+    assert report["core_hours"] == pytest.approx(actors * hours)
+    assert report["gpu_hours"] == pytest.approx(16 * hours if "h100" in fleet else 0)
+    assert report["seconds"] > report["plan_seconds"] + report["load_seconds"] > 0
+    assert report["shared_memory_bytes"] == 9000 * 64
+    assert report["replica_bytes"] == 9000 * (64 + 4)
+    network = 0 if fleet == "here" else nodes * report["replica_bytes"] + 2 * report["bytes"]
+    assert report["network_bytes"] == network
+    assert report["rate_is"] == ("measured" if fleet == "here" else "estimated")
+    assert report["fits"]
+
+
+def test_plan_takes_a_rate_that_was_measured_there(store: ImageStore, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["edm-digits", f"--store={store.path}", "--tuples=40000", "--fleet=1x1-l40s", "--records-per-shard=100"]
+    assert postmean("plan", [*flags, "--records-per-second=20", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rate_is"], report["records_per_second_per_actor"]) == ("given", 20)
+    assert report["seconds"] == pytest.approx(report["plan_seconds"] + report["load_seconds"] + report["records"] / 20)
+
+
+def test_plan_says_what_is_not_measured_and_what_does_not_fit(
+    store: ImageStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["edm-digits", f"--store={store.path}", "--tuples=3000", "--fleet=2x1-l40s", "--images=10000000000"]
+    assert postmean("plan", flags) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(rows) == ["tuples", "certified", "records", "rate", "time", "cost", "bytes", "memory", "network"]
+    assert rows["tuples"] == "3,000 of 10,000,000,000 images, extrapolated from 150"
+    assert rows["rate"].endswith("estimated from matrix rates, not measured")
+    assert rows["memory"].endswith("DOES NOT FIT")
