@@ -9,7 +9,7 @@ from pipeline.fleet.measure import Measured, measure, product_seconds, queries_a
 from pipeline.fleet.workload import Workload, refuse_index
 from pipeline.neighbours.candidates import DIRECTIONS
 
-_RAY_SECONDS = 8.0  # start of Ray and the first actors
+_START_SECONDS = 15.0  # imports, Ray, the first actors' imports, and their end: 12 s to 20 s here
 _PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
 _INTERPRETER_BYTES = 350_000_000  # Python, torch, FAISS and Ray in an actor
 _CUDA_BYTES = 1_000_000_000  # context and kernels
@@ -93,8 +93,8 @@ def estimate_cost(
     on_gpu = bool(fleet.node.gpus) if fleet else manifest.device == "cuda"
     gpus = actors if on_gpu else 0
     replica, shared, actor, device = _memory(work, on_gpu)
-    plan_seconds = manifest.tuples * _PLAN_SECONDS / (os.cpu_count() or 1)
-    load_seconds = _RAY_SECONDS + measured.setup_seconds if work.records else 0.0
+    plan_seconds = manifest.tuples * _PLAN_SECONDS / (os.cpu_count() or 1) + work.certificate_seconds
+    load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
     if fleet and work.records:
         load_seconds += 8 * replica / (fleet.node.network_bits_per_second * NETWORK_SHARE)
     # the actor with most shards decides

@@ -9,6 +9,7 @@ at hand. Every sum over a population then has F times as many terms of the same 
 """
 
 import math
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,8 @@ class Workload:
     records_error: float
     """Relative standard error of the number of records, 0 where all tuples were counted."""
     shards: int
+    certificate_seconds: float
+    """To compute the certificate of the planned data set, as generate does first; 0 where it was computed before."""
     sample: TupleBlock
     """Records of a run on the store at hand, spread evenly over their noise levels, at most some thousands"""
 
@@ -80,6 +83,7 @@ def of_job(job: Job) -> Workload:
         records=job.plan.total_records,
         records_error=0.0,
         shards=len(job.plan),
+        certificate_seconds=0.0,
         sample=sample,
     )
 
@@ -101,10 +105,11 @@ def workload(config: GenerateConfig, images: int | None = None, classes: int | N
         growth *= store.classes / classes
     if growth != 1:
         refuse_index(manifest, f"--images {images:,}")
-    certified = None
+    began, certified = time.perf_counter(), None
     if manifest.certificate:
         join = SelfJoin.load(store, manifest.flips, manifest.conditional)
         certified = certified_sigma(join, manifest.tolerance / growth, store.dim)
+    seconds = time.perf_counter() - began
     records, error, sample = _count(manifest, certified)
     return Workload(
         manifest=manifest,
@@ -116,6 +121,7 @@ def workload(config: GenerateConfig, images: int | None = None, classes: int | N
         records=records,
         records_error=error,
         shards=-(-records // manifest.records_per_shard),
+        certificate_seconds=seconds * images / len(store),
         sample=sample,
     )
 
