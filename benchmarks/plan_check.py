@@ -3,7 +3,7 @@
     python benchmarks/plan_check.py --store cifar10.store [--seconds 45] [--sample sample.store] --json FILE
 
 Each job is planned, given so many tuples that it takes about `--seconds`, planned again and generated, back to back.
-Memory is the most that an actor has of its own. CPU is what the actors compute a record, which says whether a
+Memory is the most that an actor has of its own. CPU is what the actors compute a record, loading included: whether a
 difference in time is the plan's or a busy machine's. With --sample, a store of fewer images out of the same data set,
 each job is planned from that too (--images), and compared with the same run.
 """
@@ -25,7 +25,7 @@ JOBS = {
 }
 """Presets differ in noise and solver alone: they serve any store."""
 
-_COLUMNS = ("seconds", "rate", "records", "bytes", "memory", "cpu")
+_COLUMNS = ("seconds", "records", "bytes", "memory", "cpu")
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    print(f"predicted / measured\n{'job':<18}{'actors':>6}{'tuples':>10}" + "".join(f"{c:>26}" for c in _COLUMNS))
+    print(f"predicted / measured\n{'job':<18}{'actors':>6}{'tuples':>10}" + "".join(f"{c:>29}" for c in _COLUMNS))
     for job in options.jobs:
         for actors in options.actors:
             rows.append(check(options, job, actors))
@@ -77,7 +77,6 @@ def predicted(plan: dict) -> dict:
     """What a plan says of what is measured."""
     return {
         "seconds": plan["seconds"],
-        "rate": plan["records_per_second_per_actor"],
         "records": plan["records"],
         "bytes": plan["bytes"],
         "memory": plan["memory_bytes_per_actor"],
@@ -94,12 +93,12 @@ def command(*arguments: str) -> dict:
 
 
 def generate(*arguments: str) -> dict:
-    """Seconds, records, and an actor's rate, memory and CPU seconds a record, sampled while the command runs."""
+    """Seconds, records, an actor's memory and CPU seconds a record, sampled while the command runs."""
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli.main", "generate", *arguments], stdout=subprocess.PIPE, text=True
     )
-    memory, cpu, idle, seen = 0, {}, {}, {}
+    memory, cpu, idle = 0, {}, {}
     while process.poll() is None:
         for actor in actors_of(process.pid):
             try:
@@ -108,14 +107,11 @@ def generate(*arguments: str) -> dict:
             except (OSError, KeyError, ValueError, IndexError):
                 continue  # it has ended
             idle.setdefault(actor, cpu[actor])
-            seen.setdefault(actor, time.monotonic())
         time.sleep(0.05)
     seconds = time.monotonic() - began
     report = json.loads(process.communicate()[0])
-    busy = time.monotonic() - min(seen.values())
     return {
         "seconds": seconds,
-        "rate": report["records"] / busy / len(cpu),
         "records": report["records"],
         "memory": memory,
         "cpu": sum(cpu[actor] - idle[actor] for actor in cpu) / report["records"],
@@ -162,7 +158,7 @@ def print_row(row: dict) -> None:
         if name in row:
             cells = [compared(c, row[name][c], row["measured"][c]) for c in _COLUMNS]
             print(
-                f"{title or row['job']:<18}{row['actors']:>6}{row['tuples']:>10,}" + "".join(f"{c:>26}" for c in cells)
+                f"{title or row['job']:<18}{row['actors']:>6}{row['tuples']:>10,}" + "".join(f"{c:>29}" for c in cells)
             )
     sys.stdout.flush()
 

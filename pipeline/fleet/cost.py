@@ -11,7 +11,7 @@ from pipeline.neighbours.candidates import DIRECTIONS
 
 _START_SECONDS = 15.0  # imports, Ray, the first actors' imports, and their end: 12 s to 20 s here
 _PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
-_INTERPRETER_BYTES = 350_000_000  # Python, torch, FAISS and Ray in an actor
+_INTERPRETER_BYTES = 380_000_000  # Python, torch, FAISS and Ray in an actor
 _CUDA_BYTES = 1_000_000_000  # context and kernels
 
 
@@ -151,7 +151,7 @@ def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
     population = members // (work.classes if manifest.conditional else 1)
     workspace = 9 * population * queries_at_once(work) + 6 * (16 << 20)
     store = work.images * dim
-    shard = manifest.records_per_shard * dim * 14  # z, mean and encoded bytes
+    shard = manifest.records_per_shard * dim * 28  # eps, z, x, means and encoded bytes, as much as is held at once
     actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
     device = _CUDA_BYTES + store + columns + index + workspace if on_gpu else 0
     return store + 4 * work.images + index, store, actor, device

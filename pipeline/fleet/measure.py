@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from pipeline.contract.commit import FileDigest
 from pipeline.contract.manifest import EstimatorSettings, Manifest
 from pipeline.contract.plan import Plan, ShardPlan
 from pipeline.contract.records import Records
@@ -56,6 +57,9 @@ def measure(work: Workload, split: bool) -> Measured:
     manifest = work.manifest
     prepare_process(manifest.threads_per_actor)
     seconds, setup, records = _estimate(work)
+    began = time.perf_counter()
+    record_bytes = _record_bytes(work, records)
+    packing = (time.perf_counter() - began) / len(records)
     fixed, growing = seconds, 0.0
     if split:
         small = work.thinned(_SHARE)
@@ -64,10 +68,10 @@ def measure(work: Workload, split: bool) -> Measured:
         growing = min(seconds, max(0.0, (seconds - small_seconds) / (1 - share)))
         fixed, growing = seconds - growing, growing * work.stands_for
     return Measured(
-        fixed_seconds=fixed,
+        fixed_seconds=fixed + packing,
         growing_seconds=growing,
         setup_seconds=setup * work.images / len(work.store),
-        bytes=_record_bytes(work, records) + _grown_bytes(manifest, records, work.stands_for),
+        bytes=record_bytes + _grown_bytes(manifest, records, work.stands_for),
     )
 
 
@@ -128,7 +132,8 @@ def _record_bytes(work: Workload, records: Records) -> float:
     for start in range(0, len(records) - size + 1, size):
         part = records.slice(start, start + size)
         row = ShardPlan(0, int(part.tuple_id[0]), int(part.tuple_id[-1]), size)
-        total += sum(map(len, codec(manifest.format).encode(part, row, layout).values()))
+        files = codec(manifest.format).encode(part, row, layout)
+        total += sum(FileDigest.of(path, data).size for path, data in files.items())  # hashed, as an actor does
         count += size
     return total / count
 
