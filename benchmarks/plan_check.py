@@ -3,8 +3,8 @@
     python benchmarks/plan_check.py --store cifar10.store [--seconds 45] [--sample sample.store] --json FILE
 
 Each job is planned, given so many tuples that it takes about `--seconds`, planned again and generated, back to back.
-Memory is the most that an actor has of its own. CPU is what the actors compute a record, loading included: whether a
-difference in time is the plan's or a busy machine's. With --sample, a store of fewer images out of the same data set,
+Memory is the most that an actor has of its own. CPU is what the actors compute a record, loading included: it
+tells a plan that is wrong from a machine that is busy. With --sample, a store of fewer images out of the same data set,
 each job is planned from that too (--images), and compared with the same run.
 """
 
