@@ -46,7 +46,6 @@ def run(argv: list[str]) -> int:
     config = parse_preset(presets(PlanConfig, out="nowhere"), argv, "plan", SUMMARY)
     from pipeline.fleet.workload import workload
 
-
     return show(config, workload(config, config.images, config.classes))
 
 

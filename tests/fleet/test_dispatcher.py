@@ -37,6 +37,9 @@ class FaultyActor:
         if not (once and seen.exists()):
             seen.touch()
             match fault:
+                case "crash":
+                    (self._folder / f"crashed-{os.getpid()}").touch()
+                    raise RuntimeError("the device is lost")
                 case "raise":
                     raise EstimatorError(f"shard {shard} is not finite\nand more")
                 case "die":
@@ -62,7 +65,14 @@ def ray() -> Iterator[Any]:
 def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
     from pipeline.fleet.dispatcher import Dispatcher
 
-    def run(shards: int, faults: dict[int, str], starts: bool = True, cpus: int = 1, **settings: Any) -> Any:
+    def run(
+        shards: int | PlannedShards,
+        faults: dict[int, str],
+        starts: bool = True,
+        cpus: int = 1,
+        on_tick: Callable[[Any], None] = lambda outcome: None,
+        **settings: Any,
+    ) -> Any:
         def make() -> Any:
             options = {"num_cpus": cpus, "max_restarts": 0, "max_task_retries": 0}
             return ray.remote(FaultyActor).options(**options).remote(str(tmp_path), faults, starts)
@@ -71,7 +81,10 @@ def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
         done: list[int] = []
         failed: dict[int, str] = {}
         outcome = Dispatcher(make, **chosen).run(
-            PlannedShards(range(shards)), lambda found: done.append(found["shard"]), failed.__setitem__
+            shards if isinstance(shards, PlannedShards) else PlannedShards(range(shards)),
+            lambda found: done.append(found["shard"]),
+            failed.__setitem__,
+            on_tick,
         )
         assert len(done) == outcome.done
         assert failed == outcome.failed
@@ -135,3 +148,45 @@ def test_a_run_without_room_for_any_actor_ends(dispatch: Callable[..., Any]) -> 
     outcome = dispatch(20, {}, cpus=3, start_seconds=3.0)
     assert (outcome.done, outcome.untried) == (0, 20)
     assert outcome.stopped_by == "no room for an actor within 3 s"
+
+
+def test_idle_actors_are_released_and_hired_again_when_there_is_work(dispatch: Callable[..., Any]) -> None:
+    backlog = PlannedShards(range(20))
+    backlog.limit = 8
+    seen: list[tuple[int, int]] = []
+
+    def on_tick(outcome: Any) -> None:
+        seen.append((outcome.done, outcome.actors))
+        if seen[-1] == (8, 0):
+            backlog.limit = None
+
+    outcome = dispatch(backlog, {}, on_tick=on_tick, min_actors=0, idle_seconds=1.0)
+    assert (outcome.done, outcome.failed) == (20, {})
+    before = [actors for done, actors in seen[: seen.index((8, 0))]]
+    after = [actors for done, actors in seen[seen.index((8, 0)) :]]
+    assert (max(before), max(after)) == (2, 2)
+
+
+def test_the_fewest_actors_stay_when_idle(dispatch: Callable[..., Any]) -> None:
+    backlog = PlannedShards(range(20))
+    backlog.limit = 8
+    idle: list[int] = []
+
+    def on_tick(outcome: Any) -> None:
+        if outcome.done == 8:
+            idle.append(outcome.actors)
+        if len(idle) == 4:
+            backlog.is_closed = True
+
+    outcome = dispatch(backlog, {}, on_tick=on_tick, min_actors=1, idle_seconds=0.5)
+    assert (outcome.done, outcome.failed, outcome.untried) == (8, {}, 0)
+    assert idle[-1] == 1
+
+
+def test_an_actor_that_raised_what_is_no_error_of_ours_is_replaced(
+    dispatch: Callable[..., Any], tmp_path: Path
+) -> None:
+    outcome = dispatch(6, {2: "crash"}, actors=1)
+    assert (outcome.done, outcome.retries) == (5, 2)
+    assert outcome.failed == {2: "RuntimeError: the device is lost"}
+    assert len(list(tmp_path.glob("crashed-*"))) == 3, "each time in another process"
