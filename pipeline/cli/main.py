@@ -5,6 +5,7 @@ import os
 import sys
 
 from pipeline.contract.errors import PostmeanError
+from pipeline.contract.log import is_structured, log_event
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("pipeline.cli.import_images", "read a data set into an image store"),
@@ -47,14 +48,21 @@ def run(command: str, arguments: list[str]) -> int:
     try:
         return importlib.import_module(COMMANDS[command][0]).run(arguments)
     except PostmeanError as error:
-        print(f"postmean {command}: {error}", file=sys.stderr)
+        _say(command, str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"postmean {command}: interrupted: run the same command again to go on", file=sys.stderr)
+        _say(command, "interrupted: run the same command again to go on")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _say(command: str, message: str) -> None:
+    if is_structured():
+        log_event("error", command=command, message=message)
+    else:
+        print(f"postmean {command}: {message}", file=sys.stderr)
 
 
 def _help() -> str:

@@ -4,6 +4,7 @@ import sys
 
 from pipeline.cli.generate import stopped_by_sigterm
 from pipeline.contract.command_line import parse_preset
+from pipeline.contract.log import is_structured, log_event
 from pipeline.contract.progress import Progress
 from pipeline.fleet.config import ServeConfig, presets
 
@@ -23,6 +24,9 @@ def run(argv: list[str]) -> int:
             job = prepare(config, None, progress.update)
 
         def on_ready(port: int) -> None:
+            log_event("serving", tuples=job.manifest.tuples, host=config.host, port=port)
+            if is_structured():
+                return
             print(
                 f"serving {job.manifest.tuples:,} tuples at http://{config.host}:{port}; token in {token_file()}\n"
                 f"postmean train ... --targets http://{config.host}:{port} --follow-seconds 600",

@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from pipeline.contract.log import is_structured, log_event
+
 
 class Progress:
     """Reports `done` of `total` units to stderr.
@@ -20,7 +22,8 @@ class Progress:
     def __init__(self, what: str, total: int, unit: str, stream: TextIO | None = None) -> None:
         self._what, self._total, self._unit = what, total, unit
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._is_structured = stream is None and is_structured()
+        self._terminal = self._stream.isatty() and not self._is_structured
         self._interval = 0.25 if self._terminal else 10.0
         self._done = self._initial = 0
         self._note = ""
@@ -50,14 +53,20 @@ class Progress:
             self._print(time.monotonic(), last=True)
 
     def _print(self, now: float, last: bool = False) -> None:
+        self._printed = True
         elapsed = max(now - self._start, 1e-9)
         rate = (self._done - self._initial) / elapsed
         share = self._done / self._total if self._total else 1.0
+        left = (self._total - self._done) / rate if rate > 0 and not last else None
+        if self._is_structured:
+            fields = {"done": self._done, "total": self._total, "unit": self._unit, "per_second": round(rate, 3)}
+            log_event("progress", task=self._what, **fields, seconds_left=left, note=self._note)
+            return
         line = f"{self._what}: {share:6.1%}  {self._done:,}/{self._total:,} {self._unit}  {_rate(rate)} {self._unit}/s"
         if last:
             line += f"  in {duration(elapsed)}"
-        elif rate > 0:
-            line += f"  {duration((self._total - self._done) / rate)} left"
+        elif left is not None:
+            line += f"  {duration(left)} left"
         if self._note:
             line += f"  {self._note}"
         if self._terminal:
@@ -65,7 +74,6 @@ class Progress:
         else:
             self._stream.write(line + "\n")
         self._stream.flush()
-        self._printed = True
 
 
 def duration(seconds: float) -> str:

@@ -10,14 +10,16 @@ of one shard stops the others, and none hangs.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from pipeline.contract.log import log_event
 from pipeline.fleet.backlog import Backlog
 from pipeline.fleet.causes import cause, death, is_ours
+from pipeline.fleet.outcome import Outcome
 
 _FAILURES_IN_A_ROW = 24
 """Failed attempts an actor, none in between that succeeded, after which the cause is taken to be everyone's: a full
@@ -35,27 +37,6 @@ class _Worker:
     deadline: float = math.inf
     shard: int | None = None
     idle_since: float = 0.0
-
-
-@dataclass
-class Outcome:
-    """What became of the shards."""
-
-    done: int = 0
-    """Shards that were made"""
-    failed: dict[int, str] = field(default_factory=dict)
-    """Cause of the last attempt, by shard"""
-    untried: int = 0
-    """Shards left when too many others had failed in a row, or no actor started"""
-    retries: int = 0
-    waiting: int = 0
-    """Shards that no actor has taken"""
-    actors: int = 0
-    """Actors, those without room included"""
-    ready: int = 0
-    """Actors that have loaded"""
-    stopped_by: str | None = None
-    """Why no actor could take a shard, where that ended the run"""
 
 
 class Dispatcher:
@@ -111,6 +92,7 @@ class Dispatcher:
         def give_up(shard: int) -> None:
             tries.pop(shard, None)
             outcome.failed[shard] = causes.pop(shard)
+            log_event("shard given up", shard=shard, cause=outcome.failed[shard])
             on_failed(shard, outcome.failed[shard])
 
         workers: list[_Worker] = []
@@ -139,9 +121,11 @@ class Dispatcher:
                         on_done(found)
                         continue
                     if shard is None:
+                        log_event("actor did not start", cause=found)
                         in_a_row += _LOST_ACTOR
                         outcome.stopped_by = found
                         continue
+                    log_event("shard failed", shard=shard, cause=found, replaced=worker.phase == "placing")
                     in_a_row += _LOST_ACTOR if worker.phase == "placing" else 1
                     causes[shard] = found
                     tries[shard] = tries.get(shard, 0) + 1
@@ -169,6 +153,7 @@ class Dispatcher:
 
     def _hire(self) -> _Worker:
         handle = self._make_actor()
+        log_event("actor hired")
         return _Worker(handle, handle.placed.remote())
 
     def _assign(self, workers: list[_Worker], backlog: Backlog) -> None:
@@ -194,6 +179,7 @@ class Dispatcher:
         until = time.monotonic() - (0 if over else self._idle_seconds)
         for worker in [w for w in workers if w.phase == "placing" or (w.phase == "idle" and w.idle_since <= until)]:
             if len(workers) > keep:
+                log_event("actor released", phase=worker.phase)
                 ray.kill(worker.handle)
                 workers.remove(worker)
 
@@ -223,6 +209,8 @@ class Dispatcher:
             worker.phase, worker.call = "loading", worker.handle.load.remote()
             worker.deadline = time.monotonic() + self._start_seconds
             return None
+        if phase == "loading":
+            log_event("actor ready")
         self._rest(worker)
         return done
 

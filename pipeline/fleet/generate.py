@@ -4,7 +4,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.contract.errors import GenerationError, MismatchError
 from pipeline.contract.progress import Progress
@@ -15,13 +15,11 @@ from pipeline.fleet.config import GenerateConfig
 from pipeline.fleet.fleet import fleet
 from pipeline.fleet.job import Job
 from pipeline.fleet.lease import Lease
+from pipeline.fleet.outcome import Outcome
 from pipeline.fleet.pace import Pace
 from pipeline.fleet.status import FAILURES, DriverLog
 from pipeline.shards.positions import TRAINERS
 from pipeline.shards.run_folder import CERTIFIED_SIGMA, COMMITS, PLAN, RunFolder
-
-if TYPE_CHECKING:
-    from pipeline.fleet.dispatcher import Outcome
 
 CONFIG = "config.json"
 
@@ -128,7 +126,7 @@ def _run_fleet(
     backlog: PlannedShards,
     watch: tuple[Lease, DriverLog, Pace],
     written: list[int],
-) -> "Outcome":
+) -> Outcome:
     """Make the backlog's shards; those that were written are appended to `written` as they come."""
     lease, log, pace = watch
     out, store = run.storage.url, str(job.store.path.resolve())
@@ -158,7 +156,7 @@ def _run_fleet(
         with suppress(GenerationError):  # a full disk, which is the shard's own cause too
             run.storage.put(_failure_path(shard), (json.dumps(failure, indent=1) + "\n").encode())
 
-    def on_tick(outcome: "Outcome") -> None:
+    def on_tick(outcome: Outcome) -> None:
         lease.check()
         pace.check()
         log.retries = outcome.retries
@@ -175,7 +173,7 @@ def _run_fleet(
         return dispatcher.run(backlog, on_done, on_failed, on_tick)
 
 
-def _raise_failures(outcome: "Outcome | None", job: Job, run: RunFolder) -> None:
+def _raise_failures(outcome: Outcome | None, job: Job, run: RunFolder) -> None:
     """Raise GenerationError where shards failed or were not tried."""
     if outcome and outcome.failed:
         shard, cause = next(iter(sorted(outcome.failed.items())))

@@ -1,7 +1,7 @@
 """The live run: a fleet makes shards as trainers ask for them, a server hands them on, nothing touches a disk."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.contract.errors import GenerationError
 from pipeline.contract.progress import Progress
@@ -11,11 +11,9 @@ from pipeline.fleet.fleet import fleet
 from pipeline.fleet.job import Job
 from pipeline.fleet.live_server import LiveServer
 from pipeline.fleet.live_shards import LiveShards
+from pipeline.fleet.outcome import Outcome
 from pipeline.shards.memory_storage import MemoryStorage
 from pipeline.shards.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from pipeline.fleet.dispatcher import Outcome
 
 
 class LiveShard(ShardDone):
@@ -66,7 +64,7 @@ def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], N
         made += shard["records"]
         shards.done(shard["shard"], shard["files"])
 
-    def on_tick(outcome: "Outcome") -> None:
+    def on_tick(outcome: Outcome) -> None:
         metrics.tick(outcome)
         at = job.plan.first_record(shards.newest())
         progress.update(at, f"{made:,} records made, {shards.held()} shards held, {outcome.ready} actors")

@@ -4,15 +4,11 @@ Ray's agent on each node exports them: a counter NAME as `ray_NAME_total`, a gau
 `ray_NAME_bucket` and so on. Where there is no agent (plain `ray`, without its extra `default`) they go nowhere.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from pipeline.contract.records import Records
-
-if TYPE_CHECKING:
-    from pipeline.fleet.dispatcher import Outcome
+from pipeline.fleet.outcome import Outcome
 
 SAMPLE = 128
 """Records of a shard whose quality is observed, evenly spaced: enough for a histogram, and no work to speak of."""
@@ -77,7 +73,7 @@ class DriverMetrics:
         """A shard failed for good."""
         self.failed.inc()
 
-    def tick(self, outcome: "Outcome") -> None:
+    def tick(self, outcome: Outcome) -> None:
         """How the run stands; about once a second, as a gauge that nobody sets disappears."""
         _add(self.retries, outcome.retries - self._retries)
         self._retries = outcome.retries

@@ -1,0 +1,23 @@
+"""The structured log: with POSTMEAN_LOG=json in the environment, stderr is one JSON object a line, for log collectors.
+
+Every object has `time` (UTC, ISO 8601) and `event`; docs/running-on-a-cluster.md lists the events.
+"""
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+
+def is_structured() -> bool:
+    """Whether the log is for machines."""
+    return os.environ.get("POSTMEAN_LOG") == "json"
+
+
+def log_event(event: str, **fields: Any) -> None:
+    """One line, where the log is structured; nothing for people, who have the progress line and `postmean status`."""
+    if is_structured():
+        plain = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
+        sys.stderr.write(json.dumps(plain, default=str) + "\n")
+        sys.stderr.flush()
