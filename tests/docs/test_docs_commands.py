@@ -16,7 +16,7 @@ from pipeline.contract.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-WITH_PRESET = ("plan", "generate", "train")
+WITH_PRESET = ("plan", "generate", "serve", "train")
 WITH_TOPIC = {"report": "estimators"}
 
 
