@@ -81,6 +81,7 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
         seconds=seconds,
         records_per_second=records / seconds if written else 0.0,
     )
+    _forget_failures(run, outcome)
     _raise_failures(outcome, job, run)
     if pace is not None and pace.is_stuck:
         raise GenerationError(
@@ -171,6 +172,16 @@ def _run_fleet(
         metrics = DriverMetrics(out, job.manifest.tuples, job.plan.total_records)
         progress.start_at(done)
         return dispatcher.run(backlog, on_done, on_failed, on_tick)
+
+
+def _forget_failures(run: RunFolder, outcome: Outcome | None) -> None:
+    """Take back failures of shards that are committed all the same, by actors whose answers the network lost."""
+    failures = run.storage.list(FAILURES)
+    for shard in sorted(run.committed()) if failures else ():
+        if _failure_path(shard) in failures:
+            run.storage.delete(_failure_path(shard))
+            if outcome:
+                outcome.failed.pop(shard, None)
 
 
 def _raise_failures(outcome: Outcome | None, job: Job, run: RunFolder) -> None:

@@ -28,6 +28,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+def test_a_failure_of_a_shard_that_is_committed_after_all_is_taken_back(
+    job: list[str], expected: Expected, tmp_path: Path
+) -> None:
+    """An actor may commit a shard and be cut off before it says so."""
+    for path, data in expected["webdataset"].items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "000003.json").write_text('{"shard": 3, "cause": "the actor cannot be reached"}')
+    assert postmean(*job, f"--out={tmp_path}").returncode == 0
+    assert files_of(tmp_path) == expected["webdataset"]
+
+
 @pytest.mark.slow
 def test_a_frozen_actor_is_replaced_after_shard_seconds(job: list[str], expected: Expected, tmp_path: Path) -> None:
     running = start(*job, f"--out={tmp_path}", "--shard-seconds=5", "--attempts=5", "--json")
