@@ -1,10 +1,8 @@
 """Metrics of a run: what the dashboard draws is what the fleet exports, and a scrape of a real run finds it."""
 
-import importlib.util
 import json
 import os
 import re
-import socket
 import sys
 import urllib.request
 from collections import defaultdict
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from fleet_runs import finish, indexed_store, start, wait_until
+from fleet_runs import can_import, finish, free_port, indexed_store, start, wait_until
 
 from pipeline.fleet.metrics import SAMPLE, ActorMetrics, DriverMetrics, run_name
 from pipeline.shards.run_folder import RunFolder
@@ -118,21 +116,6 @@ def totals(port: int, names: Iterable[str]) -> dict[str, float]:
     """These of the exported values."""
     values = scrape(port)
     return {name: values[f"ray_postmean_{name}"] for name in names}
-
-
-def can_import(module: str) -> bool:
-    """Whether it can be imported."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is missing
-        return False
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def scrape(port: int) -> dict[str, float]:
