@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,14 @@ ESCAPES = ["/etc/passwd", "../a", "a/../../b", "a/..", "..", ".", "a/./b", "a//b
 LARGE = 40 << 20
 
 
-@pytest.fixture(params=["local", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    yield str(tmp_path / "not yet" / "there") if request.param == "local" else request.getfixturevalue("s3_url")
+@pytest.fixture(params=["local", "s3", pytest.param("seaweed", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where nothing is yet: a folder, a server in this process, and a real object store."""
+    return (
+        str(tmp_path / "not yet" / "there")
+        if request.param == "local"
+        else request.getfixturevalue(f"{request.param}_url")
+    )
 
 
 @pytest.fixture
