@@ -1,0 +1,80 @@
+"""A run that somebody tampered with names files that are not its own: nobody reads or deletes them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.errors import PostmeanError, ShardError
+from pipeline.contract.image_store import ImageStore
+from pipeline.fleet.verify import verify
+from pipeline.shards.retention import delete_shards
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+from training.stream import TargetStream
+
+COMMIT = "commits/000001.json"
+SHARD = "shards/000001.tar"
+Expected = dict[str, dict[str, bytes]]
+
+
+@pytest.fixture(params=["local", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, expected: Expected) -> str:
+    """A whole run, and a file beside it."""
+    url = str(tmp_path / "run") if request.param == "local" else request.getfixturevalue("s3_url")
+    for path, data in expected["webdataset"].items():
+        open_storage(url).put(path, data)
+    open_storage(url.rpartition("/")[0]).put("beside", b"beside")
+    return url
+
+
+def is_refused_by_all(url: str, store: ImageStore) -> None:
+    """The second shard is damaged, for who reads one, all in order, or verifies."""
+    run = RunFolder(open_storage(url))
+    with pytest.raises(ShardError, match="000001"):
+        run.read_shard(1)
+    assert verify(run, store, 0, lambda done: None).damaged.keys() == {1}
+    with pytest.raises(ShardError, match="000001"):
+        list(TargetStream.open(url, store, 128))
+
+
+@pytest.mark.parametrize("path", ["../beside", "/etc/passwd", "shards/../../beside", "shards/000000.tar"])
+def test_a_commit_record_that_names_other_files_is_refused_and_they_stay(
+    url: str, path: str, store: ImageStore
+) -> None:
+    storage = open_storage(url)
+    record = json.loads(storage.get(COMMIT))
+    for file in record["files"]:
+        file["path"] = path
+    storage.put(COMMIT, json.dumps(record).encode())
+    is_refused_by_all(url, store)
+    delete_shards(RunFolder(storage), 1, 2)
+    assert not storage.exists(SHARD)  # by the plan, not by the record
+    assert storage.exists("shards/000000.tar")
+    assert open_storage(url.rpartition("/")[0]).get("beside") == b"beside"
+
+
+def test_a_manifest_with_another_format_is_refused(url: str) -> None:
+    storage = open_storage(url)
+    manifest = json.loads(storage.get("manifest.json"))
+    storage.put("manifest.json", json.dumps(manifest | {"format": "../../beside"}).encode())
+    with pytest.raises(PostmeanError, match="format"):
+        RunFolder(storage).read_manifest()
+
+
+@pytest.mark.parametrize("url", ["local"], indirect=True)
+def test_a_link_out_of_the_run_is_refused_and_what_it_leads_to_stays(
+    url: str, store: ImageStore, tmp_path: Path
+) -> None:
+    outside = (Path(url) / "shards").rename(tmp_path / "outside")
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    (Path(url) / "shards").symlink_to(outside)
+    run = RunFolder(open_storage(url))
+    with pytest.raises(ShardError, match="leads out"):
+        run.read_shard(1)
+    assert len(verify(run, store, 0, lambda done: None).damaged) == len(before)
+    with pytest.raises(ShardError, match="leads out"):
+        list(TargetStream.open(url, store, 128))
+    with pytest.raises(ShardError, match="leads out"):
+        delete_shards(run, 0, 2)
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
