@@ -162,9 +162,8 @@ def test_idle_actors_are_released_and_hired_again_when_there_is_work(dispatch: C
 
     outcome = dispatch(backlog, {}, on_tick=on_tick, min_actors=0, idle_seconds=1.0)
     assert (outcome.done, outcome.failed) == (20, {})
-    before = [actors for done, actors in seen[: seen.index((8, 0))]]
-    after = [actors for done, actors in seen[seen.index((8, 0)) :]]
-    assert (max(before), max(after)) == (2, 2)
+    assert seen[0] == (0, 2)
+    assert (8, 0) in seen, "what was done after it, new actors did"
 
 
 def test_the_fewest_actors_stay_when_idle(dispatch: Callable[..., Any]) -> None:
@@ -175,12 +174,12 @@ def test_the_fewest_actors_stay_when_idle(dispatch: Callable[..., Any]) -> None:
     def on_tick(outcome: Any) -> None:
         if outcome.done == 8:
             idle.append(outcome.actors)
-        if len(idle) == 4:
+        if idle[-3:] == [1, 1, 1] or len(idle) == 100:
             backlog.is_closed = True
 
     outcome = dispatch(backlog, {}, on_tick=on_tick, min_actors=1, idle_seconds=0.5)
     assert (outcome.done, outcome.failed, outcome.untried) == (8, {}, 0)
-    assert idle[-1] == 1
+    assert idle[-1] == min(idle) == 1
 
 
 def test_an_actor_that_raised_what_is_no_error_of_ours_is_replaced(
