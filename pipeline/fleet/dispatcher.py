@@ -175,9 +175,10 @@ class Dispatcher:
         if takeable:
             workers += [self._hire() for _ in range(wanted - len(workers))]
             return
-        keep = max(wanted, 1 if over else self._least)  # one, for a shard that fails elsewhere
+        keep = busy + 1 if over else max(wanted, self._least)  # a spare, for a shard that fails elsewhere
         until = time.monotonic() - (0 if over else self._idle_seconds)
-        for worker in [w for w in workers if w.phase == "placing" or (w.phase == "idle" and w.idle_since <= until)]:
+        waiting = [w for w in workers if w.phase == "placing" or (w.phase == "idle" and w.idle_since <= until)]
+        for worker in sorted(waiting, key=lambda w: w.phase == "idle"):  # the spare is one that has loaded, if any
             if len(workers) > keep:
                 log_event("actor released", phase=worker.phase)
                 ray.kill(worker.handle)

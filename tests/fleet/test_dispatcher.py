@@ -16,7 +16,7 @@ from pipeline.fleet.ray_session import ray_session
 
 
 class FaultyActor:
-    """Commits shards by touching a file; `faults` says what befalls which shard.
+    """Commits shards by writing a file; `faults` says what befalls which shard.
 
     A fault ending in "once" befalls the first call alone: a file, which outlives the process, tells.
     """
@@ -46,9 +46,13 @@ class FaultyActor:
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "exit":
                     os._exit(1)
+                case "outlast":  # die when shard 1 is there
+                    while not (self._folder / "1").exists():
+                        time.sleep(0.01)
+                    os.kill(os.getpid(), signal.SIGKILL)
                 case "freeze":
                     os.kill(os.getpid(), signal.SIGSTOP)
-        (self._folder / f"{shard}").touch()
+        (self._folder / f"{shard}").write_text(f"{os.getpid()}")
         return {"shard": shard, "records": 1, "seconds": 0.0}
 
 
@@ -180,6 +184,12 @@ def test_the_fewest_actors_stay_when_idle(dispatch: Callable[..., Any]) -> None:
     outcome = dispatch(backlog, {}, on_tick=on_tick, min_actors=1, idle_seconds=0.5)
     assert (outcome.done, outcome.failed, outcome.untried) == (8, {}, 0)
     assert idle[-1] == min(idle) == 1
+
+
+def test_the_last_shards_have_a_spare_actor(dispatch: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = dispatch(2, {0: "outlast once"})
+    assert (outcome.done, outcome.retries) == (2, 1)
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text(), "nobody had to start first"
 
 
 def test_an_actor_that_raised_what_is_no_error_of_ours_is_replaced(
