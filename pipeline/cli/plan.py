@@ -1,12 +1,11 @@
 """`postmean plan PRESET --store STORE`: what a generation takes, before anything runs."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.contract.command_line import parse_preset, print_report
-from pipeline.contract.errors import ConfigError
 from pipeline.contract.progress import byte_size, duration
-from pipeline.fleet.config import GenerateConfig, presets
+from pipeline.fleet.config import GenerateConfig, check_at_least_one, check_positive, presets
 from pipeline.fleet.fleets import Fleet
 
 if TYPE_CHECKING:
@@ -33,10 +32,8 @@ class PlanConfig(GenerateConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("images", "classes", "price", "records_per_second"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {value}")
+        check_at_least_one(self, ("images", "classes"))
+        check_positive(self, ("price", "records_per_second"))
         if self.fleet != "here":
             Fleet.parse(self.fleet)
 
@@ -46,66 +43,70 @@ def run(argv: list[str]) -> int:
     config = parse_preset(presets(PlanConfig, out="nowhere"), argv, "plan", SUMMARY)
     from pipeline.fleet.workload import workload
 
-    return show(config, workload(config, config.images, config.classes))
+    fleet = None if config.fleet == "here" else Fleet.parse(config.fleet)
+    return show(config, workload(config, config.images, config.classes), fleet, config.price, config.records_per_second)
 
 
-def show(config: GenerateConfig, work: "Workload") -> int:
-    """Print the cost of a workload."""
+def show(
+    config: GenerateConfig,
+    work: "Workload",
+    fleet: Fleet | None = None,
+    price: float | None = None,
+    records_per_second: float | None = None,
+) -> int:
+    """Print the cost of a workload, on this machine where no fleet is named."""
     from pipeline.fleet.cost import estimate_cost
     from pipeline.fleet.fleet import fleet_size
 
-    plan = config if isinstance(config, PlanConfig) else _planned(config)
-    fleet = None if plan.fleet == "here" else Fleet.parse(plan.fleet)
     if fleet is None:
-        actors = fleet_size(plan, work.manifest.device)
+        actors = fleet_size(config, work.manifest.device)
     else:
-        actors = plan.actors or fleet.actors(plan.threads_per_actor)
-    cost = estimate_cost(work, actors, fleet, plan.price, plan.records_per_second)
-    rows = _rows(cost, fleet)
-    print_report(cost, "\n".join(f"{name:<10} {value}" for name, value in rows), plan.json)
+        actors = config.actors or fleet.actors(config.threads_per_actor)
+    cost = estimate_cost(work, actors, fleet, price, records_per_second)
+    rows = {
+        "tuples": _tuples(cost),
+        "certified": f"{cost.certified_share:.1%} (made by the trainer)",
+        "records": _records(cost),
+        "rate": f"{cost.records_per_second_per_actor:,.0f} records/s an actor, {_RATES[cost.rate_is]}",
+        "time": _time(cost, fleet),
+        "cost": _hours(cost),
+        "bytes": f"{byte_size(cost.bytes)}: {cost.bytes_per_record:,.0f} a record, {cost.bytes_per_tuple:,.0f} a tuple",
+        "memory": _memory(cost, fleet),
+    }
+    if fleet is not None:
+        rows["network"] = (
+            f"{byte_size(cost.replica_bytes)} to each node, {byte_size(cost.bytes)} written, as much read to train"
+        )
+    print_report(cost, "\n".join(f"{name:<10} {value}" for name, value in rows.items()), config.json)
     return 0
 
 
-def _planned(config: GenerateConfig) -> PlanConfig:
-    return PlanConfig(**{field.name: getattr(config, field.name) for field in fields(config)})
+def _tuples(cost: "CostPlan") -> str:
+    more = f" of {cost.images:,} images, extrapolated from {cost.sample_images:,}"
+    return f"{cost.tuples:,}" + (more if cost.images != cost.sample_images else "")
 
 
-def _rows(cost: "CostPlan", fleet: Fleet | None) -> list[tuple[str, str]]:
+def _records(cost: "CostPlan") -> str:
     error = f" ± {2 * cost.records_error:.1%}" if cost.records_error else ""
-    rows = [
-        ("tuples", f"{cost.tuples:,}"),
-        ("certified", f"{cost.certified_share:.1%} (made by the trainer)"),
-        ("records", f"{cost.records:,}{error} in {cost.shards:,} shards"),
-        ("rate", f"{cost.records_per_second_per_actor:,.0f} records/s an actor, {_RATES[cost.rate_is]}"),
-        ("time", f"{duration(cost.seconds)} with {cost.actors} actors"),
-        ("cost", _hours(cost)),
-        (
-            "bytes",
-            f"{byte_size(cost.bytes)}: {cost.bytes_per_record:,.0f} a record, {cost.bytes_per_tuple:,.0f} a tuple",
-        ),
-        (
-            "memory",
-            f"{byte_size(cost.memory_bytes_per_actor)} an actor and {byte_size(cost.shared_memory_bytes)} shared",
-        ),
-    ]
-    if cost.images != cost.sample_images:
-        rows[0] = ("tuples", f"{cost.tuples:,} of {cost.images:,} images, extrapolated from {cost.sample_images:,}")
-    if fleet is not None:
-        rows[4] = (
-            "time",
-            f"{duration(cost.seconds)} with {cost.actors} actors on {cost.nodes} nodes: "
-            f"{duration(cost.plan_seconds)} planning, {duration(cost.load_seconds)} loading",
-        )
-        host = cost.shared_memory_bytes + -(-cost.actors // cost.nodes) * cost.memory_bytes_per_actor
-        memory = f"{byte_size(host)} of {byte_size(fleet.node.host_bytes)} a node"
-        if cost.device_bytes_per_actor:
-            memory += f", {byte_size(cost.device_bytes_per_actor)} of {byte_size(fleet.node.device_bytes)} a GPU"
-        rows[7] = ("memory", memory + ("" if cost.fits else ": DOES NOT FIT"))
-        network = (
-            f"{byte_size(cost.replica_bytes)} to each node, {byte_size(cost.bytes)} written, as much read to train"
-        )
-        rows.append(("network", network))
-    return rows
+    return f"{cost.records:,}{error} in {cost.shards:,} shards"
+
+
+def _time(cost: "CostPlan", fleet: Fleet | None) -> str:
+    time = f"{duration(cost.seconds)} with {cost.actors} actors"
+    if fleet is None:
+        return time
+    parts = f"{duration(cost.plan_seconds)} planning, {duration(cost.load_seconds)} loading"
+    return f"{time} on {cost.nodes} nodes: {parts}"
+
+
+def _memory(cost: "CostPlan", fleet: Fleet | None) -> str:
+    if fleet is None:
+        return f"{byte_size(cost.memory_bytes_per_actor)} an actor and {byte_size(cost.shared_memory_bytes)} shared"
+    host = cost.shared_memory_bytes + -(-cost.actors // cost.nodes) * cost.memory_bytes_per_actor
+    memory = f"{byte_size(host)} of {byte_size(fleet.node.host_bytes)} a node"
+    if cost.device_bytes_per_actor:
+        memory += f", {byte_size(cost.device_bytes_per_actor)} of {byte_size(fleet.node.device_bytes)} a GPU"
+    return memory + ("" if cost.fits else ": DOES NOT FIT")
 
 
 _RATES = {

@@ -74,14 +74,14 @@ class JobConfig:
 
     def __post_init__(self) -> None:
         counts = ("tuples", "k", "n", "m", "nprobe", "threads_per_actor", "records_per_shard", "attempts", "actors")
-        _at_least_one(self, counts)
+        check_at_least_one(self, counts)
         if not 0 <= self.min_actors <= (self.actors or self.min_actors):
             raise ConfigError(f"--min-actors: expected 0 to --actors {self.actors}, got {self.min_actors}")
         if not 0 < self.tolerance < 1:
             raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
         if self.max_support < 0:
             raise ConfigError(f"--max-support: expected at least 0, got {self.max_support}")
-        _positive(self, ("shard_seconds", "start_seconds", "idle_seconds"))
+        check_positive(self, ("shard_seconds", "start_seconds", "idle_seconds"))
         if self.solver == "heun" and self.noise.kind not in TEACHER_NOISES:
             raise ConfigError(
                 f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"
@@ -109,8 +109,8 @@ class GenerateConfig(JobConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_one(self, ("ahead", "trainers"))
-        _positive(self, ("trainer_seconds",))
+        check_at_least_one(self, ("ahead", "trainers"))
+        check_positive(self, ("trainer_seconds",))
         if self.delete_consumed and self.format == "zarr":
             raise ConfigError(
                 "--delete-consumed: readers of Zarr would take deleted chunks for zeros: use --format webdataset"
@@ -132,22 +132,25 @@ class ServeConfig(JobConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_one(self, ("depth", "trainers"))
+        check_at_least_one(self, ("depth", "trainers"))
         if self.format != "webdataset":
             raise ConfigError("--format: live shards are WebDataset: leave it at webdataset")
 
 
-def _at_least_one(config: JobConfig, names: tuple[str, ...]) -> None:
+def check_at_least_one(config: JobConfig, names: tuple[str, ...]) -> None:
+    """Raise ConfigError for a field that has a value below 1."""
     for name in names:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
 
 
-def _positive(config: JobConfig, names: tuple[str, ...]) -> None:
+def check_positive(config: JobConfig, names: tuple[str, ...]) -> None:
+    """Raise ConfigError for a field that has a value, but no positive one."""
     for name in names:
-        if not getattr(config, name) > 0:
-            raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(config, name)}")
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {value}")
 
 
 C = TypeVar("C", bound=JobConfig)

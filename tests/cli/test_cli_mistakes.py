@@ -36,7 +36,7 @@ MISTAKES = {
     "plan edm-mnist --store STORE": "no preset 'edm-mnist': it is one of edm-cifar10, ",
     "plan edm-digits --store nowhere": "nowhere: no image store there",
     "plan edm-digits --store STORE --fleet 2x9-h100": "--fleet 2x9-h100: expected here, or a number of nodes and their",
-    "plan edm-digits --store STORE --images 0": "--images: expected a positive number, got 0",
+    "plan edm-digits --store STORE --images 0": "--images: expected at least 1, got 0",
     "plan edm-digits --store STORE --price nan": "--price: expected a positive number, got nan",
     "verify nowhere --store STORE": "no run there: make one with `postmean generate`",
     "verify FINISHED --store nowhere": "nowhere: no image store there",
