@@ -147,12 +147,15 @@ def test_the_network_policy_selects_every_pod_of_the_cluster(spec: dict[str, Any
 def test_only_the_clusters_own_pods_reach_rays_ports() -> None:
     own = {"podSelector": POLICY["podSelector"]}
     assert POLICY["policyTypes"] == ["Ingress", "Egress"]
-    within, dashboard = POLICY["ingress"]
+    within, dashboard, metrics = POLICY["ingress"]
     assert within == {"from": [own]}
     assert dashboard["ports"] == [{"protocol": "TCP", "port": 8265}]
     namespace, operator = dashboard["from"]
     assert namespace == {"podSelector": {}}  # any pod, of this namespace alone
     assert operator["podSelector"]["matchLabels"] and operator["namespaceSelector"]["matchLabels"]
+    assert metrics["ports"] == [{"protocol": "TCP", "port": 8080}]
+    (prometheus,) = metrics["from"]
+    assert prometheus["podSelector"]["matchLabels"] and prometheus["namespaceSelector"]["matchLabels"]
 
 
 def test_the_clusters_pods_reach_each_other_dns_and_https() -> None:
