@@ -1,13 +1,16 @@
 """Following a run that is still being made: waiting for its beginning, and for each shard as its turn comes."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 from pipeline.contract.errors import ShardError
+from pipeline.contract.log import is_structured, log_event
 from pipeline.shards.run_folder import RunFolder
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks; an object store bills each
+_QUIET_SECONDS = 3.0  # before a wait is news
 
 
 class Follower:
@@ -21,13 +24,27 @@ class Follower:
         self._run, self._seconds = run, seconds
         self._stop = threading.Event()
 
-    def wait_for_beginning(self) -> None:
+    def wait_for_beginning(self, says_so: bool) -> None:
         """Return once the run has its manifest, which is written last of what a reader needs.
 
+        Args:
+            says_so: whether to tell the user of the wait, if there is one.
         Raises:
             ShardError: not within `seconds`.
         """
-        self._wait(self._run.has_manifest, f"{self._run.storage.url}: no run began there")
+        notice = threading.Timer(_QUIET_SECONDS, self._say)
+        if says_so:
+            notice.start()
+        try:
+            self._wait(self._run.has_manifest, f"{self._run.storage.url}: no run began there")
+        finally:
+            notice.cancel()
+
+    def _say(self) -> None:
+        url = self._run.storage.url
+        log_event("waiting", targets=url, seconds=self._seconds)
+        if not is_structured():
+            print(f"{url}: waiting for a run to begin there, {self._seconds:g} s at most", file=sys.stderr, flush=True)
 
     def wait_for_shard(self, shard: int) -> None:
         """Return once the shard is committed.

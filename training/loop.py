@@ -163,6 +163,15 @@ class _Run:
         progress = Progress("train", config.steps * config.batch_size, "images")
         with progress if leads else nullcontext():
             progress.start_at(self.step * config.batch_size)
+
+            def show() -> None:
+                if leads:
+                    shown = "" if loss is None else f"  loss {loss:.4g}"
+                    waits = self.stream.wait_seconds / (time.perf_counter() - start)
+                    note = f"step {self.step:,}{shown}  waits {waits:.0%} for targets"
+                    progress.update(self.step * config.batch_size, note)
+
+            self.stream.on_wait = show
             for batch in self.stream:
                 self._one_step(batch, sums)
                 saves = self.step % config.checkpoint_every == 0 or self.step == config.steps
@@ -184,12 +193,9 @@ class _Run:
                             lr=self.optimiser.param_groups[0]["lr"],
                         )
                     line_at, line_wait = now, waited
-                if leads:
-                    shown = "" if loss is None else f"  loss {loss:.4g}"
-                    note = f"step {self.step:,}{shown}  waits {waited / (now - start):.0%} for targets"
-                    progress.update(self.step * config.batch_size, note)
-                    if saves:
-                        self._save()
+                show()
+                if leads and saves:
+                    self._save()
         return loss
 
     def _one_step(self, batch: TargetBatch, sums: LossSums) -> None:

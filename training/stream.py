@@ -23,6 +23,8 @@ from training.follow import Follower
 from training.position_report import PositionReport
 from training.targets import TargetReader
 
+_SECONDS_BETWEEN_NOTICES = 1.0
+
 
 @dataclass(frozen=True)
 class TargetBatch:
@@ -92,6 +94,8 @@ class TargetStream:
         """First tuple of the next batch that this stream yields."""
         self.wait_seconds = 0.0
         """Time that the consumer spent waiting for batches."""
+        self.on_wait: Callable[[], None] = lambda: None
+        """Called about once a second while the consumer waits for a batch."""
         self._reader = reader
         self._batch_size, self._stop_tuple = tuples.step, tuples.stop
         self._share = tuples.step // world_size
@@ -129,7 +133,7 @@ class TargetStream:
             follow_seconds: above 0, the run may still be in the making, or not begun: shards are waited for, each for
                 so long at most.
             trainer: name, of letters, digits and hyphens, under which to tell a run that is followed how far this is,
-                so that it keeps --ahead of it and deletes what was consumed; "" tells nothing.
+                so that it keeps --ahead of it and deletes what was consumed; "" tells nothing, to the user neither.
         Raises:
             MismatchError: run, store and settings do not agree, or the run has too few tuples.
             ShardError: the run is damaged, or did not begin in time.
@@ -146,7 +150,7 @@ class TargetStream:
         run = RunFolder(open_storage(where))
         follower = Follower(run, follow_seconds) if follow_seconds > 0 else None
         if follower is not None:
-            follower.wait_for_beginning()
+            follower.wait_for_beginning(says_so=bool(trainer))
         manifest = run.read_manifest()
         store = store if isinstance(store, ImageStore) else ImageStore.open(store)
         check_agreement(manifest, store, batch_size, settings, where)
@@ -179,9 +183,7 @@ class TargetStream:
         thread.start()
         try:
             while self.next_tuple < self._stop_tuple:
-                began = time.perf_counter()
-                item = ready.get()
-                self.wait_seconds += time.perf_counter() - began
+                item = self._next(ready)
                 if isinstance(item, BaseException):
                     raise item
                 self.next_tuple += self._batch_size
@@ -191,6 +193,17 @@ class TargetStream:
         finally:
             stop.set()
             thread.join()
+
+    def _next(self, ready: "queue.Queue[TargetBatch | BaseException]") -> TargetBatch | BaseException:
+        while True:
+            began = time.perf_counter()
+            try:
+                return ready.get(timeout=_SECONDS_BETWEEN_NOTICES)
+            except queue.Empty:
+                pass
+            finally:
+                self.wait_seconds += time.perf_counter() - began
+            self.on_wait()
 
     def never_before(self, tuple_id: int) -> None:
         """Tell a run that is followed that this trainer will not go back before this tuple: its oldest checkpoint's."""

@@ -280,6 +280,23 @@ def test_a_followed_run_that_stops_is_an_error_at_the_deadline(folder, store, ce
         list(stream)
 
 
+def test_waiting_for_a_run_and_for_its_shards_is_told(folder, store, certified_sigma, monkeypatch, capfd):
+    monkeypatch.setattr("training.follow._QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("training.stream._SECONDS_BETWEEN_NOTICES", 0.01)
+    with pytest.raises(ShardError, match="no run began"):
+        TargetStream.open(folder / "never", store, 10, follow_seconds=0.2, trainer="one")
+    assert "never: waiting for a run to begin there, 0.2 s at most" in capfd.readouterr().err
+    path = folder / "told"
+    make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
+    stream = TargetStream.open(path, store, 10, follow_seconds=0.2)
+    told = []
+    stream.on_wait = lambda: told.append(stream.wait_seconds)
+    with pytest.raises(ShardError, match="was not committed"):
+        list(stream)
+    assert told and told == sorted(told)
+    assert capfd.readouterr().err == ""
+
+
 def test_closing_a_stream_that_waits_ends_its_threads(folder, store, certified_sigma):
     path = folder / "waiting"
     manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
