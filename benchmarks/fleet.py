@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     actors = kinds.add_parser("actors")
-    actors.add_argument("--store", type=Path, required=True)
+    actors.add_argument("--store", type=Path, required=True, help="indexed with --flips")
     actors.add_argument("--preset", default="edm-cifar10")
     actors.add_argument("--tuples", type=int, default=600_000)
     actors.add_argument("--rounds", type=int, default=3)
@@ -49,7 +49,9 @@ def compare_actors(store: Path, preset: str, tuples: int, rounds: int) -> None:
                 began = time.monotonic()
                 command = [sys.executable, "-m", "pipeline.cli.main", "generate", preset, f"--store={store}"]
                 more = [f"--out={out}", f"--tuples={tuples}", f"--actors={actors}", "--records-per-shard=512"]
-                subprocess.run([*command, *more], check=True, capture_output=True)
+                done = subprocess.run([*command, *more], capture_output=True, text=True)
+                if done.returncode:
+                    raise SystemExit(done.stderr)
                 rates[actors] = _steady_rate(Path(out), actors)
                 print(f"{actors:>6} {rates[actors]:>10,.0f} {time.monotonic() - began:>8.1f}", flush=True)
         ratios.append(rates[2] / rates[1] / 2)

@@ -46,7 +46,7 @@ def main() -> None:
 def speed(store: Path, preset: str, steps: int, rounds: int, folder: Path) -> None:
     """Print images/s of training on each kind of targets, round after round."""
     job = [preset, f"--store={store}", f"--tuples={steps * BATCH}", "--actors=1"]
-    subprocess.run([*COMMAND, "generate", *job, f"--out={folder / 'shards'}"], check=True, capture_output=True)
+    run("generate", *job, f"--out={folder / 'shards'}")
     single = single_sample(folder / "shards", folder / "single")
     ratios: dict[str, list[float]] = {"shards": [], "live": []}
     print(f"{'targets':<14} {'images/s':>9} {'waits':>7}")
@@ -88,10 +88,15 @@ def train(store: Path, preset: str, targets: str, out: Path, steps: int) -> dict
     size = [f"--batch-size={BATCH}", f"--steps={steps}", "--network.channels=32"]
     if targets.startswith("http"):
         place.append("--follow-seconds=600")
-    done = subprocess.run(
-        [*COMMAND, "train", preset, *place, *size], env=ONE_THREAD, check=True, capture_output=True, text=True
-    )
-    return json.loads(done.stdout)
+    return json.loads(run("train", preset, *place, *size))
+
+
+def run(*arguments: str) -> str:
+    """What a command prints."""
+    done = subprocess.run([*COMMAND, *arguments], env=ONE_THREAD, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
 
 
 @contextmanager
