@@ -38,7 +38,7 @@ class JobConfig:
     actors: int | None = None
     """Ray actors, at most; default one a GPU, or one a CPU core, of this machine or of the cluster at RAY_ADDRESS."""
     min_actors: int = 1
-    """Actors that stay when there is nothing to do for --idle-seconds."""
+    """Actors to have even when there is nothing to do."""
     idle_seconds: float = 60.0
     """How long an actor beyond --min-actors waits for a shard before it is released."""
     threads_per_actor: int = 1

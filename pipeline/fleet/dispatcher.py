@@ -46,7 +46,7 @@ class Dispatcher:
         make_actor: starts an actor and returns its handle. Its `placed()` returns at once, its `load()` when it is
             ready, and its `make(shard)` gives a ShardDone. Making must be safe to do twice.
         actors: how many to have, at most.
-        min_actors: how many to keep when they are idle.
+        min_actors: how many to have when there is nothing to do.
         idle_seconds: how long an actor above these may be idle before it is released.
         attempts: times a shard is tried.
         shard_seconds: deadline of one attempt.
@@ -168,18 +168,19 @@ class Dispatcher:
                 worker.call = worker.handle.make.remote(shard)
 
     def _resize(self, workers: list[_Worker], backlog: Backlog) -> None:
-        """Hire for shards that wait for a worker; release workers who wait for a shard."""
+        """Hire for shards that wait for a worker, and the least; release workers who wait for a shard."""
         over, takeable = backlog.is_over(), backlog.takeable(self._most)
         busy = sum(w.shard is not None for w in workers)
-        wanted = min(self._most, busy + takeable)
-        if takeable:
+        least = busy + 1 if over else self._least  # a spare, for a shard that fails elsewhere
+        wanted = min(self._most, max(busy + takeable, least))
+        if not over:
             workers += [self._hire() for _ in range(wanted - len(workers))]
+        if takeable:
             return
-        keep = busy + 1 if over else max(wanted, self._least)  # a spare, for a shard that fails elsewhere
         until = time.monotonic() - (0 if over else self._idle_seconds)
         waiting = [w for w in workers if w.phase == "placing" or (w.phase == "idle" and w.idle_since <= until)]
         for worker in sorted(waiting, key=lambda w: w.phase == "idle"):  # the spare is one that has loaded, if any
-            if len(workers) > keep:
+            if len(workers) > wanted:
                 log_event("actor released", phase=worker.phase)
                 ray.kill(worker.handle)
                 workers.remove(worker)

@@ -186,6 +186,17 @@ def test_the_fewest_actors_stay_when_idle(dispatch: Callable[..., Any]) -> None:
     assert idle[-1] == min(idle) == 1
 
 
+def test_the_fewest_actors_are_ready_before_there_is_work(dispatch: Callable[..., Any]) -> None:
+    backlog = PlannedShards(range(4))
+    backlog.limit = 0
+
+    def on_tick(outcome: Any) -> None:
+        if outcome.ready == 2:
+            backlog.limit = None
+
+    assert dispatch(backlog, {}, on_tick=on_tick, min_actors=2).done == 4
+
+
 def test_the_last_shards_have_a_spare_actor(dispatch: Callable[..., Any], tmp_path: Path) -> None:
     outcome = dispatch(2, {0: "outlast once"})
     assert (outcome.done, outcome.retries) == (2, 1)
