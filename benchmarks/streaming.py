@@ -3,41 +3,54 @@
     python benchmarks/streaming.py speed --store cifar10.store     # live and from shards, against single-sample targets
     python benchmarks/streaming.py memory --store cifar10.store    # of server and reader, live, without training
 
-Single-sample targets are made by the trainer itself: no estimator, no shards, nothing to wait for. The trainer computes
-with one thread and the fleet has one actor, so that each has a core of a machine with two. A small network makes the
-trainer fast, and so the demand on targets high. Rates are those after the first tenth of the steps: start-up, also that
-of the fleet, is not counted.
+Single-sample targets are made by the trainer itself: no estimator, no shards, nothing to wait for. One network trains
+on batches of each kind in turns, some steps of one and then of the next; start-up is not counted. It computes with one
+thread and the fleet has one actor, so that each has a core of a machine with two. The network is small, which makes
+the trainer fast and so the demand on targets high.
 """
 
 import argparse
-import json
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from pipeline.contract.image_store import ImageStore
+from pipeline.contract.plan import make_plan
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+from training.loop import make_optimiser
+from training.losses import loss_of
+from training.networks import build_network
+from training.preconditioning import Denoiser
+from training.presets import PRESETS
+from training.stream import TargetBatch, TargetStream
 
 COMMAND = [sys.executable, "-m", "pipeline.cli.main"]
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+os.environ["NO_PROXY"] = "127.0.0.1"
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 BATCH = 32
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    for name, size in (("speed", 100), ("memory", 20_000)):
+    for name, size in (("speed", 25), ("memory", 20_000)):
         kind = kinds.add_parser(name)
         kind.add_argument("--store", type=Path, required=True, help="indexed with --flips")
         kind.add_argument("--preset", default="edm-cifar10")
         kind.add_argument("--steps", type=int, default=size)
-        kind.add_argument("--rounds", type=int, default=5)
+        kind.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.kind == "speed":
@@ -48,34 +61,60 @@ def main() -> None:
 
 def speed(store: Path, preset: str, steps: int, rounds: int, folder: Path) -> None:
     """Print images/s of training on each kind of targets, round after round."""
-    job = [preset, f"--store={store}", f"--tuples={steps * BATCH}", "--actors=1"]
+    job = [preset, f"--store={store}", f"--tuples={(1 + rounds * steps) * BATCH}", "--actors=1"]
+    job.append("--records-per-shard=64")  # several a round
     run("generate", *job, f"--out={folder / 'shards'}")
     single = single_sample(folder / "shards", folder / "single")
-    ratios: dict[str, list[float]] = {"shards": [], "live": []}
-    print(f"{'targets':<14} {'images/s':>9} {'waits':>7}")
-    for number in range(rounds):
-        rates = {}
-        for name in ("single-sample", "shards", "live"):
-            out = folder / f"{name}-{number}"
-            if name == "live":
-                with serving(job) as (_, url):
-                    found = train(store, preset, url, out, steps)
-            else:
-                found = train(store, preset, str(folder / "shards" if name == "shards" else single), out, steps)
-            rates[name], waits = found
-            print(f"{name:<14} {rates[name]:>9.2f} {waits:>7.2%}", flush=True)
-        for name, found in ratios.items():
-            found.append(rates[name] / rates["single-sample"])
+    step = training_step(preset, store)
+    with serving(job) as (_, url):
+        streams = {
+            "single-sample": TargetStream.open(single, store, BATCH),
+            "shards": TargetStream.open(folder / "shards", store, BATCH),
+            "live": TargetStream.open(url, store, BATCH, follow_seconds=600),
+        }
+        batches = {name: iter(stream) for name, stream in streams.items()}
+        for name in streams:
+            step(next(batches[name]))
+        ratios: dict[str, list[float]] = {name: [] for name in streams}
+        waits = dict.fromkeys(streams, 0.0)
+        print("images/s   " + "".join(f"{name:>15}" for name in streams))
+        for number in range(rounds):
+            seconds = {}
+            for name, stream in streams.items():
+                began, waited = time.perf_counter(), stream.wait_seconds
+                for _ in range(steps):
+                    step(next(batches[name]))
+                seconds[name] = time.perf_counter() - began
+                waits[name] += (stream.wait_seconds - waited) / seconds[name] / rounds
+                ratios[name].append(seconds["single-sample"] / seconds[name])
+            print(f"round {number:<5}" + "".join(f"{steps * BATCH / s:>15.2f}" for s in seconds.values()), flush=True)
+        for name, stream in streams.items():
+            batches[name].close()
+            stream.close()
     for name, found in ratios.items():
-        print(f"{name}: {statistics.median(found):.3f} of the speed with single-sample targets, median of {rounds}")
+        print(
+            f"{name}: waits {waits[name]:.3%}; {statistics.median(found):.3f} of the speed with single-sample targets"
+        )
+
+
+def training_step(preset: str, store: Path) -> Callable[[TargetBatch], None]:
+    """A step of the preset's loss and optimiser on a small network, with one thread."""
+    torch.set_num_threads(1)
+    config = PRESETS[preset]
+    network = replace(config.network, channels=16, layers_per_block=1)
+    denoiser = Denoiser(build_network(network, ImageStore.open(store).image_shape, 0), config.preconditioning).train()
+    optimiser = make_optimiser(config.optimiser, denoiser)
+
+    def step(batch: TargetBatch) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss_of(config.loss, denoiser, denoiser, replace(batch, label=None)).mean().backward()
+        optimiser.step()
+
+    return step
 
 
 def single_sample(run: Path, out: Path) -> Path:
     """The same tuples with the source image as target: a run whose certificate has no end."""
-    from pipeline.contract.plan import make_plan
-    from pipeline.shards.run_folder import RunFolder
-    from pipeline.shards.storage import open_storage
-
     manifest = RunFolder(open_storage(run)).read_manifest()
     certified = np.full(manifest.store_shape[0], np.inf, np.float32)
     folder = RunFolder(open_storage(out))
@@ -83,20 +122,6 @@ def single_sample(run: Path, out: Path) -> Path:
     folder.write_plan(make_plan(manifest.tuple_source(), manifest.tuples, certified, manifest.records_per_shard))
     folder.write_manifest(manifest)
     return out
-
-
-def train(store: Path, preset: str, targets: str, out: Path, steps: int) -> tuple[float, float]:
-    """Images/s, and the share of the time waited for targets, after the first tenth of the steps."""
-    place = [f"--store={store}", f"--targets={targets}", f"--out={out}", "--device=cpu"]
-    size = [f"--batch-size={BATCH}", f"--steps={steps}", "--network.channels=16", "--network.layers-per-block=1"]
-    if targets.startswith("http"):
-        place.append("--follow-seconds=600")
-    run("train", preset, *place, *size, f"--log-every={max(1, steps // 10)}")
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    images = [1000 * (late["kimg"] - early["kimg"]) for early, late in pairwise(lines)]
-    seconds = [n / line["images_per_second"] for n, line in zip(images, lines[1:], strict=True)]
-    waited = sum(line["data_wait_share"] * s for line, s in zip(lines[1:], seconds, strict=True))
-    return sum(images) / sum(seconds), waited / sum(seconds)
 
 
 def run(*arguments: str) -> str:
@@ -125,8 +150,6 @@ def serving(job: list[str]) -> Iterator[tuple[int, str]]:
 
 def memory(store: Path, preset: str, steps: int) -> None:
     """Print what reader and server have in memory as a live stream goes by."""
-    from training.stream import TargetStream
-
     job = [preset, f"--store={store}", f"--tuples={steps * BATCH}", "--actors=1", "--records-per-shard=256"]
     print(f"{'tuples':>9} {'reader MB':>10} {'server MB':>10}")
     with serving(job) as (server, url):
