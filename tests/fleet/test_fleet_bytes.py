@@ -70,10 +70,10 @@ def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_rep
 def test_a_killed_actor_is_replaced_a_failed_shard_reported_and_the_bytes_are_the_same(
     job: list[str], expected: Expected, tmp_path: Path
 ) -> None:
-    """Zarr, 3 actors, one killed, and a folder where a chunk of shard 7 is to be written."""
+    """Zarr, 2 actors, one killed, and a folder where a chunk of shard 7 is to be written."""
     obstacle = tmp_path / "targets.zarr/ess/c/7/in-the-way"
     obstacle.mkdir(parents=True)
-    arguments = [*job, f"--out={tmp_path}", "--format=zarr", "--actors=3", "--json"]
+    arguments = [*job, f"--out={tmp_path}", "--format=zarr", "--json"]
     running = start(*arguments)
     wait_for_commits(tmp_path, 3, running)
     os.kill(actors_of(running)[0], signal.SIGKILL)

@@ -1,5 +1,6 @@
 """Training while targets are made, from shards that come and go or live: real commands, killed on both sides."""
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TUPLES
 from fleet_runs import assert_one_line, commits_of, files_of, finish, is_alive, postmean, start, wait_until
 from safetensors.torch import load_file
@@ -71,6 +73,7 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_following_within_bounds_with_both_sides_killed_gives_the_weights_of_a_finished_run(
     job: list[str], store: ImageStore, expected: Expected, weights: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -153,6 +156,7 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "secrets" / "token"
 
 
+@pytest.mark.slow
 def test_live_with_both_sides_killed_gives_the_weights_of_a_finished_run(
     job: list[str], store: ImageStore, weights: dict[str, bytes], token: Path, tmp_path: Path
 ) -> None:
@@ -189,34 +193,38 @@ def test_live_shards_are_those_that_generate_writes(
             assert storage.get(path) == expected["webdataset"][path]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("live", [True, False])
 def test_ranks_take_equal_numbers_of_batches_without_overlap_or_gap(
-    job: list[str], store: ImageStore, token: Path, tmp_path: Path, live: bool
+    job: list[str], store: ImageStore, finished: Path, token: Path, tmp_path: Path, live: bool
 ) -> None:
-    """Two ranks, in this process, of a run that is being made."""
+    """Two ranks, in this process, of a run that is being made: no more than is read, nothing kept that was read."""
+    expected = iter(TargetStream.open(finished, store, BATCH))
 
-    def read(where: str) -> list[list[int]]:
+    def read(where: str) -> None:
         streams = [
-            TargetStream.open(where, store, BATCH, rank=rank, world_size=2, follow_seconds=300) for rank in range(2)
+            TargetStream.open(
+                where, store, BATCH, rank=rank, world_size=2, follow_seconds=300, trainer="" if rank else "one"
+            )
+            for rank in range(2)
         ]
         assert len(streams[0]) == len(streams[1]) == STEPS
-        seen: list[list[int]] = []
-        for one, other in zip(*streams, strict=True):
+        for one, other, both in zip(*streams, expected, strict=True):
             assert len(one) == len(other) == BATCH // 2
-            seen.append(sorted([*one.tuple_id.tolist(), *other.tuple_id.tolist()]))
+            assert one.tuple_id.tolist() + other.tuple_id.tolist() == both.tuple_id.tolist()
+            assert torch.equal(torch.cat((one.mean, other.mean)), both.mean)
+            streams[0].never_before(int(both.tuple_id[0]))
         for stream in streams:
             stream.close()
-        return seen
 
     if live:
         with serving(job, 0) as (_, url):
-            seen = read(url)
+            read(url)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["secrets"], "nothing touches a disk"
     else:
-        generator = start(*job, f"--out={tmp_path / 'run'}")
-        seen = read(str(tmp_path / "run"))
+        generator = start(*job, f"--out={tmp_path / 'run'}", "--ahead=6", "--delete-consumed")
+        read(str(tmp_path / "run"))
         assert finish(generator).returncode == 0
-    assert seen == [list(range(first, first + BATCH)) for first in range(0, TUPLES, BATCH)]
+        assert json.loads((tmp_path / "run" / "deleted.json").read_text())["shards"] > 0
 
 
 @pytest.mark.slow
