@@ -9,7 +9,7 @@ from pipeline.fleet.measure import Measured, measure, product_seconds, queries_a
 from pipeline.fleet.workload import Workload, refuse_index
 from pipeline.neighbours.candidates import DIRECTIONS
 
-_START_SECONDS = 15.0  # imports, Ray, the first actors' imports, and their end: 12 s to 20 s here
+_START_SECONDS = 25.0  # imports, Ray, the first actors' imports, and their end: 12 s to 37 s here
 _PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
 _INTERPRETER_BYTES = 380_000_000  # Python, torch, FAISS and Ray in an actor
 _CUDA_BYTES = 1_000_000_000  # context and kernels

@@ -50,9 +50,9 @@ class CandidateFinder:
         d = Directions.of(population, DIRECTIONS)
         self._basis, self._mean = d.basis, d.mean
         self._most = most
-        radius2 = torch.cat(
-            [(population.tile(a, b).to(torch.float32) - d.mean).square().sum(1) for a, b in population.tiles()]
-        )
+        radius2 = torch.empty(len(population), device=d.mean.device)
+        for start, stop, pixels in population.centred_tiles(d.mean):
+            radius2[start:stop] = pixels.square_().sum(1)
         radius = radius2.to(torch.float64).sqrt()
         # (R + R_j)^2 / D in units of x, as the weight of each member's odds
         weight = ((radius + radius.max()) / SCALE).square() / population.dim

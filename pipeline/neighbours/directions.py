@@ -45,7 +45,7 @@ class Directions:
         # rotate onto the principal axes inside the block, strongest first
         _, vectors = torch.linalg.eigh((rows @ basis).t() @ (rows @ basis))
         basis = torch.linalg.qr(basis @ vectors.flip(1)[:, :count]).Q
-        coordinates = torch.cat(
-            [(population.tile(a, b).to(torch.float32) - mean) @ basis for a, b in population.tiles()]
-        )
+        coordinates = torch.empty((len(population), count), device=rows.device)
+        for start, stop, pixels in population.centred_tiles(mean):
+            torch.mm(pixels, basis, out=coordinates[start:stop])
         return cls(basis, mean, coordinates, coordinates.square().sum(1) / 2)

@@ -5,6 +5,7 @@ that x = (s + 0.5) / 127.5 and a distance in x is one in s divided by 127.5. Pro
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,6 +92,16 @@ class Population:
         flipped, first = divmod(start, len(self.images))
         rows = self._unflipped(first, first + stop - start)
         return self._flip(rows) if flipped else rows
+
+    def centred_tiles(self, mean: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Of each of `tiles`, its range and its integer pixels less `mean`, float32 [stop - start, D] on the device.
+
+        The pixels are the caller's until the next ones overwrite them: large blocks that come and go between small ones
+        that stay would leave a heap full of holes, of gigabytes for 50 000 images.
+        """
+        buffer = torch.empty((self.tile_rows, self.dim), dtype=torch.float32, device=self.device)
+        for start, stop in self.tiles():
+            yield start, stop, buffer[: stop - start].copy_(self.tile(start, stop)).sub_(mean)
 
     def rows(self, member: np.ndarray) -> torch.Tensor:
         """Integer pixels of these members, int8 [n, D] on the device."""
