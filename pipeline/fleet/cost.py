@@ -11,7 +11,7 @@ from pipeline.neighbours.candidates import DIRECTIONS
 
 _START_SECONDS = 25.0  # imports, Ray, the first actors' imports, and their end: 12 s to 37 s here
 _PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
-_INTERPRETER_BYTES = 380_000_000  # Python, torch, FAISS and Ray in an actor
+_INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
 _CUDA_BYTES = 1_000_000_000  # context and kernels
 
 
@@ -147,9 +147,9 @@ def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
     columns = 8 * members
     if searched.name == "auto" and not manifest.conditional:
         columns += 4 * (DIRECTIONS + 2) * members
-    # log-weights, a copy of those of spread rows, a mask; tiles and their products
+    # log-weights, a copy of those of spread rows, a mask; tiles and their products, which of a class are copies
     population = members // (work.classes if manifest.conditional else 1)
-    workspace = 9 * population * queries_at_once(work) + 6 * (16 << 20)
+    workspace = 9 * population * queries_at_once(work) + (16 if manifest.conditional else 6) * (16 << 20)
     store = work.images * dim
     shard = manifest.records_per_shard * dim * 28  # eps, z, x, means and encoded bytes, as much as is held at once
     actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
