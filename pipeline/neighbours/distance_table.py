@@ -57,7 +57,8 @@ def bound(table: np.ndarray, kth_distance2: np.ndarray, sigma2: np.ndarray) -> n
     Args:
         table: rows of `tabulate`. kth_distance2, sigma2: float64 [n], in integer units.
     """
-    t = kth_distance2 / (8 * sigma2)
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is outside
+        t = kth_distance2 / (8 * sigma2)
     # a K-th nearest at distance 0 has no scale to tabulate by
     outside = (t < STEPS[0]) | ~np.isfinite(t) | (kth_distance2 < 1)
     position = np.clip(np.where(outside, STEPS[0], t), STEPS[0], STEPS[-1]) - STEPS[0]
