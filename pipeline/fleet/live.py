@@ -62,7 +62,13 @@ def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], N
     def on_done(shard: LiveShard) -> None:
         nonlocal made
         made += shard["records"]
+        row = job.plan[shard["shard"]]
+        metrics.done(row.last_tuple - row.first_tuple + 1)
         shards.done(shard["shard"], shard["files"])
+
+    def on_failed(shard: int, cause: str) -> None:
+        metrics.gave_up()
+        shards.failed(shard, cause)
 
     def on_tick(outcome: Outcome) -> None:
         metrics.tick(outcome)
@@ -79,7 +85,7 @@ def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], N
 
             metrics = DriverMetrics(memory.url, job.manifest.tuples, job.plan.total_records)
             on_ready(server.port)
-            outcome = dispatcher.run(shards, on_done, shards.failed, on_tick)
+            outcome = dispatcher.run(shards, on_done, on_failed, on_tick)
     finally:
         shards.close()
     raise GenerationError(f"no actor could make a shard: {outcome.stopped_by or next(iter(outcome.failed.values()))}")

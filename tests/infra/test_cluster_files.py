@@ -1,26 +1,64 @@
-"""The cluster file is one that Ray itself accepts: its own JSON schema, then its own preparation and validation."""
+"""The cluster file is one that Ray itself accepts: schema, preparation, validation, and the nodes that it hires."""
 
+import functools
 import json
+import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import ray
 import yaml
+from packaging.requirements import Requirement
+from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+CONSTRAINTS = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "infra" / "constraints.txt").read_text(), re.MULTILINE))
+
+
+def nodes_hired_for(demands: list[dict[str, int]]) -> dict[str, int]:
+    """What Ray's autoscaler adds to a lone head for these demands."""
+    scorer = functools.partial(_default_utilization_scorer, node_availability_summary=None)
+    types: dict[str, Any] = CONFIG["available_node_types"]
+    hired, unmet = get_nodes_for(types, {"head": 1}, "head", CONFIG["max_workers"], demands, scorer)
+    assert not unmet
+    return dict(hired)
 
 
 def test_ray_cluster_yaml_passes_rays_own_schema_and_validation() -> None:
-    config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
-    jsonschema.validate(config, schema)
-    prepared = prepare_config(config)
+    jsonschema.validate(CONFIG, schema)
+    prepared = prepare_config(CONFIG)
     validate_config(prepared)
     assert set(prepared["available_node_types"]) == {"head", "estimator", "trainer"}
 
 
 def test_every_node_starts_ray_with_token_authentication() -> None:
-    config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
-    for command in config["head_start_ray_commands"] + config["worker_start_ray_commands"]:
+    for command in CONFIG["head_start_ray_commands"] + CONFIG["worker_start_ray_commands"]:
         assert "ray stop" in command or ("RAY_AUTH_MODE=token" in command and "chmod 600" in command)
+
+
+def test_a_generation_gets_estimators_and_a_training_the_trainer() -> None:
+    assert nodes_hired_for([{"CPU": 8, "GPU": 1}] * 16) == {"estimator": 16}
+    assert nodes_hired_for([{"GPU": 8, "trainer": 1}]) == {"trainer": 1}
+
+
+def test_every_node_has_an_image_and_room_on_its_disk() -> None:
+    """Ray's own choice of an image is one of Ubuntu 18.04, whose Python and glibc are too old."""
+    for kind in CONFIG["available_node_types"].values():
+        assert kind["node_config"]["ImageId"]
+        assert kind["node_config"]["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] >= 100
+
+
+def test_nodes_install_the_versions_of_the_constraints_file() -> None:
+    assert any(
+        "UV_CONSTRAINT=infra/constraints.txt make setup" in c.replace("&& ", "") for c in CONFIG["setup_commands"]
+    )
+    assert "UV_CONSTRAINT=infra/constraints.txt" in (ROOT / "infra" / "Containerfile").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in project["dependencies"] + project["optional-dependencies"]["cluster"]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(CONSTRAINTS[requirement.name]), text

@@ -3,6 +3,7 @@
 Nothing here asks a Kubernetes cluster: the field names are those of KubeRay's API reference, version 1.7.
 """
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_no_secret_is_written_down(path: Path) -> None:
     text = path.read_text()
     assert not re.search(r"\b[0-9a-fA-F]{20,}\b|AKIA[0-9A-Z]{16}|BEGIN [A-Z ]*PRIVATE KEY", text)
     assert not re.search(r"^kind: Secret|stringData|(TOKEN|SECRET|PASSWORD|_KEY)=[\"']?[^\s$\"'/]", text, re.MULTILINE)
-    assert "env:" not in text  # KubeRay hands the token to the pods
+    assert not re.search(r"name: \w*(TOKEN|SECRET|PASSWORD|_KEY)", text)  # KubeRay hands the token to the pods
 
 
 @each_cluster
@@ -163,6 +164,16 @@ def test_the_clusters_pods_reach_each_other_dns_and_https() -> None:
     assert within == {"to": [{"podSelector": POLICY["podSelector"]}]}
     assert {(port["protocol"], port["port"]) for port in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
     assert {port["port"] for port in https["ports"]} == {443, 6443}
+
+
+def test_no_actor_is_placed_on_the_trainer() -> None:
+    params = group(CLUSTER["spec"], "trainer")["rayStartParams"]
+    assert params["num-cpus"] == "0" and json.loads(json.loads(params["resources"])) == {"trainer": 1}
+
+
+@each_cluster
+def test_rays_version_is_that_of_the_image(spec: dict[str, Any]) -> None:
+    assert f"\nray=={spec['rayVersion']}\n" in (ROOT / "infra" / "constraints.txt").read_text()
 
 
 def test_generations_shown_on_the_cluster_page_parse() -> None:

@@ -21,13 +21,18 @@ case "$1" in
     echo "ray $*" >>"$RECORD"
     [[ $* == *--head* && -n ${HEAD_FAILS:-} ]] && exit 1
     exec /bin/sleep 600 ;;
-  status) grep -q "^ray start --head" "$RECORD" && [[ -z ${HEAD_FAILS:-} ]] ;;
+  status)
+    grep -q "^ray start --head" "$RECORD" && [[ -z ${HEAD_FAILS:-} ]] || exit 1
+    echo " 1 node_head"
+    echo asked >>"$RECORD.asked"
+    (($(wc -l <"$RECORD.asked") < ${JOIN_AFTER:-1})) || printf ' 1 node_%s\n' ${JOINING-second third} ;;
 esac
 """,
     "postmean": """
 cp "$RAY_AUTH_TOKEN_PATH" "$RECORD.token"
 stat -c %a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" >"$RECORD.modes"
 env >"$RECORD.env"
+umask >"$RECORD.umask"
 if [[ -n ${RUNS_UNTIL_TERM:-} ]]; then
   trap 'echo "postmean stopped" >>"$RECORD"; kill "$!"; exit 130' TERM
   /bin/sleep 600 &
@@ -37,7 +42,7 @@ fi
 exit "${POSTMEAN_EXIT:-0}"
 """,
     "python": "echo 10.0.0.7\n",
-    "sleep": "exec /bin/sleep 0.05\n",
+    "sleep": "exec /bin/sleep 0.01\n",
 }
 
 
@@ -61,6 +66,7 @@ class Job:
                 "HOME": str(self.home),
                 "RECORD": str(self.record),
                 "SLURM_CPUS_PER_TASK": "8",
+                "SLURM_JOB_ID": "4711",
                 "SLURM_JOB_NUM_NODES": str(nodes),
                 "SLURMD_NODENAME": "node1",
                 "RAY_AUTH_TOKEN": "of-the-users-own-cluster",
@@ -68,6 +74,7 @@ class Job:
             },
             stderr=subprocess.PIPE,
             text=True,
+            umask=0o022,
         )
 
     def wait(self) -> int:
@@ -97,6 +104,26 @@ def test_the_head_starts_first_then_the_workers_then_the_generation(tmp_path: Pa
     assert job.calls("postmean") == ["postmean " + " ".join(f"<{word}>" for word in ["generate", *ARGUMENTS])]
     assert job.calls("ray start --head")
     assert job.calls().index(head) < job.calls().index(workers)
+
+
+def test_the_generation_waits_until_all_nodes_have_joined(tmp_path: Path) -> None:
+    job = Job(tmp_path, JOIN_AFTER="9")
+    assert job.wait() == 0, job.stderr
+    assert len(job.written("asked").split()) == 9
+    assert job.calls("postmean") and "joined" not in job.stderr
+
+
+def test_nodes_that_never_join_are_not_waited_for_for_ever(tmp_path: Path) -> None:
+    job = Job(tmp_path, JOINING="second")
+    assert job.wait() == 0
+    assert "only 2 of 3 nodes have joined" in job.stderr
+    assert job.calls("postmean")
+
+
+def test_the_run_folder_is_as_readable_as_the_users_umask_says(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    assert job.wait() == 0
+    assert job.written("umask").strip() == "0022"
 
 
 def test_one_node_is_a_cluster_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.contract.command_line import parse_preset, print_report
+from pipeline.contract.log import is_structured, log_event
 from pipeline.contract.presets import PRESETS as TARGETS
 from pipeline.contract.progress import duration
 from training.config import TrainConfig
@@ -56,7 +57,9 @@ def run(argv: list[str]) -> int:
     )
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes have nothing to add
         return 0
-    if report.resumed_from:
+    if report.resumed_from and is_structured():
+        log_event("resumed", step=report.resumed_from)
+    elif report.resumed_from:
         print(f"resumed from step {report.resumed_from:,}", file=sys.stderr)
     if report.step == report.resumed_from:
         text = f"{flags.out}: already trained for {report.step:,} steps: nothing to do; pass more --steps to go on"
