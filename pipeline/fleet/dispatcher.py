@@ -1,25 +1,21 @@
 """The dispatcher: hands shards to actors until each is committed or has failed for good.
 
-Plain actor handles and `ray.wait`. An actor is placed (where and when the cluster has room), loads its replica, and
-then takes shard after shard. A call that raises is tried again, at most `attempts` times; an actor that died, missed
-its deadline or raised what is no error of ours is replaced. Actors without room wait for it and join the others when
-there is some. They are hired while there are shards for them and released when they have been idle for long. No fault
-of one shard stops the others, and none hangs.
+Plain actor handles and `ray.wait`. A shard whose call fails is tried again, at most `attempts` times. Actors without
+room wait for it and join the others when there is some. They are hired while there are shards for them and released
+when they have been idle for long. No fault of one shard stops the others, and none hangs.
 """
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from pipeline.contract.log import log_event
 from pipeline.fleet.backlog import Backlog
-from pipeline.fleet.causes import cause, death, is_ours
 from pipeline.fleet.outcome import Outcome
+from pipeline.fleet.worker import Worker
 
 _FAILURES_IN_A_ROW = 24
 """Failed attempts an actor, none in between that succeeded, after which the cause is taken to be everyone's: a full
@@ -29,22 +25,11 @@ _IDLE_SECONDS = 0.05  # between two looks for a shard that an idle actor can mak
 _LOST_ACTOR = 3  # failed attempts that a lost actor counts for: it takes seconds to replace, and its deadline to notice
 
 
-@dataclass
-class _Worker:
-    handle: Any
-    call: Any
-    phase: Literal["placing", "loading", "idle", "estimating"] = "placing"
-    deadline: float = math.inf
-    shard: int | None = None
-    idle_since: float = 0.0
-
-
 class Dispatcher:
     """Makes shards on a fleet.
 
     Args:
-        make_actor: starts an actor and returns its handle. Its `placed()` returns at once, its `load()` when it is
-            ready, and its `make(shard)` gives a ShardDone. Making must be safe to do twice.
+        make_actor: as for Worker.
         actors: how many to have, at most.
         min_actors: how many to have when there is nothing to do.
         idle_seconds: how long an actor above these may be idle before it is released.
@@ -63,11 +48,10 @@ class Dispatcher:
         min_actors: int = 1,
         idle_seconds: float = 60.0,
     ) -> None:
-        self._make_actor = make_actor
+        self._hire = partial(Worker, make_actor, shard_seconds, start_seconds)
         self._most, self._least = actors, min(actors, min_actors)
         self._idle_seconds = idle_seconds
         self._attempts = attempts
-        self._shard_seconds = shard_seconds
         self._start_seconds = start_seconds
 
     def run(
@@ -95,21 +79,26 @@ class Dispatcher:
             log_event("shard given up", shard=shard, cause=outcome.failed[shard])
             on_failed(shard, outcome.failed[shard])
 
-        workers: list[_Worker] = []
+        workers: list[Worker] = []
         room_by, tick_at = time.monotonic() + self._start_seconds, 0.0
         try:
             while not backlog.is_over() or any(w.shard is not None for w in workers):
-                self._assign(workers, backlog)
+                for worker in workers:
+                    worker.go_on(_are_others_ready(worker, workers))
+                _assign(workers, backlog)
                 self._resize(workers, backlog)
                 if time.monotonic() >= tick_at:
                     outcome.waiting, outcome.actors = len(backlog), len(workers)
-                    outcome.ready = sum(w.phase in ("idle", "estimating") for w in workers)
+                    outcome.ready = sum(w.is_ready for w in workers)
                     on_tick(outcome)
                     tick_at = time.monotonic() + _TICK_SECONDS
                 for worker, is_late in _ended(workers):
-                    shard = worker.shard
-                    found = self._settle(worker, is_late)
-                    if found is None:  # placed or loaded
+                    shard, was_idle = worker.shard, worker.phase == "pinging"
+                    found = worker.settle(is_late, _are_others_ready(worker, workers))
+                    if found is None:  # placed, loaded or alive
+                        continue
+                    if was_idle:
+                        log_event("idle actor lost", cause=found)
                         continue
                     if shard is not None:  # an actor did start
                         outcome.stopped_by = None
@@ -125,8 +114,8 @@ class Dispatcher:
                         in_a_row += _LOST_ACTOR
                         outcome.stopped_by = found
                         continue
-                    log_event("shard failed", shard=shard, cause=found, replaced=worker.phase == "placing")
-                    in_a_row += _LOST_ACTOR if worker.phase == "placing" else 1
+                    log_event("shard failed", shard=shard, cause=found, replaced=worker.is_replaced)
+                    in_a_row += _LOST_ACTOR if worker.is_replaced else 1
                     causes[shard] = found
                     tries[shard] = tries.get(shard, 0) + 1
                     if tries[shard] >= self._attempts:
@@ -148,26 +137,10 @@ class Dispatcher:
                     return outcome
         finally:
             for worker in workers:
-                ray.kill(worker.handle)
+                worker.release()
         return outcome
 
-    def _hire(self) -> _Worker:
-        handle = self._make_actor()
-        log_event("actor hired")
-        return _Worker(handle, handle.placed.remote())
-
-    def _assign(self, workers: list[_Worker], backlog: Backlog) -> None:
-        """Give idle workers a shard."""
-        for worker in workers:
-            if worker.phase == "idle":
-                shard = backlog.take()
-                if shard is None:
-                    return
-                worker.phase, worker.shard = "estimating", shard
-                worker.deadline = time.monotonic() + self._shard_seconds
-                worker.call = worker.handle.make.remote(shard)
-
-    def _resize(self, workers: list[_Worker], backlog: Backlog) -> None:
+    def _resize(self, workers: list[Worker], backlog: Backlog) -> None:
         """Hire for shards that wait for a worker, and the least; release workers who wait for a shard."""
         over, takeable = backlog.is_over(), backlog.takeable(self._most)
         busy = sum(w.shard is not None for w in workers)
@@ -178,54 +151,30 @@ class Dispatcher:
         if takeable:
             return
         until = time.monotonic() - (0 if over else self._idle_seconds)
-        waiting = [w for w in workers if w.phase == "placing" or (w.phase == "idle" and w.idle_since <= until)]
+        waiting = [w for w in workers if w.is_replaced or (w.phase == "idle" and w.idle_since <= until)]
         for worker in sorted(waiting, key=lambda w: w.phase == "idle"):  # the spare is one that has loaded, if any
             if len(workers) > wanted:
                 log_event("actor released", phase=worker.phase)
-                ray.kill(worker.handle)
+                worker.release()
                 workers.remove(worker)
 
-    def _settle(self, worker: _Worker, is_late: bool) -> Any | str | None:
-        """What the worker's call gave, why it gave nothing, or None where the worker came a step nearer to work.
 
-        The worker is free afterwards, replaced if need be.
-        """
-        phase, call, worker.shard, worker.call = worker.phase, worker.call, None, None
-        if is_late:
-            self._replace(worker)
-            if phase == "loading":
-                return f"not loaded within {self._start_seconds:g} s: the actor was replaced"
-            return f"no answer within {self._shard_seconds:g} s: the actor was replaced; see --shard-seconds"
-        try:
-            done = ray.get(call, timeout=60)
-        except RayTaskError as error:
-            if phase == "estimating" and is_ours(error):
-                self._rest(worker)
-            else:  # a broken CUDA context, say, which fails whatever comes next
-                self._replace(worker)
-            return cause(error)
-        except (RayError, GetTimeoutError) as error:
-            self._replace(worker)
-            return death(error)
-        if phase == "placing":
-            worker.phase, worker.call = "loading", worker.handle.load.remote()
-            worker.deadline = time.monotonic() + self._start_seconds
-            return None
-        if phase == "loading":
-            log_event("actor ready")
-        self._rest(worker)
-        return done
-
-    def _rest(self, worker: _Worker) -> None:
-        worker.phase, worker.idle_since = "idle", time.monotonic()
-
-    def _replace(self, worker: _Worker) -> None:
-        ray.kill(worker.handle)
-        hired = self._hire()
-        worker.handle, worker.call, worker.phase, worker.deadline = hired.handle, hired.call, "placing", math.inf
+def _assign(workers: list[Worker], backlog: Backlog) -> None:
+    """Give a shard to each idle worker whose actor is alive for sure, those that worked last first."""
+    idle = sorted((w for w in workers if w.phase == "idle"), key=lambda w: -w.idle_since)
+    for worker in idle[: backlog.takeable(len(idle))]:
+        if worker.is_alive_for_sure():
+            shard = backlog.take()
+            if shard is None:
+                return
+            worker.make(shard)
 
 
-def _ended(workers: list[_Worker]) -> list[tuple[_Worker, bool]]:
+def _are_others_ready(worker: Worker, workers: list[Worker]) -> bool:
+    return any(other.is_ready for other in workers if other is not worker)
+
+
+def _ended(workers: list[Worker]) -> list[tuple[Worker, bool]]:
     """Workers whose call has ended (False) or missed its deadline (True); waits for a moment at most."""
     busy = {w.call: w for w in workers if w.call is not None}
     if not busy:

@@ -1,5 +1,7 @@
 """The dispatcher with real Ray actors that fail in every way; the actors of a run differ in what `make` does."""
 
+import contextlib
+import math
 import os
 import signal
 import sys
@@ -30,6 +32,7 @@ class FaultyActor:
     def load(self) -> None:
         if not self._starts:
             raise EstimatorError("no such device")
+        (self._folder / f"actor-{os.getpid()}").touch()
 
     def make(self, shard: int) -> dict[str, Any]:
         fault, _, once = self._faults.get(shard, "").partition(" ")
@@ -50,6 +53,13 @@ class FaultyActor:
                     while not (self._folder / "1").exists():
                         time.sleep(0.01)
                     os.kill(os.getpid(), signal.SIGKILL)
+                case "misfit":  # the first actor to come here has the one device that works
+                    with contextlib.suppress(FileExistsError):
+                        os.symlink(str(os.getpid()), self._folder / "fit")
+                    if os.readlink(self._folder / "fit") != str(os.getpid()):
+                        (self._folder / f"crashed-{os.getpid()}").touch()
+                        raise RuntimeError("the device is lost")
+                    time.sleep(0.5)
                 case "freeze":
                     os.kill(os.getpid(), signal.SIGSTOP)
         (self._folder / f"{shard}").write_text(f"{os.getpid()}")
@@ -210,3 +220,33 @@ def test_an_actor_that_raised_what_is_no_error_of_ours_is_replaced(
     assert (outcome.done, outcome.retries) == (5, 2)
     assert outcome.failed == {2: "RuntimeError: the device is lost"}
     assert len(list(tmp_path.glob("crashed-*"))) == 3, "each time in another process"
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
+def test_actors_that_died_while_they_were_idle_cost_no_shard_an_attempt(
+    dispatch: Callable[..., Any], tmp_path: Path, fault: signal.Signals
+) -> None:
+    backlog = PlannedShards(range(4))
+    backlog.limit = 0
+    ready: list[bool] = []
+
+    def on_tick(outcome: Any) -> None:
+        ready.append(outcome.ready == 2)
+        if ready[-1] and sum(ready) == 3:  # idle for two seconds
+            for actor in tmp_path.glob("actor-*"):
+                os.kill(int(actor.name.removeprefix("actor-")), fault)
+            backlog.limit = None
+
+    outcome = dispatch(backlog, {}, on_tick=on_tick, min_actors=2, attempts=1)
+    assert (outcome.done, outcome.failed, outcome.retries) == (4, {}, 0)
+
+
+def test_a_broken_device_is_tried_less_and_less_often_and_costs_no_shard(
+    dispatch: Callable[..., Any], tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    outcome = dispatch(30, dict.fromkeys(range(30), "misfit"))
+    assert (outcome.done, outcome.failed) == (30, {})
+    # at once, at once, then after 5 s, 10 s, 20 s ...
+    crashes = len(list(tmp_path.glob("crashed-*")))
+    assert 1 <= crashes <= 3 + math.log2(1 + (time.monotonic() - began) / 5)
