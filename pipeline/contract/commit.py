@@ -35,6 +35,8 @@ class FileDigest:
 class Commit:
     """Written after the files of a shard, in one atomic step. Deterministic: no times, no host names."""
 
+    run: str
+    """Fingerprint of the run's manifest."""
     shard: int
     first_tuple: int
     last_tuple: int

@@ -1,6 +1,9 @@
 """The manifest: everything that decides the bytes of a run, and that a reader must check before it trusts them."""
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any, Literal
@@ -111,6 +114,20 @@ class Manifest:
                 f"{where}: made from the data set {self.store_fingerprint[:12]}, the store is {fingerprint[:12]}: "
                 "pass the --store that the targets were generated from, or generate again"
             )
+
+    def check_code(self, where: str) -> None:
+        """Raise MismatchError unless this machine has the postmean that the run was begun with."""
+        if code_version() != self.code_version:
+            raise MismatchError(
+                f"{where}: made by postmean {self.code_version}, this machine has {code_version()}: install the same on "
+                "every node"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides the bytes of a shard: extending a run does not change it."""
+        fixed = self.to_dict() | {"tuples": 0, "segments": []}
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON object."""

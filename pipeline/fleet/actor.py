@@ -68,6 +68,7 @@ class EstimatorActor:
         prepare_process(manifest.threads_per_actor)
         images = ImageStore.open(self._store)
         manifest.check_store(images.header.fingerprint, where)
+        manifest.check_code(where)
         manifest.check_tuples(where)
         return Replica(manifest, images, self._run.read_certified_sigma())
 

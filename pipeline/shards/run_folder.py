@@ -135,6 +135,7 @@ class RunFolder:
         statistics["sparse_share"] = float(np.mean(records.mean.count >= 0))
         statistics["bytes_per_record"] = size / len(records)
         commit = Commit(
+            run=self.read_manifest().fingerprint,
             shard=row.shard,
             first_tuple=row.first_tuple,
             last_tuple=row.last_tuple,
@@ -168,13 +169,22 @@ class RunFolder:
         return set(self._committed)
 
     def read_commit(self, shard: int) -> Commit:
-        """The commit record; ShardError where it is missing, damaged or of another plan."""
+        """The commit record; ShardError where it is missing, damaged, or of another run or plan.
+
+        A folder, or a live server, may have been begun anew with other settings since the manifest was read.
+        """
         path = _commit_path(shard)
         row = self._row(shard)
         try:
             commit = Commit.from_bytes(self.storage.get(path), self._where(path))
         except RecursionError as error:
             raise ShardError(f"{self._where(path)}: not a commit record: remove it and generate again") from error
+        run = self.read_manifest().fingerprint
+        if commit.run != run:
+            raise ShardError(
+                f"{self._where(path)}: made by a run of other settings ({commit.run[:12]}) than the manifest says "
+                f"({run[:12]}): start `postmean serve` as before, or remove the record and generate again"
+            )
         if ShardPlan(commit.shard, commit.first_tuple, commit.last_tuple, commit.records) != row:
             raise ShardError(f"{self._where(path)}: not of this plan's shard {row}: remove it and generate again")
         return commit

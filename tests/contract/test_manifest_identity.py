@@ -144,6 +144,18 @@ def test_more_tuples_continue_a_run_as_a_new_segment():
     assert Manifest.from_dict(json.loads(json.dumps(third.to_dict())), "m") == third
 
 
+def test_the_fingerprint_tells_settings_apart_and_outlives_an_extension():
+    short = replace(manifest_of(), tuples=1000)
+    longer = replace(short, tuples=2000).continuing(short, "here")
+    assert longer.fingerprint == short.fingerprint
+    estimator = replace(short.estimator, n=short.estimator.n + 1)
+    others = [
+        replace(short, **change)
+        for change in (dict(seed=4), dict(estimator=estimator), dict(flips=not short.flips), dict(code_version="1"))
+    ]
+    assert len({other.fingerprint for other in [short, *others]}) == 5
+
+
 def test_fewer_tuples_or_other_settings_do_not_continue_a_run():
     run = replace(manifest_of(), tuples=150, segments=(100,))
     for tuples in (100, 149):

@@ -232,6 +232,17 @@ def test_records_of_other_tuples_are_refused(folder, store, certified_sigma, run
         list(TargetStream.open(path, store, 20))
 
 
+def test_a_run_that_was_begun_anew_with_other_settings_meanwhile_is_refused(folder, store):
+    """Plan and tuple numbers are the same in both runs, the means are not: nothing else would tell."""
+    path = folder / "anew"
+    make_run(path, store, 200, records_per_shard=40)
+    stream = iter(TargetStream.open(path, store, 20, depth=1, follow_seconds=10))
+    next(stream)
+    make_run(path, store, 200, records_per_shard=40, seed=8)
+    with pytest.raises(ShardError, match="made by a run of other settings"):
+        list(stream)
+
+
 @pytest.mark.parametrize("bad", [dict(batch_size=0), dict(batch_size=10, start_tuple=5), dict(batch_size=10, rank=1)])
 def test_impossible_sizes_are_refused(run, store, bad):
     with pytest.raises(ConfigError):
