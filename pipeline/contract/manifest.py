@@ -119,8 +119,8 @@ class Manifest:
         """Raise MismatchError unless this machine has the postmean that the run was begun with."""
         if code_version() != self.code_version:
             raise MismatchError(
-                f"{where}: made by postmean {self.code_version}, this machine has {code_version()}: install the same on "
-                "every node"
+                f"{where}: made by postmean {self.code_version}, this machine has {code_version()}: "
+                "install the same on every node"
             )
 
     @cached_property
