@@ -41,6 +41,7 @@ class PlannedShards:
 
     def __init__(self, shards: Iterable[int]) -> None:
         self._waiting = deque(shards)
+        self._making: set[int] = set()
         self.limit: int | None = None
         """Shards from this one on may not be made yet; None: all may. Other threads may raise it."""
         self.is_closed = False
@@ -54,12 +55,22 @@ class PlannedShards:
 
     def take(self) -> int | None:
         if self._waiting and self._may(self._waiting[0]):
+            self._making.add(self._waiting[0])
             return self._waiting.popleft()
         return None
 
     def put_back(self, shard: int) -> None:
         # soon, as a trainer may be waiting for it, but not next: the same actor would take it again
+        self._making.discard(shard)
         self._waiting.insert(self.takeable(_APART), shard)
+
+    def settle(self, shard: int) -> None:
+        """The shard was made, or given up."""
+        self._making.discard(shard)
+
+    def is_making(self) -> bool:
+        """Whether a shard was taken that is neither settled nor put back."""
+        return bool(self._making)
 
     def is_over(self) -> bool:
         return len(self) == 0

@@ -67,7 +67,7 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
             with suppress(GenerationError):  # a full disk, of which the shards have told
                 log.write()
     elif config.delete_consumed:
-        _pace(config, run, PlannedShards([])).look()
+        _pace(config, run, PlannedShards([])).delete_all()
     seconds = time.monotonic() - began
     records = sum(job.plan[shard].records for shard in written)
     report = GenerateReport(
@@ -141,6 +141,7 @@ def _run_fleet(
 
     def on_done(shard: ShardDone) -> None:
         nonlocal done
+        backlog.settle(shard["shard"])
         done += shard["records"]
         written.append(shard["shard"])
         log.add(shard["records"], shard["bytes"])
@@ -151,6 +152,7 @@ def _run_fleet(
         progress.update(done)
 
     def on_failed(shard: int, cause: str) -> None:
+        backlog.settle(shard)
         metrics.gave_up()
         row = job.plan[shard]
         failure = {"shard": shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}

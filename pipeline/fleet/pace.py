@@ -11,6 +11,7 @@ from pipeline.shards.retention import delete_shards, deleted_shards
 from pipeline.shards.run_folder import RunFolder
 
 _LOOK_SECONDS = 2.0  # an object store bills each look
+_DELETED_AT_ONCE = 32  # shards: an object store takes seconds for so many, and the actors may be waiting for the limit
 
 
 class Pace:
@@ -20,7 +21,7 @@ class Pace:
         ahead: shards that may be made beyond those that the slowest trainer needs for its next batch; None: all.
         trainers: how many there will be; until so many have a position, the slowest one is at tuple 0.
         delete: whether to delete shards that no trainer can need again.
-        seconds: after so long without a move of any trainer, while no shard may be made, the run ends.
+        seconds: after so long without a move of any trainer, while no shard may or is being made, the run ends.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Pace:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_looking, name="postmean-pace", daemon=True)
         self._trouble: PostmeanError | None = None
+        self._has_deleted = False
         self.all_finished = False
         """Whether the run ended because its trainers have all that they wanted."""
         self.is_stuck = False
@@ -48,6 +50,8 @@ class Pace:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=_LOOK_SECONDS)  # it may be waiting for a store that does not answer
+        if self._delete and kind is None:
+            self.delete_all()
 
     def check(self) -> None:
         """Raise what keeps it from looking: an object store that is out of reach."""
@@ -62,8 +66,13 @@ class Pace:
                 self._trouble = error
                 return
 
-    def look(self) -> None:
-        """Read the positions once, limit the backlog and delete what may be deleted."""
+    def delete_all(self) -> None:
+        """Delete all that may be deleted now."""
+        while self.look():
+            pass
+
+    def look(self) -> bool:
+        """Read the positions once, limit the backlog and delete some of what may be deleted; whether it deleted any."""
         positions = read_positions(self._run.storage)
         are_known = len(positions) >= self._trainers
         if self._ahead is not None:
@@ -72,16 +81,22 @@ class Pace:
                 self.all_finished = self._backlog.is_closed = True
             needed = min((p.next_tuple + p.batch_size - 1 for p in at_work), default=0) if are_known else 0
             self._backlog.limit = self._run.read_plan().shard_of(needed) + 1 + self._ahead
-        if positions != self._positions or self._backlog.takeable(1):
+        if positions != self._positions or self._backlog.takeable(1) or self._backlog.is_making():
             self._positions, self._moved = positions, time.monotonic()
         elif self._ahead is not None and not self.all_finished and time.monotonic() - self._moved > self._seconds:
             self.is_stuck = self._backlog.is_closed = True
         if self._delete and are_known:
-            self._delete_until(min(p.resume_tuple for p in positions.values()))
+            return self._delete_some(min(p.resume_tuple for p in positions.values()))
+        return False
 
-    def _delete_until(self, resume_tuple: int) -> None:
+    def _delete_some(self, resume_tuple: int) -> bool:
         start = stop = deleted_shards(self._run)
-        while stop < self._run.read_plan().shard_of(resume_tuple) and self._run.is_committed(stop):
+        if not self._has_deleted:  # an earlier call may have been killed before it deleted what it had announced
+            delete_shards(self._run, max(0, stop - _DELETED_AT_ONCE), stop)
+            self._has_deleted = True
+        most = min(start + _DELETED_AT_ONCE, self._run.read_plan().shard_of(resume_tuple))
+        while stop < most and self._run.is_committed(stop):
             stop += 1
         if stop > start:
             delete_shards(self._run, start, stop)
+        return stop > start

@@ -29,7 +29,12 @@ def deleted_shards(run: RunFolder) -> int:
 
 
 def delete_shards(run: RunFolder, start: int, stop: int) -> None:
-    """Delete the files of shards start .. stop - 1, all of which are committed; those before are deleted already."""
+    """Delete the files of shards start .. stop - 1, all of which are committed; those before are deleted already.
+
+    Doing it twice is harmless.
+    """
+    if start == stop:
+        return
     run.storage.put(DELETED, (json.dumps({"shards": stop}) + "\n").encode())
     for shard in range(start, stop):
         for path in run.shard_paths(shard):

@@ -72,6 +72,46 @@ def test_a_run_whose_trainer_does_not_move_is_over_after_its_deadline(run: RunFo
     assert pace.is_stuck and backlog.is_over()
 
 
+def test_a_trainer_that_waits_for_a_shard_that_is_being_made_is_not_blamed(run: RunFolder) -> None:
+    write_position(run.storage, "a", at(0))
+    backlog = PlannedShards([0])
+    assert backlog.take() == 0
+    pace = Pace(run, backlog, 1, 1, False, 1e-9)
+    for _ in range(3):
+        pace.look()
+    assert not pace.is_stuck
+    backlog.put_back(0)
+    backlog.limit = 0
+    assert not backlog.is_making()
+    backlog.limit = None
+    assert backlog.take() == 0
+    backlog.settle(0)
+    pace.look()
+    assert pace.is_stuck
+
+
+def test_what_was_announced_and_not_deleted_is_deleted_by_the_next_call(run: RunFolder, tmp_path: Path) -> None:
+    """As after a kill; what is deleted in parts is deleted whole before a run ends."""
+    plan, before = run.read_plan(), files_of(tmp_path)
+    run.storage.put("deleted.json", b'{"shards": 3}')
+    write_position(run.storage, "a", at(4000, resume=int(plan.last_tuple[6])))
+    with Pace(run, PlannedShards([]), None, 1, True, 60.0):
+        pass
+    assert before.keys() - files_of(tmp_path).keys() == {f"shards/{shard:06d}.tar" for shard in range(6)}
+
+
+def test_deletion_in_parts_lets_the_limit_rise_in_between(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.fleet.pace._DELETED_AT_ONCE", 2)
+    write_position(run.storage, "a", at(4000, resume=int(run.read_plan().last_tuple[5])))
+    pace = Pace(run, PlannedShards([]), None, 1, True, 60.0)
+    gone = []
+    while pace.look():
+        gone.append(deleted_shards(run))
+    assert gone == [2, 4, 5]
+
+
 def test_what_no_trainer_can_need_again_is_deleted_and_nothing_else(run: RunFolder, tmp_path: Path) -> None:
     before, plan = files_of(tmp_path), run.read_plan()
     pace = Pace(run, PlannedShards([]), None, 2, True, 60.0)
