@@ -9,14 +9,11 @@ import time
 
 from pipeline.contract.errors import GenerationError
 
-_BEHIND = 2
-"""Shards kept behind the newest that a trainer asked for: its ranks are not quite in step."""
-
-
 class LiveShards:
     """Files of the shards in memory, and what is to be made next.
 
-    At most `trainers` times (`depth` + 2) shards are held, besides those that a reader is waiting for.
+    At most `trainers` times 2 `depth` shards are held, besides those that a reader is waiting for: half of them ahead of
+    the newest that a trainer asked for, half behind it, as its ranks are not quite in step.
 
     Args:
         shards: how many the plan has.
@@ -112,7 +109,7 @@ class LiveShards:
 
     def _note(self, shard: int) -> None:
         """A reader is at this shard: move the place of its trainer, which is the nearest one within reach."""
-        near = [n for n in self._newest if n - _BEHIND <= shard <= n + self._depth]
+        near = [n for n in self._newest if n - self._depth <= shard <= n + self._depth]
         if near:
             nearest = min(near, key=lambda n: abs(shard - n))
             self._newest.remove(nearest)
@@ -133,7 +130,7 @@ class LiveShards:
 
     def _forget(self) -> None:
         for shard in tuple(self._files):
-            if shard not in self._asked and not any(n - _BEHIND <= shard < n + self._depth for n in self._newest):
+            if shard not in self._asked and not any(n - self._depth <= shard < n + self._depth for n in self._newest):
                 del self._files[shard]
 
 
