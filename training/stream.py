@@ -155,7 +155,7 @@ class TargetStream:
         store = store if isinstance(store, ImageStore) else ImageStore.open(store)
         check_agreement(manifest, store, batch_size, settings, where)
         plan = run.read_plan()
-        ready = range(len(plan)) if follower is not None else run.committed()
+        ready = range(len(plan)) if follower is not None else run.listed()  # records are checked as they are read
         steps = check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)
         if steps:
             check_kept(plan, deleted_shards(run), start_tuple, where)

@@ -56,12 +56,14 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
         with Lease(run.storage, log.write) as lease:
             _begin(config, job, run)
             missing = sorted(set(range(len(job.plan))) - run.committed())
-            log.start(sum(job.plan[shard].records for shard in missing), run.committed_bytes())
+            left = sum(job.plan[shard].records for shard in missing)
+            log.start(left, run.committed_bytes())
             backlog = PlannedShards(missing)
             try:
                 if missing:
                     with _pace(config, run, backlog) as pace:
-                        outcome = _run_fleet(config, job, run, backlog, (lease, log, pace), written)
+                        done = job.plan.total_records - left
+                        outcome = _run_fleet(config, job, run, backlog, (lease, log, pace), done, written)
             finally:
                 run.storage.clean_temporary()  # of actors that were killed while they wrote
             with suppress(GenerationError):  # a full disk, of which the shards have told
@@ -126,12 +128,12 @@ def _run_fleet(
     run: RunFolder,
     backlog: PlannedShards,
     watch: tuple[Lease, DriverLog, Pace],
+    done: int,
     written: list[int],
 ) -> Outcome:
-    """Make the backlog's shards; those that were written are appended to `written` as they come."""
+    """Make the backlog's shards, after `done` records; those that were written are appended to `written`."""
     lease, log, pace = watch
     out, store = run.storage.url, str(job.store.path.resolve())
-    done = sum(job.plan[shard].records for shard in run.committed())
     failed_before = set(run.storage.list(FAILURES))
 
     def start_actor(options: dict[str, Any]) -> Any:

@@ -9,11 +9,12 @@ import time
 
 from pipeline.contract.errors import GenerationError
 
+
 class LiveShards:
     """Files of the shards in memory, and what is to be made next.
 
-    At most `trainers` times 2 `depth` shards are held, besides those that a reader is waiting for: half of them ahead of
-    the newest that a trainer asked for, half behind it, as its ranks are not quite in step.
+    At most `trainers` times 2 `depth` shards are held, besides those that a reader is waiting for: half of them ahead
+    of the newest that a trainer asked for, half behind it, as its ranks are not quite in step.
 
     Args:
         shards: how many the plan has.
