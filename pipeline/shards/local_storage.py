@@ -18,6 +18,7 @@ class LocalStorage:
 
     A writer holds a lock (flock) on its temporary file, which the kernel releases when the writer dies: so
     `clean_temporary` can tell leftovers from files being written, whatever container or PID namespace they are from.
+    On a file system without locks it cannot, and leaves both: a leftover costs its bytes and is never read.
     """
 
     is_read_only = False
@@ -66,12 +67,12 @@ class LocalStorage:
         removed = 0
         for path in self._walk(""):
             if is_temporary(path.rpartition("/")[2]):
-                with _write_errors(path), suppress(FileNotFoundError, BlockingIOError):
+                with _write_errors(path), suppress(FileNotFoundError):
                     descriptor = os.open(os.path.join(self._root, path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
                     try:
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        os.unlink(os.path.join(self._root, path))
-                        removed += 1
+                        if _lock(descriptor, fcntl.LOCK_NB):
+                            os.unlink(os.path.join(self._root, path))
+                            removed += 1
                     finally:
                         os.close(descriptor)
         return removed
@@ -154,8 +155,7 @@ def _temporary(target: str, data: bytes) -> Iterator[str]:
     while True:
         temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        with suppress(OSError):  # a file system without locks: clean_temporary will leave its files alone
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)  # where there are no locks, clean_temporary leaves the file alone
         if os.fstat(descriptor).st_nlink:
             break
         os.close(descriptor)  # clean_temporary took it before it was locked
@@ -169,6 +169,15 @@ def _temporary(target: str, data: bytes) -> Iterator[str]:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         os.close(descriptor)
+
+
+def _lock(descriptor: int, flags: int = 0) -> bool:
+    """Whether the file is locked now: not where another process holds it, nor on a file system without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+    except OSError:  # ENOSYS, EOPNOTSUPP or ENOLCK as on Lustre without -o flock and NFS without a lock daemon
+        return False
+    return True
 
 
 def _make_folder(folder: str) -> None:

@@ -1,5 +1,7 @@
 """LocalStorage under kills, competing processes and a full disk."""
 
+import errno
+import fcntl
 import os
 import random
 import shutil
@@ -91,6 +93,27 @@ open_storage(sys.argv[1]).put("shards/0", b"new")
     assert alive.returncode == 0
     assert storage.get("shards/0") == b"new"
     assert [p.name for p in (tmp_path / "shards").iterdir()] == ["0"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_files_are_written_and_leftovers_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As on Lustre without `-o flock`, or NFS without a lock daemon: nobody can tell who still writes."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    storage = open_storage(tmp_path)
+    storage.put("shards/0", b"old")
+    leftover = tmp_path / "shards" / ".0.0123456789abcdef.tmp"
+    leftover.write_bytes(b"ne")
+    assert storage.clean_temporary() == 0
+    assert leftover.exists()
+    storage.put("shards/0", b"new")
+    assert storage.get("shards/0") == b"new"
+    assert storage.list("") == ["shards/0"]
 
 
 def test_of_competing_processes_one_creates(tmp_path: Path) -> None:
