@@ -12,6 +12,9 @@ from pathlib import Path
 from pipeline.contract.errors import GenerationError, ShardError
 from pipeline.shards.storage import check_path, is_temporary
 
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What link says on file systems that have none, such as gcsfuse and some SMB mounts."""
+
 
 class LocalStorage:
     """A folder. Symbolic links that lead out of it are refused; `list` leaves out links and special files.
@@ -40,6 +43,11 @@ class LocalStorage:
                 os.link(temporary, target)  # unlike rename, fails where the target exists
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                if not _create_in_place(target, data):
+                    return False
             _sync_folder(os.path.dirname(target))
         return True
 
@@ -160,15 +168,43 @@ def _temporary(target: str, data: bytes) -> Iterator[str]:
             break
         os.close(descriptor)  # clean_temporary took it before it was locked
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        _write(descriptor, data)
         yield temporary
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         os.close(descriptor)
+
+
+def _create_in_place(target: str, data: bytes) -> bool:
+    """Create without hard links; False where something is there.
+
+    Still only one writer creates the name, but a reader may find the file short, for a moment or, where the writer is
+    killed in that moment, for good. Only leases are created: a short one is damaged, so nobody's, and passed over by
+    whoever takes the next number; its writer, if it lives, then sees the higher number and stops.
+    """
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        try:
+            _write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(target)
+        raise
+    return True
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """All of it, durably."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.fsync(descriptor)
 
 
 def _lock(descriptor: int, flags: int = 0) -> bool:

@@ -116,15 +116,25 @@ def test_without_locks_files_are_written_and_leftovers_left_alone(
     assert storage.list("") == ["shards/0"]
 
 
-def test_of_competing_processes_one_creates(tmp_path: Path) -> None:
-    script = """
+WITHOUT_LINKS = """
+import errno, os
+def refuse(*_, **__):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+os.link = refuse
+"""
+
+
+@pytest.mark.parametrize("file_system", ["", WITHOUT_LINKS], ids=["links", "no links"])
+def test_of_competing_processes_one_creates(tmp_path: Path, file_system: str) -> None:
+    script = f"""
 import sys
 from pipeline.shards.storage import open_storage
+{file_system}
 storage = open_storage(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(100):
-    if storage.create(f"leases/{number}", (sys.argv[2] * 1000).encode()):
+    if storage.create(f"leases/{{number}}", (sys.argv[2] * 1000).encode()):
         print(number)
 """
     names = "abc"
@@ -150,6 +160,44 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_there(small_disk: Path
     assert storage.get("shards/0") == b"old"
     storage.put("shards/0", b"new")
     assert storage.get("shards/0") == b"new"
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_hard_links_one_creates_and_leaves_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As on gcsfuse and some SMB mounts."""
+    refuse_links(monkeypatch, code)
+    storage = open_storage(tmp_path)
+    assert storage.create("leases/1", b"first")
+    assert not storage.create("leases/1", b"second")
+    assert storage.get("leases/1") == b"first"
+    assert [p.name for p in (tmp_path / "leases").iterdir()] == ["1"]
+
+
+def test_without_hard_links_a_full_disk_leaves_nothing_that_seems_created(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_links(monkeypatch, errno.EPERM)
+    storage = open_storage(small_disk)
+    with pytest.raises(GenerationError, match=r"leases/1: cannot write: No space left on device: free space"):
+        storage.create("leases/1", bytes(600_000))  # there is room for the temporary file alone
+    assert list((small_disk / "leases").iterdir()) == []
+    assert storage.create("leases/1", b"first")
+
+
+def test_a_link_that_fails_for_another_reason_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_links(monkeypatch, errno.EIO)
+    with pytest.raises(GenerationError, match=r"leases/1: cannot write: Input/output error"):
+        open_storage(tmp_path).create("leases/1", b"first")
+    assert list((tmp_path / "leases").iterdir()) == []
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
 
 
 def test_a_read_only_disk_is_one_clear_line(small_disk: Path) -> None:
