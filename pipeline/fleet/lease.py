@@ -29,6 +29,8 @@ LEASES = "leases"
 EXPIRES_SECONDS = 60.0
 """A lease that was not renewed for so long is free to take."""
 _BEAT_SECONDS = 5.0
+_LEAVE_SECONDS = 5.0
+"""How long the end of a run waits for a store that does not answer; its lease is then left to expire."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +110,13 @@ class Lease:
         for path in self._storage.list(LEASES):
             if _number(path) < self._number:
                 self._storage.delete(path)
-        self._thread = threading.Thread(target=self._renew, name="postmean-lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="postmean-lease", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
         self._stop.set()
-        self._thread.join(timeout=self._beat_seconds)  # it may be waiting for a store that does not answer
-        if self._trouble is None:
-            with suppress(GenerationError):  # it expires
-                self._storage.delete(_path(self._number))
+        self._thread.join(timeout=_LEAVE_SECONDS)
 
     def check(self) -> None:
         """Raise what keeps this driver from going on: another one took over, or the object store is out of reach."""
@@ -144,6 +143,13 @@ class Lease:
             if _newest(self._storage)[1] != holder:
                 return True
         return False
+
+    def _keep(self) -> None:
+        """Renew the lease until the end, then remove it: in one thread, so that no late renewal brings it back."""
+        self._renew()
+        if self._trouble is None:
+            with suppress(GenerationError):  # it expires
+                self._storage.delete(_path(self._number))
 
     def _renew(self) -> None:
         while not self._stop.wait(self._beat_seconds):

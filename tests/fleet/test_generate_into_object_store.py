@@ -1,6 +1,7 @@
 """`postmean generate --out s3://...`: the same bytes as in a folder, whatever dies or fails."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -174,6 +175,26 @@ def test_a_store_that_goes_away_ends_the_run_in_one_line_and_its_return_resumes_
         assert_one_line(done.stderr, "no success within 5 s (last: 503 SlowDown)", "run the same command again")
         assert 3 <= len(storage.list("commits")) < len(RunFolder(storage).read_plan())
     assert finish(start(*job, f"--out={s3_url}")).returncode == 0
+    assert objects(s3_url) == expected["webdataset"]
+
+
+@pytest.mark.slow
+def test_a_run_can_be_stopped_while_its_store_is_away(
+    job: list[str], expected: Expected, s3_url: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setenv("POSTMEAN_STORAGE_DEADLINE", str(24 * 3600))
+    with faulty_proxy(s3_server, lambda _: "503" if gone else None) as (endpoint, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        running = start(*job, f"--out={s3_url}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+        wait_for_commits(open_storage(s3_url), 3, running)
+        gone.append("now")
+        running.send_signal(signal.SIGTERM)
+        done = finish(running)
+    assert done.returncode == 130
+    assert_one_line(done.stderr, "interrupted: run the same command again to go on")
+    assert finish(start(*job, f"--out={s3_url}")).returncode == 0  # at once: the process that held the lease is gone
     assert objects(s3_url) == expected["webdataset"]
 
 

@@ -14,7 +14,11 @@ from fleet_runs import finish, postmean, start, wait_until, without_progress
 from pipeline.contract.errors import GenerationError, StorageError
 from pipeline.fleet import lease as lease_module
 from pipeline.fleet.lease import Holder, Lease, find_holder, refuse_if_held
+from pipeline.shards.object_storage import ObjectStorage
 from pipeline.shards.storage import Storage, open_storage
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "shards"))
+from faulty_proxy import faulty_proxy
 
 HOLD = """
 import sys, time
@@ -184,6 +188,23 @@ def test_a_store_that_stops_answering_ends_the_run(s3_url: str, monkeypatch: pyt
             return False
 
         wait_until(raises, "the driver notices")
+
+
+def test_a_store_that_is_away_does_not_keep_a_driver_from_its_end(
+    s3_url: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+    with faulty_proxy(s3_server, lambda _: "503" if gone else None) as (endpoint, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        storage = ObjectStorage(s3_url, seconds=24 * 3600)
+        lease = Lease(storage)
+        lease.__enter__()
+        gone.append("now")
+        end = threading.Thread(target=lease.__exit__, args=(None,), daemon=True)
+        end.start()
+        wait_until(lambda: not end.is_alive(), "the end, though the store is tried for a day")
+        gone.clear()
+        wait_until(lambda: storage.list("leases") == [], "the store is back in time: the lease is removed after all")
 
 
 def test_a_lease_holds_no_secret(s3_url: str) -> None:
