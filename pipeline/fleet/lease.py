@@ -68,13 +68,37 @@ class Holder:
 
     def describe(self) -> str:
         """Host, process and last heartbeat, for people."""
-        age = max(0.0, time.time() - self.heartbeat)
-        return f"host {self.host}, process {self.pid}, last heartbeat {age:.0f} s ago"
+        age = time.time() - self.heartbeat
+        when = f"{abs(age):.0f} s {'ago' if age > -1 else 'ahead'}"
+        if not -1 < age < EXPIRES_SECONDS:
+            when += " by this machine's clock"  # which may not be the holder's
+        return f"host {self.host}, process {self.pid}, last heartbeat {when}"
 
 
 def find_holder(storage: Storage) -> Holder | None:
     """Who holds the output now, or held it and did not end cleanly; None where nobody does."""
     return _newest(storage)[1]
+
+
+def is_at_work(storage: Storage, holder: Holder, beat_seconds: float = _BEAT_SECONDS) -> bool:
+    """Whether the holder drives the run, even where its clock and ours disagree.
+
+    Where the clocks alone would say that it is silent, this looks for two and a half beats whether it renews its
+    lease all the same.
+
+    Args:
+        beat_seconds: time between the holder's renewals.
+    """
+    state = holder.state()
+    if state != "silent":
+        return state == "held"
+    until = time.monotonic() + 2.5 * beat_seconds
+    while time.monotonic() < until:
+        time.sleep(beat_seconds / 5)
+        now = _newest(storage)[1]
+        if now != holder:
+            return now is not None  # else it ended in this moment
+    return False
 
 
 def refuse_if_held(storage: Storage) -> None:
@@ -127,22 +151,12 @@ class Lease:
         """Create the lease of the next number; its number."""
         for _ in range(100):
             number, holder = _newest(self._storage)
-            state = holder.state() if holder is not None else "dead"
-            if holder is not None and (state == "held" or (state == "silent" and self._stirs(holder))):
+            if holder is not None and is_at_work(self._storage, holder, self._beat_seconds):
                 raise _refusal(self._storage, holder)
             self._holder = replace(self._holder, heartbeat=time.time())
             if self._storage.create(_path(number + 1), _to_bytes(self._holder)):
                 return number + 1
         raise GenerationError(f"{self._storage.url}/{LEASES}: others take the lease all the time: run it again later")
-
-    def _stirs(self, holder: Holder) -> bool:
-        """Whether a holder that seems silent renews its lease all the same: then our clocks disagree."""
-        until = time.monotonic() + 2.5 * self._beat_seconds
-        while time.monotonic() < until:
-            time.sleep(self._beat_seconds / 5)
-            if _newest(self._storage)[1] != holder:
-                return True
-        return False
 
     def _keep(self) -> None:
         """Renew the lease until the end, then remove it: in one thread, so that no late renewal brings it back."""
@@ -184,7 +198,8 @@ def _newest(storage: Storage) -> tuple[int, Holder | None]:
 
 
 def _refusal(storage: Storage, holder: Holder) -> GenerationError:
-    left = max(0.0, EXPIRES_SECONDS - (time.time() - holder.heartbeat))
+    age = time.time() - holder.heartbeat
+    left = EXPIRES_SECONDS - age if 0 <= age < EXPIRES_SECONDS else EXPIRES_SECONDS  # by a wrong clock: at most
     return GenerationError(
         f"{storage.url}: another `postmean generate` is at work there ({holder.describe()}): wait for it or stop it; "
         f"if it is dead already, its lease expires in {left:.0f} s"

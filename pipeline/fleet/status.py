@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.contract.errors import ConfigError, ShardError
 from pipeline.contract.serialise import from_dict, to_dict
-from pipeline.fleet.lease import find_holder
+from pipeline.fleet.lease import find_holder, is_at_work
 from pipeline.shards.positions import read_positions
 from pipeline.shards.retention import deleted_shards
 from pipeline.shards.run_folder import RunFolder
@@ -105,10 +105,14 @@ class DriverLog:
 
 
 def read_status(storage: Storage) -> RunStatus:
-    """The state of what lies in this storage. Reads plan and lists, no commit record: a second for a million shards."""
+    """The state of what lies in this storage.
+
+    Reads plan and lists, no commit record: a second for a million shards. Where the driver's last heartbeat seems old,
+    it waits for the next one, a dozen seconds at most: the driver was killed elsewhere, or a clock is wrong.
+    """
     run = RunFolder(storage)
     holder = find_holder(storage)
-    runs = holder is not None and holder.state() == "held"
+    runs = holder is not None and is_at_work(storage, holder)
     status = RunStatus(
         out=storage.url, state="running" if runs else "nothing there", holder=holder.describe() if holder else None
     )

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from fleet_runs import finish, postmean, start, wait_until, without_progress
 
 from pipeline.contract.errors import GenerationError, StorageError
 from pipeline.fleet import lease as lease_module
-from pipeline.fleet.lease import Holder, Lease, find_holder, refuse_if_held
+from pipeline.fleet.lease import Holder, Lease, find_holder, is_at_work, refuse_if_held
+from pipeline.fleet.status import read_status
 from pipeline.shards.object_storage import ObjectStorage
 from pipeline.shards.storage import Storage, open_storage
 
@@ -91,24 +93,49 @@ def test_a_holder_elsewhere_has_until_its_lease_expires(storage: Storage) -> Non
         assert storage.list("leases") == ["leases/000004.json"]
 
 
-@pytest.mark.parametrize("off", [-3600.0, 3600.0])
-def test_a_holder_whose_clock_is_wrong_is_not_robbed(tmp_path: Path, off: float) -> None:
+@pytest.fixture(params=[-3600.0, 3600.0], ids=["late", "early"])
+def wrong_clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """A run on another machine that renews its lease by a wrong clock."""
     storage = open_storage(tmp_path)
     stop = threading.Event()
 
     def renew() -> None:
         while not stop.wait(0.1):
-            write(storage, 1, heartbeat=time.time() + off)
+            write(storage, 1, heartbeat=time.time() + request.param)
 
     thread = threading.Thread(target=renew)
     thread.start()
     wait_until(lambda: storage.list("leases") != [], "the first renewal")
-    with pytest.raises(GenerationError, match="host elsewhere"):
-        Lease(storage, beat_seconds=1.0).__enter__()
+    yield storage
     stop.set()
     thread.join()
+
+
+def test_a_holder_whose_clock_is_wrong_is_not_robbed(wrong_clock: Storage) -> None:
+    with pytest.raises(GenerationError, match=r"host elsewhere.* by this machine's clock\).* in 60 s$"):
+        Lease(wrong_clock, beat_seconds=1.0).__enter__()
+
+
+def test_a_run_whose_clock_is_wrong_is_seen_to_run(wrong_clock: Storage) -> None:
+    seen = read_status(wrong_clock)
+    assert seen.state == "running"
+    assert seen.holder is not None and seen.holder.endswith(" by this machine's clock")
+
+
+@pytest.mark.parametrize("off", [-3600.0, 3600.0])
+def test_a_killed_holder_whose_clock_was_wrong_is_not_at_work(tmp_path: Path, off: float) -> None:
+    storage = open_storage(tmp_path)
+    holder = write(storage, 1, heartbeat=time.time() + off)
+    assert not is_at_work(storage, holder, beat_seconds=0.1)
     with Lease(storage, beat_seconds=0.1):
         pass
+
+
+def test_a_holder_that_ends_while_it_is_looked_at_is_not_at_work(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    holder = write(storage, 1, heartbeat=0.0)
+    storage.delete("leases/000001.json")
+    assert not is_at_work(storage, holder, beat_seconds=0.1)
 
 
 def test_a_lease_is_renewed_and_calls_back(storage: Storage) -> None:
