@@ -9,6 +9,7 @@ from pipeline.contract.errors import ConfigError
 
 TOKEN, TOKEN_PATH = "POSTMEAN_TOKEN", "POSTMEAN_TOKEN_PATH"
 """Environment variables: the token itself, or the file that holds it."""
+_SHORTEST = 16
 
 
 def token_file() -> Path:
@@ -20,11 +21,11 @@ def find_token() -> str:
     """The token.
 
     Raises:
-        ConfigError: there is none, or its file may be read by others.
+        ConfigError: there is none, it is no token, or its file may be read by others.
     """
     token = os.environ.get(TOKEN, "").strip()
     if token:
-        return token
+        return _checked(token, TOKEN)
     path = token_file()
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -35,9 +36,7 @@ def find_token() -> str:
             f"{path}: no token of a live run ({error.strerror}): copy the file that `postmean serve` names, or set "
             f"{TOKEN_PATH} to where it is"
         ) from error
-    if not token.isascii() or not token.isprintable() or len(token) < 16:
-        raise ConfigError(f"{path}: not a token: expected at least 16 printable characters")
-    return token
+    return _checked(token, str(path))
 
 
 def find_or_make_token() -> str:
@@ -49,3 +48,12 @@ def find_or_make_token() -> str:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32) + "\n")
     return find_token()
+
+
+def _checked(token: str, where: str) -> str:
+    if not token.isascii() or not token.isprintable() or len(token) < _SHORTEST:
+        raise ConfigError(
+            f"{where}: not a token: expected at least {_SHORTEST} printable ASCII characters, got fewer or others: "
+            "take the server's, or a longer one for both"
+        )
+    return token
