@@ -11,11 +11,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from pipeline.contract.errors import ConfigError
+from pipeline.fleet.ray_folder import ray_folder
 
 _TOKEN_FILE = Path.home() / ".ray" / "auth_token"  # where Ray itself looks last
 
@@ -30,17 +31,21 @@ def ray_session(cpus: int, gpus: int) -> Iterator[None]:
     """Connect to the cluster of RAY_ADDRESS, or start Ray here with room for so many CPUs and GPUs.
 
     Raises:
-        ConfigError: the cluster is not there, or refuses the token.
+        ConfigError: the cluster is not there, or refuses the token; or there is no room for the files of Ray here.
     """
     address = cluster_address()
     _secure_environment(address)
     import ray
     from ray.exceptions import RayError
 
-    options: dict[str, Any] = {"address": address}
-    if address is None:
-        options = {"address": "local", "num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
-    with redirect_stdout(sys.stderr):  # Ray prints what happens to its workers to stdout, which is for the report
+    with (
+        ray_folder() if address is None else nullcontext() as folder,
+        redirect_stdout(sys.stderr),  # Ray prints what happens to its workers to stdout, which is for the report
+    ):
+        options: dict[str, Any] = {"address": address}
+        if address is None:
+            options = {"address": "local", "num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
+            options["_temp_dir"] = folder
         try:
             before = signal.getsignal(signal.SIGTERM)
             try:

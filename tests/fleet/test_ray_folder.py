@@ -1,0 +1,98 @@
+"""An embedded Ray leaves no files behind, however the run ends."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fleet_runs import finish, postmean, start, wait_for_commits, wait_until
+
+from pipeline.contract.errors import ConfigError
+from pipeline.fleet.ray_folder import ray_folder
+
+LONGEST_SOCKET = 107
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where Ray's folders go, of a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
+
+
+def test_nothing_is_left_of_a_run_that_is_stopped_nor_of_one_that_ends_well(
+    job: list[str], root: Path, tmp_path: Path
+) -> None:
+    arguments = [*job, f"--out={tmp_path}", "--tuples=4000"]
+    stopped = start(*arguments)
+    wait_for_commits(tmp_path, 3, stopped)
+    assert [len(os.fsencode(path)) <= LONGEST_SOCKET for path in root.rglob("plasma_store")] == [True]
+    stopped.send_signal(signal.SIGTERM)
+    assert finish(stopped).returncode == 130
+    assert list(root.iterdir()) == []
+
+    assert postmean(*arguments).returncode == 0
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_nothing_is_left_of_a_run_that_fails(job: list[str], root: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards" / "000007.tar" / "in the way").mkdir(parents=True)
+    assert postmean(*job, f"--out={tmp_path}").returncode == 3
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_a_run_that_is_stopped_while_ray_starts(
+    job: list[str], root: Path, tmp_path: Path, signal_: signal.Signals
+) -> None:
+    stopped = start(*job, f"--out={tmp_path}")
+    wait_until(lambda: any(root.rglob("gcs_server*")), "Ray starts")
+    stopped.send_signal(signal_)
+    assert finish(stopped).returncode != 0
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_nothing_is_left_after_ctrl_c_at_a_terminal(job: list[str], root: Path, tmp_path: Path) -> None:
+    """Which reaches all of Ray's processes too."""
+    stopped = start(*job, f"--out={tmp_path}")
+    wait_for_commits(tmp_path, 3, stopped)
+    os.killpg(stopped.pid, signal.SIGINT)
+    assert finish(stopped).returncode == 130
+    assert list(root.iterdir()) == []
+
+
+def test_the_folder_goes_with_all_that_is_in_it_also_after_an_error(root: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), ray_folder() as folder:
+        assert [str(path) for path in root.iterdir()] == [folder]
+        (Path(folder) / "session" / "sockets").mkdir(parents=True)
+        (Path(folder) / "session" / "sockets" / "plasma_store").touch()
+        (Path(folder) / "session_latest").symlink_to("session")
+        raise KeyboardInterrupt
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
+def test_a_path_too_long_for_sockets_is_not_used(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = tmp_path / ("a" * 60)
+    long.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", None)  # else it is remembered from before
+    monkeypatch.setenv(variable, str(long))
+    with ray_folder() as folder:
+        assert Path(folder).parent == Path("/tmp")
+        assert list(long.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(root / "file"))
+    with pytest.raises(ConfigError, match=r"/file: cannot make Ray's folder there: .*: set RAY_TMPDIR"), ray_folder():
+        pass
