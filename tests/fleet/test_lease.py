@@ -1,6 +1,8 @@
 """One driver at a time: leases are exclusive, expire, pass on, and tell no secrets."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleet_runs import finish, postmean, start, wait_until, without_progress
+from fleet_runs import actors_of, finish, postmean, start, wait_until, without_progress
 
 from pipeline.contract.errors import GenerationError, StorageError
 from pipeline.fleet import lease as lease_module
@@ -254,8 +256,13 @@ def test_two_commands_on_one_output_one_works_and_one_says_why_not(
     first = start(*job, f"--out={tmp_path}", "--actors=1")
     wait_until(lambda: len(list(tmp_path.glob("commits/*.json"))) >= 2, "two commits")
     wait_until(lambda: (tmp_path / "status.json").exists() or first.poll() is not None, "the first status")
+    actors = actors_of(first)
+    for actor in actors:  # its driver works on, and is not done before the second command is there
+        os.kill(actor, signal.SIGSTOP)
     second = postmean(*job, f"--out={tmp_path}")
     running = status(tmp_path)
+    for actor in actors:
+        os.kill(actor, signal.SIGCONT)
     first.kill()
     first.communicate()
     assert second.returncode == 3
