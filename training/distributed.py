@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from types import TracebackType
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,7 @@ from pipeline.contract.errors import ConfigError
 
 @dataclass(frozen=True)
 class World:
-    """A process and its device."""
+    """A process and its device, for the duration of a `with` block: at its end the process leaves the others."""
 
     rank: int
     size: int
@@ -36,9 +37,16 @@ class World:
         dist.init_process_group("nccl" if here.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), here)
 
-    def leave(self) -> None:
-        """Leave the group."""
-        if dist.is_initialized():
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
+        if not dist.is_initialized():
+            return
+        if kind is not None and dist.group.WORLD is not None:
+            # NCCL destroys a group only when all that was begun in it is done, which now never comes
+            dist.group.WORLD.abort()
+        else:
             dist.destroy_process_group()
 
     def wrap(self, module: nn.Module) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,11 +77,8 @@ def train(
         MismatchError: targets, store, config and what is in `out` do not agree.
         TrainingError: the loss is not finite.
     """
-    world = World.join(device)
-    try:
+    with World.join(device) as world:
         return _Run(config, str(targets), ImageStore.open(store), Path(out), world, follow_seconds).train(init)
-    finally:
-        world.leave()
 
 
 class _Run:
@@ -138,10 +135,14 @@ class _Run:
         """Steps up to config.steps."""
         config, begin, loss = self.config, self.step, None
         start = time.perf_counter()
-        if begin < config.steps:
-            self.prepare(init)
-            start = time.perf_counter()
-            loss = self._steps(start)
+        try:
+            if begin < config.steps:
+                self.prepare(init)
+                start = time.perf_counter()
+                loss = self._steps(start)
+        except BaseException:
+            self.stream.close(failed=True)
+            raise
         self.stream.close()
         self.world.wait()  # the last checkpoint is written
         seconds = time.perf_counter() - start
@@ -161,7 +162,8 @@ class _Run:
         log = MetricsLog(self.out / "metrics.jsonl", self.step) if leads else None
         sums, line_at, line_wait = LossSums(self.world.device), start, 0.0
         progress = Progress("train", config.steps * config.batch_size, "images")
-        with progress if leads else nullcontext():
+        # the iteration ends with the block, not with this frame, which lives as long as an exception refers to it
+        with progress if leads else nullcontext(), closing(iter(self.stream)) as batches:
             progress.start_at(self.step * config.batch_size)
 
             def show() -> None:
@@ -172,7 +174,7 @@ class _Run:
                     progress.update(self.step * config.batch_size, note)
 
             self.stream.on_wait = show
-            for batch in self.stream:
+            for batch in batches:
                 self._one_step(batch, sums)
                 saves = self.step % config.checkpoint_every == 0 or self.step == config.steps
                 now, waited = time.perf_counter(), self.stream.wait_seconds

@@ -1,6 +1,7 @@
 """What a trainer tells the run that it follows: how far it is, so that generation may go on and old shards may go."""
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 from pipeline.contract.errors import PostmeanError
@@ -8,6 +9,7 @@ from pipeline.shards.positions import Position, write_position
 from pipeline.shards.storage import Storage
 
 _REPORT_SECONDS = 2.0  # an object store bills each report
+_LAST_SECONDS = 2.0  # that a trainer which failed waits for its last report
 
 
 class PositionReport:
@@ -54,6 +56,21 @@ class PositionReport:
             self._thread.join()
         self._position = replace(self._position, finished=finished)
         self._write()
+
+    def abandon(self) -> None:
+        """Report for the last time that there is more to take, if this trainer had begun: it failed.
+
+        Within seconds and without an error: the storage may be what it failed of.
+        """
+
+        def close() -> None:
+            with suppress(PostmeanError):
+                self.close(finished=False)
+
+        if self._written is not None:
+            last = threading.Thread(target=close, name="postmean-position", daemon=True)
+            last.start()
+            last.join(_LAST_SECONDS)
 
     def _keep_writing(self) -> None:
         while not self._stop.wait(_REPORT_SECONDS):

@@ -1,9 +1,8 @@
 """The stream of training targets: batches of consecutive tuples, in order, made ahead of the training step."""
 
 import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from pipeline.shards.retention import deleted_shards
 from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import open_storage
 from training.agreement import check_agreement, check_enough, check_kept
+from training.ahead import Ahead
 from training.config import TargetSettings
 from training.follow import Follower
 from training.position_report import PositionReport
 from training.targets import TargetReader
 
 _SECONDS_BETWEEN_NOTICES = 1.0
+_SECONDS_TO_END = 2.0  # that leaving an iteration waits for its thread, whose request a storage may answer much later
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class TargetStream:
         self._offset = rank * self._share
         self._depth, self._pin = depth, pin
         self._report = report
+        self._ahead: Ahead[TargetBatch] | None = None
 
     @classmethod
     def open(
@@ -171,34 +173,39 @@ class TargetStream:
         """Batches left."""
         return (self._stop_tuple - self.next_tuple) // self._batch_size
 
-    def __iter__(self) -> Iterator[TargetBatch]:
-        """Batches from `next_tuple` on; a background thread makes up to `depth` of them ahead."""
+    def __iter__(self) -> Generator[TargetBatch, None, None]:
+        """Batches from `next_tuple` on; a background thread makes up to `depth` of them ahead.
+
+        Leaving the iteration, by an exception too, ends all waiting for shards. Another one goes on at `next_tuple`,
+        and ends an earlier one that was not left.
+        """
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._reader.stop()
+            self._ahead.join()  # it uses the reader until it ends
+            self._reader.restart()
         if self._report is not None:
             self._report.start()
-        ready: queue.Queue[TargetBatch | BaseException] = queue.Queue(self._depth)
-        stop = threading.Event()
-        thread = threading.Thread(
-            target=self._produce, args=(self.next_tuple, ready, stop), name="postmean-stream", daemon=True
-        )
-        thread.start()
+        places = range(self.next_tuple, self._stop_tuple, self._batch_size)
+        self._ahead = ahead = Ahead(self._make, places, self._depth, "postmean-stream")
         try:
-            while self.next_tuple < self._stop_tuple:
-                item = self._next(ready)
-                if isinstance(item, BaseException):
-                    raise item
+            while self.next_tuple < self._stop_tuple and not ahead.is_stopped():
+                batch = self._take(ahead)
                 self.next_tuple += self._batch_size
                 if self._report is not None:
                     self._report.at(self.next_tuple)
-                yield item
+                yield batch
         finally:
-            stop.set()
-            thread.join()
+            ahead.stop()
+            if self._ahead is ahead:
+                self._reader.stop()
+            ahead.join(_SECONDS_TO_END)
 
-    def _next(self, ready: "queue.Queue[TargetBatch | BaseException]") -> TargetBatch | BaseException:
+    def _take(self, ahead: Ahead[TargetBatch]) -> TargetBatch:
         while True:
             began = time.perf_counter()
             try:
-                return ready.get(timeout=_SECONDS_BETWEEN_NOTICES)
+                return ahead.take(_SECONDS_BETWEEN_NOTICES)
             except queue.Empty:
                 pass
             finally:
@@ -210,29 +217,22 @@ class TargetStream:
         if self._report is not None:
             self._report.never_before(tuple_id)
 
-    def close(self) -> None:
-        """Release the threads that read ahead, and tell a run that is followed whether this trainer has it all."""
-        self._reader.close()
-        if self._report is not None:
+    def close(self, failed: bool = False) -> None:
+        """Release the threads that read ahead, and tell a run that is followed whether this trainer has it all.
+
+        Args:
+            failed: whether the trainer ends by an exception: it has not got it all, and waits for nothing any more.
+        """
+        self._reader.stop()
+        if self._report is None:
+            return
+        if failed:
+            self._report.abandon()
+        else:
             self._report.close(finished=self.next_tuple >= self._stop_tuple)
 
-    def _produce(self, start: int, ready: queue.Queue, stop: threading.Event) -> None:
-        for first in range(start, self._stop_tuple, self._batch_size):
-            item: TargetBatch | BaseException
-            try:
-                item = self._make(first + self._offset)
-            except BaseException as error:
-                item = error
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if stop.is_set() or isinstance(item, BaseException):
-                return
-
-    def _make(self, first: int) -> TargetBatch:
+    def _make(self, place: int) -> TargetBatch:
+        first = place + self._offset
         read = self._reader.read(first, first + self._share)
         columns: dict[str, Any] = {f.name: getattr(read, f.name) for f in fields(read)}
         columns = {name: None if c is None else torch.from_numpy(c) for name, c in columns.items()}

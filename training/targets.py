@@ -1,6 +1,7 @@
 """From tuple numbers to training targets: certified tuples made on the spot, the others read from shards."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,6 @@ class TargetReader:
         self._source = manifest.tuple_source()
         self._heun = manifest.solver == "heun"
         self._certified_sigma = None if manifest.self_contained else run.read_certified_sigma()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="postmean-shard")
         self._ahead: tuple[int, Future[Records]] | None = None
         self._shard: tuple[int, Records] | None = None
         self._last_shard = shards_of(plan, 0, stop).stop - 1
@@ -94,11 +94,16 @@ class TargetReader:
             certified=~recorded,
         )
 
-    def close(self) -> None:
-        """Stop reading ahead."""
+    def stop(self) -> None:
+        """End all waiting for shards that are not committed yet: with ShardError, until `restart`."""
         if self._follower is not None:
             self._follower.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def restart(self) -> None:
+        """Read again after a `stop`, once the `read` that it ended has returned."""
+        self._ahead = None
+        if self._follower is not None:
+            self._follower.restart()
 
     def _count_in(self, number: int, tuple_id: np.ndarray) -> int:
         """How many of these rising ids shard `number` holds, as the plan says."""
@@ -131,8 +136,21 @@ class TargetReader:
             following = number + 1
             self._ahead = None
             if following <= self._last_shard:
-                self._ahead = (following, self._pool.submit(self._read, following))
+                self._ahead = (following, self._begin(following))
         return self._shard[1]
+
+    def _begin(self, number: int) -> Future[Records]:
+        records: Future[Records] = Future()
+
+        def read() -> None:
+            try:
+                records.set_result(self._read(number))
+            except BaseException as error:
+                records.set_exception(error)
+
+        # not an executor: Python waits for its threads at exit, and this one may wait for a shard or a server for long
+        threading.Thread(target=read, name="postmean-shard", daemon=True).start()
+        return records
 
     def _read(self, number: int) -> Records:
         if self._follower is not None:

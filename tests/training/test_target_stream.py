@@ -321,3 +321,28 @@ def test_closing_a_stream_that_waits_ends_its_threads(folder, store, certified_s
     for thread in started:
         thread.join(60)
     assert not [thread for thread in started if thread.is_alive()]
+
+
+def test_an_iteration_left_while_it_waits_ends_and_another_goes_on(folder, store, certified_sigma, run):
+    path = folder / "left"
+    manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
+    growing = RunFolder(open_storage(str(path)))
+    commit_exact_shard(growing, store, manifest, 0, certified_sigma)
+    before = set(threading.enumerate())
+    stream = TargetStream.open(path, store, 10, follow_seconds=3600)
+    first = iter(stream)
+    seen = [next(first).tuple_id]
+    leaving = threading.Thread(target=first.close, daemon=True)
+    leaving.start()
+    leaving.join(120)
+    assert not leaving.is_alive(), "it waits for a shard that will not come"
+    for thread in set(threading.enumerate()) - before:
+        thread.join(120)
+        assert not thread.is_alive()
+    for shard in range(1, len(growing.read_plan())):
+        commit_exact_shard(growing, store, manifest, shard, certified_sigma)
+    kept = iter(stream)
+    seen.append(next(kept).tuple_id)
+    seen += [batch.tuple_id for batch in stream]
+    assert next(kept, None) is None, "one iteration at a time"
+    assert torch.cat(seen).tolist() == list(range(300))

@@ -1,0 +1,172 @@
+"""A trainer that fails or is interrupted while its targets are awaited ends then, and says that it is not finished."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from fleet_runs import assert_one_line, finish, free_port, start, wait_until
+from training_runs import commit_exact_shard, digits_store, make_run
+
+from pipeline.cli.main import run as postmean
+from pipeline.contract.manifest import Manifest
+from pipeline.fleet import live_server
+from pipeline.fleet.live_server import LiveServer
+from pipeline.fleet.live_shards import LiveShards
+from pipeline.shards.positions import Position, read_positions
+from pipeline.shards.run_folder import RunFolder
+from pipeline.shards.storage import open_storage
+from training.stream import TargetStream
+
+T = TypeVar("T")
+BATCH, READY = 16, 64
+"""Tuples of the first shard, the only one that is ever committed."""
+PATIENCE = 120
+"""Seconds after which a test gives up; the trainers would wait for an hour."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return digits_store(tmp_path_factory.mktemp("ends") / "store", 60)
+
+
+@pytest.fixture
+def begun(store, tmp_path) -> tuple[RunFolder, Manifest]:
+    """A run that goes no further than its first shard."""
+    manifest = make_run(tmp_path / "run", store, 640, records_per_shard=READY, commit=False)
+    run = RunFolder(open_storage(str(tmp_path / "run")))
+    commit_exact_shard(run, store, manifest, 0, None)
+    return run, manifest
+
+
+def command(store, out: Path, *more: object) -> list[str]:
+    place = ["--targets", str(out.parent / "run"), "--store", str(store.path), "--out", str(out), "--device", "cpu"]
+    small = ["--batch-size", str(BATCH), "--steps", "40", "--network.channels", "16", "--follow-seconds", "3600"]
+    return ["train", "edm-digits", *place, *small, *map(str, more)]
+
+
+def position(run: RunFolder) -> Position | None:
+    return next(iter(read_positions(run.storage).values()), None)
+
+
+def has_taken_all(run: RunFolder) -> bool:
+    told = position(run)
+    return told is not None and told.next_tuple == READY
+
+
+def ends(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return finish(process)
+
+
+def returns(call: Callable[[], T]) -> T:
+    """What the call returns; a failure, rather than waiting with it, if it does not return."""
+    returned: list[T] = []
+    thread = threading.Thread(target=lambda: returned.append(call()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return returned[0]
+
+
+@pytest.mark.slow
+def test_an_interrupted_trainer_that_waits_ends_and_tells_how_far_it_came(begun, store, tmp_path):
+    run, _ = begun
+    process = start(*command(store, tmp_path / "out"))
+    wait_until(lambda: has_taken_all(run) or process.poll() is not None, "it waits for the second shard")
+    process.send_signal(signal.SIGINT)
+    done = ends(process)
+    assert done.returncode == 130
+    assert_one_line(done.stderr, "interrupted")
+    assert position(run) == Position(next_tuple=READY, batch_size=BATCH, resume_tuple=0, finished=False)
+
+
+def test_a_trainer_that_fails_while_the_next_shard_is_awaited_ends(begun, store, tmp_path, capsys):
+    run, _ = begun
+    before = set(threading.enumerate())
+    diverging = ["--optimiser.lr", "1e30", "--log-every", READY // BATCH]
+    code = returns(lambda: postmean("train", command(store, tmp_path / "out", *diverging)[1:]))
+    assert code == 3 and "the loss is not finite at step 4" in capsys.readouterr().err
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    told = position(run)
+    assert told is not None and (told.next_tuple, told.finished) == (READY, False)
+
+
+def test_a_trainer_that_fails_at_its_last_step_is_not_finished(store, tmp_path):
+    make_run(tmp_path / "run", store, READY)
+    diverging = ["--optimiser.lr", "1e30", "--steps", READY // BATCH]
+    assert postmean("train", command(store, tmp_path / "out", *diverging)[1:]) == 3
+    told = position(RunFolder(open_storage(str(tmp_path / "run"))))
+    assert told is not None and (told.next_tuple, told.finished) == (READY, False)
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_and_the_others_with_it(begun, store, tmp_path):
+    """Out of memory in one rank of two, which no other rank shares or hears of, while its next shard is awaited."""
+    arguments = command(store, tmp_path / "out")
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK_1_FAILS, *arguments],
+            env={**environment, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [rank.communicate(timeout=PATIENCE)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert all(rank.returncode == 1 for rank in ranks), errors
+    assert "out of memory" in errors[1] and "out of memory" not in errors[0]
+
+
+RANK_1_FAILS = """
+import os, sys, torch
+from pipeline.cli.main import main
+from training import loop
+
+class Sums(loop.LossSums):
+    def add(self, loss, sigma):
+        if os.environ["RANK"] == "1":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        super().add(loss, sigma)
+
+loop.LossSums = Sums
+main()
+"""
+
+
+def test_leaving_a_live_stream_does_not_wait_for_the_answer_to_its_request(begun, store, tmp_path, monkeypatch):
+    run, _ = begun
+    monkeypatch.setattr(live_server, "_HOLD_SECONDS", 3600.0)
+    monkeypatch.setenv("POSTMEAN_TOKEN", "a token of the tests")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    files = {path: run.storage.get(path) for path in ("manifest.json", "plan.parquet")}
+    shards = LiveShards(10, depth=2, trainers=1)
+    with LiveServer("127.0.0.1", 0, files, shards, "a token of the tests") as server:
+        stream = TargetStream.open(f"http://127.0.0.1:{server.port}", store, BATCH, follow_seconds=3600)
+        batches = iter(stream)
+        stream.on_wait = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # as Ctrl-C comes: to the one that waits
+
+        def read() -> bool:
+            with pytest.raises(KeyboardInterrupt):
+                next(batches)
+            return True
+
+        assert returns(read)
+        assert len(shards) > 0, "nothing was answered"
+        shards.close()
