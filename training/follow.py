@@ -51,6 +51,7 @@ class Follower:
 
         Raises:
             ShardError: not within `seconds`, or `stop` was called.
+            StorageError: a live run could not make it, and why.
         """
         self._wait(
             lambda: self._run.is_committed(shard), f"{self._run.storage.url}: shard {shard:06d} was not committed"

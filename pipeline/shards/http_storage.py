@@ -5,12 +5,15 @@ from datetime import timedelta
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+import obstore
 from obstore.store import HTTPStore
 
 from pipeline.contract.errors import ConfigError, StorageError
 from pipeline.shards.backoff import deadline_seconds
+from pipeline.shards.object_errors import Missing, Unsatisfiable
 from pipeline.shards.object_storage import ObjectStorage
 from pipeline.shards.serve_token import TOKEN_PATH, find_token
+from pipeline.shards.storage import check_path
 
 _REQUEST_SECONDS = 60.0
 """Of one request; the server answers within half of it, whether the shard is there or not."""
@@ -42,6 +45,17 @@ class HttpStorage(ObjectStorage):
             },
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_SECONDS)},
         )
+
+    def exists(self, path: str) -> bool:
+        """Asked by GET of the first byte: the answer to HEAD has no body to say why a shard could not be made."""
+        check_path(path)
+        try:
+            self._run(path, lambda _: obstore.get_range(self._store, path, start=0, length=1))
+        except Missing:
+            return False
+        except Unsatisfiable:
+            pass  # it is there, and empty
+        return True
 
     def put(self, path: str, data: bytes) -> NoReturn:
         raise StorageError(f"{self.url}/{path}: it can only be read")

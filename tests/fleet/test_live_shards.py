@@ -11,9 +11,11 @@ import pytest
 from pipeline.contract.errors import ConfigError, GenerationError, ShardError, StorageError
 from pipeline.fleet.live_server import LiveServer
 from pipeline.fleet.live_shards import LiveShards
+from pipeline.shards.run_folder import RunFolder
 from pipeline.shards.storage import Storage, open_storage
+from training.follow import Follower
 
-FILES = {"manifest.json": b"the manifest", "plan.parquet": bytes(20 << 20) + b"end"}
+FILES = {"manifest.json": b"the manifest", "certified_sigma.npy": b"", "plan.parquet": bytes(20 << 20) + b"end"}
 
 
 def make_next(shards: LiveShards) -> int | None:
@@ -146,6 +148,10 @@ def test_readers_get_files_whole_and_in_parts_and_shards_as_they_are_made(storag
     assert storage.get("shards/000004.tar") == b"4"
 
 
+def test_what_is_there_exists_even_if_empty(storage: Storage) -> None:
+    assert all(storage.exists(path) for path in FILES)
+
+
 @pytest.mark.parametrize("path", ["config.json", "etc/passwd", "commits/000010.json", "shards/4.tar", "commits/x.json"])
 def test_nothing_else_is_served(storage: Storage, path: str) -> None:
     assert not storage.exists(path)
@@ -157,6 +163,23 @@ def test_a_shard_that_cannot_be_made_is_an_error_that_says_why(storage: Storage,
     shards.failed(1, "no space left")
     with pytest.raises(StorageError, match="a shard could not be made: no space left"):
         storage.get("commits/000001.json")
+
+
+def test_a_trainer_that_waits_for_a_shard_is_told_why_it_could_not_be_made(
+    storage: Storage, shards: LiveShards
+) -> None:
+    follower = Follower(RunFolder(storage), seconds=60)
+    with ThreadPoolExecutor(1) as trainer:
+        waiting = trainer.submit(follower.wait_for_shard, 3)
+        while shards.take() != 3:
+            time.sleep(0.01)
+        shards.failed(3, "shard 3 is not finite")
+        with pytest.raises(StorageError, match="a shard could not be made: shard 3 is not finite"):
+            waiting.result()
+        waiting = trainer.submit(follower.wait_for_shard, 3)
+        while not waiting.done():
+            make_next(shards)
+        waiting.result()
 
 
 def test_without_the_token_nothing_is_served(storage: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
