@@ -3,12 +3,14 @@
 import os
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from pipeline.contract.errors import ConfigError
+from pipeline.contract.errors import ConfigError, MismatchError
+from pipeline.contract.serialise import differences
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,22 @@ class World:
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def check_same(self, where: str, remedy: str, **ours: Any) -> None:
+        """Every process calls this with what must be the same in all of them, as plain trees.
+
+        Raises:
+            MismatchError: it is not; in every process, with the names of what differs.
+        """
+        if self.size == 1:
+            return
+        everyone: list[Any] = [None] * self.size
+        dist.all_gather_object(everyone, ours)
+        for rank, theirs in enumerate(everyone):
+            found = differences(everyone[0], theirs)
+            if found:
+                listed = "; ".join(f"{name} is {a!r} at rank 0, {b!r} at rank {rank}" for name, a, b in found)
+                raise MismatchError(f"{where}: {listed}: {remedy}")
 
     def wait(self) -> None:
         """Until every process is here."""

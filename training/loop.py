@@ -29,8 +29,10 @@ from training.losses import loss_of
 from training.metrics import LossSums, MetricsLog, by_sigma
 from training.networks import build_network
 from training.preconditioning import Denoiser
-from training.resume import check_same_run, restore, trainer_name, training_tensors, write_config
+from training.resume import check_same_run, identity_of, restore, trainer_name, training_tensors, write_config
 from training.stream import TargetBatch, TargetStream
+
+_SHARE_OUT = "--out must be one folder that all hosts share: every rank goes on from the checkpoints in it"
 
 
 class TrainingError(PostmeanError):
@@ -74,7 +76,7 @@ def train(
         init: checkpoint or run whose averaged weights to begin with; "" for random ones.
         follow_seconds: above 0, the targets may still be in the making: wait so long for each shard.
     Raises:
-        MismatchError: targets, store, config and what is in `out` do not agree.
+        MismatchError: targets, store, config and what is in `out` do not agree, or the ranks do not.
         TrainingError: the loss is not finite.
     """
     with World.join(device) as world:
@@ -93,6 +95,8 @@ class _Run:
         checkpoints = complete_checkpoints(out)
         self.checkpoint = checkpoints[-1] if checkpoints else None
         self.step = step_of(self.checkpoint) if self.checkpoint else 0
+        # first of all: a rank at a wrong step might find that the targets of this step were deleted
+        world.check_same(str(out), _SHARE_OUT, step=self.step)
         self.name = trainer_name(out)
         self.stream = TargetStream.open(
             targets,
@@ -108,6 +112,8 @@ class _Run:
             trainer=self.name if world.leads else "",
         )
         self.stream.never_before(step_of(checkpoints[0]) * config.batch_size if checkpoints else 0)
+        same = dict(batch_size=config.batch_size, batches=len(self.stream), targets=identity_of(self.stream.manifest))
+        world.check_same(targets, "start every rank with the same command and the same --targets", **same)
         check_same_run(out, config, self.stream.manifest)
 
     def prepare(self, init: str) -> None:

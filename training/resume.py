@@ -49,6 +49,11 @@ def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
         raise MismatchError(f"{out}: holds another run: {listed}: pass the same settings or another --out")
 
 
+def identity_of(manifest: Manifest) -> dict[str, Any]:
+    """What decides the targets, as a plain tree: the same before and after the run is extended."""
+    return {name: value for name, value in manifest.to_dict().items() if name not in _FREE_TARGET_FIELDS}
+
+
 def trainer_name(out: Path) -> str:
     """Name of the trainer in the runs that it follows: that of its folder and a random part, the same ever after."""
     try:

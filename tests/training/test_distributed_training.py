@@ -1,4 +1,4 @@
-"""Two processes under torchrun take the steps that one process takes."""
+"""Two processes under torchrun take the steps that one process takes, or none."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fleet_runs import assert_one_line, free_port
 from safetensors.torch import load_file
 from training_runs import digits_store, make_run
 
@@ -41,3 +42,66 @@ def test_two_ranks_train_as_one(tmp_path, preset):
     for name, value in weights[0].items():
         if name.startswith("model"):
             torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=2e-4)
+
+
+def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.CompletedProcess]:
+    """Train with one rank in each of these working directories, as hosts have different disks behind one path.
+
+    Args:
+        different: flags that differ, a value for each rank.
+    """
+    command = ["-m", "pipeline.cli.main", "train", "edm-digits", "--store", "../store", "--device", "cpu"]
+    command += ["--batch-size", "16", "--network.channels", "16", "--out", "model"]
+    port = str(free_port())
+    ranks = []
+    for rank, host in enumerate(hosts):
+        host.mkdir(exist_ok=True)
+        place = {"RANK": str(rank), "WORLD_SIZE": str(len(hosts)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        flags = [f"--{name}={values[rank]}" for name, values in different.items()]
+        ranks.append(
+            subprocess.Popen(
+                [sys.executable, *command, *flags],
+                cwd=host,
+                env={**os.environ, **place, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        errors = [rank.communicate(timeout=300)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [subprocess.CompletedProcess(r.args, r.returncode, "", e) for r, e in zip(ranks, errors, strict=True)]
+
+
+def test_ranks_that_do_not_see_the_same_out_are_refused(tmp_path):
+    store = digits_store(tmp_path / "store", 60)
+    make_run(tmp_path / "run", store, 64, max_support=60)
+    one, other = tmp_path / "host-0", tmp_path / "host-1"
+    targets = ("../run", "../run")
+    assert train_on_hosts(one, targets=targets, steps=(2,))[0].returncode == 0
+    refused = train_on_hosts(one, other, targets=targets, steps=(4, 4))
+    for rank in refused:
+        assert rank.returncode == 2
+        assert_one_line(rank.stderr, "model: step is 2 at rank 0, 0 at rank 1: --out must be one folder that all hosts")
+    assert not (other / "model").exists()
+    assert [rank.returncode for rank in train_on_hosts(one, one, targets=targets, steps=(4, 4))] == [0, 0]
+
+
+def test_ranks_of_different_targets_or_lengths_are_refused(tmp_path):
+    store = digits_store(tmp_path / "store", 60)
+    make_run(tmp_path / "run", store, 64, max_support=60)
+    make_run(tmp_path / "copied", store, 128, max_support=60, records_per_shard=32)
+    make_run(tmp_path / "other", store, 64, max_support=60, seed=8)
+    host = tmp_path / "host"
+    for targets, steps, message in (
+        (("../run", "../other"), (2, 2), "targets.seed is 7 at rank 0, 8 at rank 1"),
+        (("../run", "../run"), (2, 3), "batches is 2 at rank 0, 3 at rank 1"),
+    ):
+        for rank in train_on_hosts(host, host, targets=targets, steps=steps):
+            assert rank.returncode == 2
+            assert_one_line(rank.stderr, message, "start every rank with the same command")
+    assert not (host / "model").exists()
+    done = train_on_hosts(host, host, targets=("../run", "../copied"), steps=(2, 2))
+    assert [rank.returncode for rank in done] == [0, 0], "an extended run has the same targets"
