@@ -1,5 +1,6 @@
 """Where this process stands among the others that torchrun started; alone it is rank 0 of 1."""
 
+import json
 import os
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,8 +46,9 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
         if not dist.is_initialized():
             return
-        if kind is not None and dist.group.WORLD is not None:
-            # NCCL destroys a group only when all that was begun in it is done, which now never comes
+        if kind is not None and self.device.type == "cuda" and dist.group.WORLD is not None:
+            # NCCL destroys a group only when all that was begun in it is done, which now never comes; gloo does not
+            # wait, and does not end its threads when it is aborted
             dist.group.WORLD.abort()
         else:
             dist.destroy_process_group()
@@ -72,13 +74,23 @@ class World:
         """
         if self.size == 1:
             return
-        everyone: list[Any] = [None] * self.size
-        dist.all_gather_object(everyone, ours)
+        everyone = [json.loads(text) for text in self._texts(json.dumps(ours))]
         for rank, theirs in enumerate(everyone):
             found = differences(everyone[0], theirs)
             if found:
                 listed = "; ".join(f"{name} is {a!r} at rank 0, {b!r} at rank {rank}" for name, a, b in found)
                 raise MismatchError(f"{where}: {listed}: {remedy}")
+
+    def _texts(self, ours: str) -> list[str]:
+        """The text of every process: as bytes in tensors, because objects would be pickled."""
+        data = torch.frombuffer(bytearray(ours.encode()), dtype=torch.uint8).to(self.device)
+        size = torch.tensor([len(data)], device=self.device)
+        sizes = [torch.zeros_like(size) for _ in range(self.size)]
+        dist.all_gather(sizes, size)
+        longest = max(int(each) for each in sizes)
+        texts = [data.new_zeros(longest) for _ in range(self.size)]
+        dist.all_gather(texts, nn.functional.pad(data, (0, longest - len(data))))
+        return [bytes(text[: int(n)].tolist()).decode() for text, n in zip(texts, sizes, strict=True)]
 
     def wait(self) -> None:
         """Until every process is here."""
