@@ -127,12 +127,12 @@ def test_faults_of_the_store_change_no_byte(
     tmp_path: Path,
     format: str,
 ) -> None:
-    """A tenth of the requests fails, one way or another, while a run is begun, written and read back."""
+    """Three of ten requests fail, one way or another, while a run is begun, written and read back."""
     small = replace(config(store.path, tmp_path, format), tuples=2000)  # type: ignore[arg-type]
     make_by_hand(small)
     plain = {path: data for path, data in objects(str(tmp_path)).items()}
     faults = ("503", "503 after", "429", "reset", "reset after", "cut")
-    with faulty_proxy(s3_server, share_of(0.1, faults)) as (endpoint, injected):
+    with faulty_proxy(s3_server, share_of(0.3, faults)) as (endpoint, injected):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         made = make_by_hand(replace(small, out=s3_url))
         assert len(made.committed()) == len(made.read_plan())
