@@ -148,7 +148,7 @@ def test_faults_of_the_store_change_no_byte(
 def test_a_fleet_behind_a_failing_network_gives_the_same_bytes(
     job: list[str], expected: Expected, s3_url: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with faulty_proxy(s3_server, share_of(0.1), slow_seconds=1) as (endpoint, injected):
+    with faulty_proxy(s3_server, share_of(0.2), slow_seconds=1) as (endpoint, injected):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         done = finish(start(*job, f"--out={s3_url}"))
         assert done.returncode == 0, done.stderr

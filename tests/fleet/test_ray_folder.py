@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,27 @@ def test_nothing_is_left_of_a_run_that_is_stopped_nor_of_one_that_ends_well(
 
     assert postmean(*arguments).returncode == 0
     assert list(root.iterdir()) == []
+
+
+HOLD = """
+import time
+from pipeline.fleet.ray_folder import ray_folder
+with ray_folder() as folder:
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one_and_a_living_runs_is_not(root: Path) -> None:
+    runs = [subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    killed, living = (Path(run.stdout.readline().strip()) for run in runs)
+    runs[0].kill()
+    runs[0].wait()
+    assert set(root.iterdir()) == {killed, living}
+    with ray_folder() as ours:
+        assert set(root.iterdir()) == {living, Path(ours)}
+    runs[1].terminate()
+    runs[1].wait()
 
 
 @pytest.mark.slow
