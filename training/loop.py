@@ -112,7 +112,8 @@ class _Run:
             trainer=self.name if world.leads else "",
         )
         self.stream.never_before(step_of(checkpoints[0]) * config.batch_size if checkpoints else 0)
-        same = dict(batch_size=config.batch_size, batches=len(self.stream), targets=identity_of(self.stream.manifest))
+        targets_are = identity_of(self.stream.manifest.to_dict())
+        same = dict(batch_size=config.batch_size, batches=len(self.stream), targets=targets_are)
         world.check_same(targets, "start every rank with the same command and the same --targets", **same)
         check_same_run(out, config, self.stream.manifest)
 

@@ -34,24 +34,23 @@ def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
         return
     try:
         plain = json.loads(path.read_text())
-        before_config, before_targets = plain["config"], plain["targets"]
-    except (ValueError, KeyError, TypeError) as error:
+        before_config, before_targets = plain["config"], identity_of(plain["targets"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not the config of a run ({error}): pass another --out") from error
     # as JSON: tuples are lists in the file
     found = [d for d in differences(to_dict(config), before_config) if d[0].split(".")[0] not in FREE_FIELDS]
     found += [
         (f"targets.{name}", ours, theirs)
-        for name, ours, theirs in differences(manifest.to_dict(), before_targets)
-        if name.split(".")[0] not in _FREE_TARGET_FIELDS
+        for name, ours, theirs in differences(identity_of(manifest.to_dict()), before_targets)
     ]
     if found:
         listed = "; ".join(f"{name} is {theirs!r} there, {ours!r} here" for name, ours, theirs in found)
         raise MismatchError(f"{out}: holds another run: {listed}: pass the same settings or another --out")
 
 
-def identity_of(manifest: Manifest) -> dict[str, Any]:
-    """What decides the targets, as a plain tree: the same before and after the run is extended."""
-    return {name: value for name, value in manifest.to_dict().items() if name not in _FREE_TARGET_FIELDS}
+def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What decides the targets, of a manifest as a plain tree: the same before and after the run is extended."""
+    return {name: value for name, value in manifest.items() if name not in _FREE_TARGET_FIELDS}
 
 
 def trainer_name(out: Path) -> str:

@@ -60,8 +60,8 @@ class PlannedShards:
         return None
 
     def put_back(self, shard: int) -> None:
-        # soon, as a trainer may be waiting for it, but not next: the same actor would take it again
         self._making.discard(shard)
+        # soon, as a trainer may be waiting for it, but not next: the same actor would take it again
         self._waiting.insert(self.takeable(_APART), shard)
 
     def settle(self, shard: int) -> None:

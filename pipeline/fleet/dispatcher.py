@@ -83,7 +83,7 @@ class Dispatcher:
         room_by, tick_at = time.monotonic() + self._start_seconds, 0.0
         try:
             while not backlog.is_over() or any(w.shard is not None for w in workers):
-                for worker in workers:
+                for worker in (w for w in workers if w.phase == "paused"):
                     worker.go_on(_are_others_ready(worker, workers))
                 _assign(workers, backlog)
                 self._resize(workers, backlog)
@@ -114,8 +114,8 @@ class Dispatcher:
                         in_a_row += _LOST_ACTOR
                         outcome.stopped_by = found
                         continue
-                    log_event("shard failed", shard=shard, cause=found, replaced=worker.is_replaced)
-                    in_a_row += _LOST_ACTOR if worker.is_replaced else 1
+                    log_event("shard failed", shard=shard, cause=found, replaced=worker.is_vacant)
+                    in_a_row += _LOST_ACTOR if worker.is_vacant else 1
                     causes[shard] = found
                     tries[shard] = tries.get(shard, 0) + 1
                     if tries[shard] >= self._attempts:
@@ -151,7 +151,7 @@ class Dispatcher:
         if takeable:
             return
         until = time.monotonic() - (0 if over else self._idle_seconds)
-        waiting = [w for w in workers if w.is_replaced or (w.phase == "idle" and w.idle_since <= until)]
+        waiting = [w for w in workers if w.is_vacant or (w.phase == "idle" and w.idle_since <= until)]
         for worker in sorted(waiting, key=lambda w: w.phase == "idle"):  # the spare is one that has loaded, if any
             if len(workers) > wanted:
                 log_event("actor released", phase=worker.phase)
@@ -160,13 +160,12 @@ class Dispatcher:
 
 
 def _assign(workers: list[Worker], backlog: Backlog) -> None:
-    """Give a shard to each idle worker whose actor is alive for sure, those that worked last first."""
+    """Give each idle worker a shard, those that worked last first; ask those first that were not heard of for long."""
     idle = sorted((w for w in workers if w.phase == "idle"), key=lambda w: -w.idle_since)
     for worker in idle[: backlog.takeable(len(idle))]:
-        if worker.is_alive_for_sure():
-            shard = backlog.take()
-            if shard is None:
-                return
+        if not worker.is_fresh:
+            worker.ping()
+        elif (shard := backlog.take()) is not None:
             worker.make(shard)
 
 

@@ -52,9 +52,15 @@ class Worker:
         return self.phase in ("idle", "pinging", "estimating")
 
     @property
-    def is_replaced(self) -> bool:
-        """Whether its actor is not the one that made something last."""
+    def is_vacant(self) -> bool:
+        """Whether it has no actor yet, or again: in a pause, or waiting for room."""
         return self.phase in ("paused", "placing")
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the idle actor was heard of a moment ago. If not, ping it before it gets a shard: a shard is no
+        probe, as it has few attempts and a cut link eats one for a whole deadline."""
+        return time.monotonic() - self._heard <= _FRESH_SECONDS
 
     def hire(self) -> None:
         """Start an actor, in whose place there is none."""
@@ -63,17 +69,13 @@ class Worker:
         self._begin("placing", self._handle.placed.remote(), math.inf)
 
     def go_on(self, are_others_ready: bool) -> None:
-        """End a pause that is over, or in which no other worker is left."""
-        if self.phase == "paused" and (time.monotonic() >= self.deadline or not are_others_ready):
+        """Hire after a pause that is over, or in which no other worker is left."""
+        if time.monotonic() >= self.deadline or not are_others_ready:
             self.hire()
 
-    def is_alive_for_sure(self) -> bool:
-        """Whether the idle actor was heard of a moment ago. If not, it is asked: a shard is no probe, as it has few
-        attempts and a cut link eats one for a whole deadline."""
-        if time.monotonic() - self._heard <= _FRESH_SECONDS:
-            return True
+    def ping(self) -> None:
+        """Ask the idle actor for a sign of life."""
         self._begin("pinging", self._handle.placed.remote(), _PING_SECONDS)
-        return False
 
     def make(self, shard: int) -> None:
         """Give the idle actor a shard."""
