@@ -166,6 +166,8 @@ def _run_fleet(
         pace.check()
         log.retries = outcome.retries
         metrics.tick(outcome)
+        if not outcome.ready:
+            progress.start_at(done)  # Ray and the replicas take half a minute, which is no part of the rate
 
     with (
         Progress("generate", job.plan.total_records, "records") as progress,
