@@ -27,7 +27,7 @@ check: setup
 	$(BIN)/lint-imports
 
 demo: setup
-	$(BIN)/python -m pipeline.cli.main demo
+	$(BIN)/python -m postmean demo
 
 clean:
 	rm -rf .venv demo-out

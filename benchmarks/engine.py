@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.contract.image_store import ImageStore, StoreWriter, to_unit
-from pipeline.estimators.estimate import Queries
-from pipeline.estimators.exact import Exact
-from pipeline.fleet.actor import prepare_process
-from pipeline.neighbours.log_weights import int8_product
-from pipeline.neighbours.population import Population
+from postmean.contract.image_store import ImageStore, StoreWriter, to_unit
+from postmean.engine.log_weights import int8_product
+from postmean.engine.population import Population
+from postmean.engine.process_setup import prepare_process
+from postmean.estimators.estimate import Queries
+from postmean.estimators.exact import Exact
 
 
 def main() -> None:

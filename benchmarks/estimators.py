@@ -29,11 +29,11 @@ from throughput import (
     searched_share,
 )
 
-from pipeline.contract.image_store import to_unit
-from pipeline.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName
-from pipeline.contract.progress import Progress
-from pipeline.fleet.actor import prepare_process
-from pipeline.neighbours.self_join import self_join
+from postmean.base.progress import Progress
+from postmean.contract.image_store import to_unit
+from postmean.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName
+from postmean.engine.process_setup import prepare_process
+from postmean.neighbours.self_join import self_join
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def compare_actors(store: Path, preset: str, tuples: int, rounds: int) -> None:
         for actors in (1, 2):
             with tempfile.TemporaryDirectory() as out:
                 began = time.monotonic()
-                command = [sys.executable, "-m", "pipeline.cli.main", "generate", preset, f"--store={store}"]
+                command = [sys.executable, "-m", "postmean", "generate", preset, f"--store={store}"]
                 more = [f"--out={out}", f"--tuples={tuples}", f"--actors={actors}", "--records-per-shard=512"]
                 done = subprocess.run([*command, *more], capture_output=True, text=True)
                 if done.returncode:
@@ -88,8 +88,8 @@ def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    from pipeline.fleet.backlog import PlannedShards
-    from pipeline.fleet.dispatcher import Dispatcher
+    from postmean.fleet.backlog import PlannedShards
+    from postmean.fleet.dispatcher import Dispatcher
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(nodes):

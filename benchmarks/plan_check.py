@@ -86,9 +86,7 @@ def predicted(plan: dict) -> dict:
 
 def command(*arguments: str) -> dict:
     """The report of one command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.main", *arguments], stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "postmean", *arguments], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -96,7 +94,7 @@ def generate(*arguments: str) -> dict:
     """Seconds, records, an actor's memory and CPU seconds a record, sampled while the command runs."""
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli.main", "generate", *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "postmean", "generate", *arguments], stdout=subprocess.PIPE, text=True
     )
     memory, cpu, idle = 0, {}, {}
     while process.poll() is None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.contract.noise import ICTNoise, LogNormalNoise
-from pipeline.contract.plan import make_plan
-from pipeline.contract.process import EDMProcess
-from pipeline.contract.progress import Progress
-from pipeline.contract.tuples import TupleSource
+from postmean.base.progress import Progress
+from postmean.contract.noise import ICTNoise, LogNormalNoise
+from postmean.contract.plan import make_plan
+from postmean.contract.process import EDMProcess
+from postmean.contract.tuples import TupleSource
 
 
 def main() -> None:

@@ -18,14 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
-from pipeline.contract.noise import LogNormalNoise
-from pipeline.contract.plan import Plan
-from pipeline.contract.process import EDMProcess
-from pipeline.contract.records import Means, Records
-from pipeline.shards.codec import Layout, codec
-from pipeline.shards.run_folder import RunFolder, layout_of
-from pipeline.shards.storage import open_storage
+from postmean.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
+from postmean.contract.noise import LogNormalNoise
+from postmean.contract.plan import Plan
+from postmean.contract.process import EDMProcess
+from postmean.contract.records import Means, Records
+from postmean.shards.codec import Layout
+from postmean.shards.codecs import codec
+from postmean.shards.run_folder import RunFolder, layout_of
+from postmean.storage.open import open_storage
 
 MAX_SUPPORT = 768
 

@@ -3,7 +3,7 @@
     python benchmarks/shard_hashes.py > before.json      # then change the code
     python benchmarks/shard_hashes.py --compare before.json
 
-`files` is over the names and bytes of plan, certificate and shards; `content` over the decoded columns alone, so that it
+`files` is over the names and bytes of plan, certificate and shards; `content` is over the decoded columns alone, so it
 survives a change of the file format. Bytes depend on the machine and on torch's version: compare on one machine.
 """
 
@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from pipeline.cli.index import run as index
-from pipeline.contract.image_store import ImageStore, StoreWriter
-from pipeline.contract.presets import PRESETS
-from pipeline.fleet.config import GenerateConfig, presets
-from pipeline.fleet.job import prepare
-from pipeline.fleet.replica import Replica
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.cli.index import run as index
+from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.contract.presets import PRESETS
+from postmean.estimators.replica import Replica
+from postmean.runs.config import GenerateConfig, presets
+from postmean.runs.job import prepare
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
 
 IMAGES, MANY = 400, 3000
 """Images of the small store, and of the one on which `auto` looks for candidates."""

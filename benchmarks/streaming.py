@@ -25,18 +25,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.plan import make_plan
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
-from training.loop import make_optimiser
-from training.losses import loss_of
-from training.networks import build_network
-from training.preconditioning import Denoiser
-from training.presets import PRESETS
-from training.stream import TargetBatch, TargetStream
+from postmean.contract.image_store import ImageStore
+from postmean.contract.plan import make_plan
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.training.loop import make_optimiser
+from postmean.training.model.losses import loss_of
+from postmean.training.model.networks import build_network
+from postmean.training.model.preconditioning import Denoiser
+from postmean.training.presets import PRESETS
+from postmean.training.stream.stream import TargetBatch, TargetStream
 
-COMMAND = [sys.executable, "-m", "pipeline.cli.main"]
+COMMAND = [sys.executable, "-m", "postmean"]
 os.environ["NO_PROXY"] = "127.0.0.1"
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 BATCH = 32

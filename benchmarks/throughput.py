@@ -19,19 +19,19 @@ from typing import cast
 import numpy as np
 from paper_way import PaperWay
 
-from pipeline.cli import import_images
-from pipeline.contract.image_store import ImageStore, to_unit
-from pipeline.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName, Manifest
-from pipeline.contract.noise import ICTNoise, LogNormalNoise
-from pipeline.contract.plan import uncertified
-from pipeline.contract.tuples import TupleBlock
-from pipeline.estimators.float64 import exact_mean
-from pipeline.fleet.actor import prepare_process
-from pipeline.fleet.config import GenerateConfig
-from pipeline.fleet.job import resolve
-from pipeline.fleet.replica import Replica
-from pipeline.neighbours.certificate import certified_sigma
-from pipeline.neighbours.self_join import SelfJoin, self_join
+from postmean.cli import import_images
+from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName, Manifest
+from postmean.contract.noise import ICTNoise, LogNormalNoise
+from postmean.contract.plan import uncertified
+from postmean.contract.tuples import TupleBlock
+from postmean.engine.process_setup import prepare_process
+from postmean.estimators.float64 import exact_mean
+from postmean.estimators.replica import Replica
+from postmean.neighbours.certificate import certified_sigma
+from postmean.neighbours.self_join import SelfJoin, self_join
+from postmean.runs.config import GenerateConfig
+from postmean.runs.job import resolve
 
 SIGMAS = (0.3, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 80.0)
 

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fleet_runs import indexed_store, make_by_hand
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.fleet.config import GenerateConfig
+from postmean.contract.image_store import ImageStore
+from postmean.runs.config import GenerateConfig
+from tests.support.runs import indexed_store, make_by_hand
 
 
 @pytest.fixture(scope="session")

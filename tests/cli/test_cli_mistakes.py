@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fleet_runs import assert_one_line, digits_store, files_of
 
-from pipeline.cli.main import run as postmean
-from pipeline.contract.image_store import ImageStore
+from postmean.cli.main import run as postmean
+from postmean.contract.image_store import ImageStore
+from tests.support.runs import assert_one_line, digits_store, files_of
 
 PRESET = "generate edm-digits"
 MISTAKES = {

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from fleet_runs import postmean, without_progress
 
-from pipeline.cli.main import COMMANDS
-from pipeline.cli.main import run as in_process
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.presets import PRESETS
+from postmean.cli.main import COMMANDS
+from postmean.cli.main import run as in_process
+from postmean.contract.image_store import ImageStore
+from postmean.contract.presets import PRESETS
+from tests.support.runs import postmean, without_progress
 
 
 def test_help_lists_every_command() -> None:
@@ -39,7 +39,7 @@ def test_help_of_generate_lists_its_flags_and_says_whose_they_are() -> None:
 @pytest.mark.parametrize("line", ["--help", "generate edm-cifar10 --help", "plan ict-digits --help", "verify --help"])
 def test_help_waits_for_no_heavy_module(line: str) -> None:
     code = (
-        "import sys; from pipeline.cli.main import main\n"
+        "import sys; from postmean.cli.main import main\n"
         f"sys.argv = ['postmean', *{line.split()!r}]\n"
         "try: main()\n"
         "except SystemExit: print({'torch', 'ray', 'faiss', 'zarr', 'scipy'} & sys.modules.keys())"
@@ -57,9 +57,9 @@ def test_version_and_unknown_commands() -> None:
 
 def test_contract_imports_neither_torch_nor_ray() -> None:
     code = (
-        "import importlib, pkgutil, sys, pipeline.contract as contract\n"
+        "import importlib, pkgutil, sys, postmean.contract as contract\n"
         "for module in pkgutil.iter_modules(contract.__path__):\n"
-        "    importlib.import_module(f'pipeline.contract.{module.name}')\n"
+        "    importlib.import_module(f'postmean.contract.{module.name}')\n"
         "print({'torch', 'ray', 'faiss', 'zarr', 'tyro'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -85,7 +85,7 @@ def test_json_of_plan_and_verify_is_all_there_is_on_stdout(store: ImageStore, fi
 def test_a_reader_that_goes_away_is_no_traceback(store: ImageStore) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "pipeline.cli.main", "index", str(store.path)]
+    command = [sys.executable, "-m", "postmean", "index", str(store.path)]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert "Traceback" not in done.stderr

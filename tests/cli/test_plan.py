@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from fleet_runs import make_by_hand
 
-from pipeline.cli.main import run as postmean
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.manifest import ShardFormat
-from pipeline.contract.noise import ICTNoise, LogNormalNoise
-from pipeline.fleet.config import GenerateConfig
+from postmean.cli.main import run as postmean
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import ShardFormat
+from postmean.contract.noise import ICTNoise, LogNormalNoise
+from postmean.runs.config import GenerateConfig
+from tests.support.runs import make_by_hand
 
 
 @pytest.mark.parametrize(

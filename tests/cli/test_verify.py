@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fleet_runs import make_by_hand
 
-from pipeline.cli.main import run as postmean
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.manifest import ShardFormat
-from pipeline.contract.records import Means, Records
-from pipeline.fleet.config import GenerateConfig
-from pipeline.fleet.verify import SIGMA_EDGES, verify
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.cli.main import run as postmean
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import ShardFormat
+from postmean.contract.records import Means, Records
+from postmean.runs.config import GenerateConfig
+from postmean.runs.verify import SIGMA_EDGES, verify
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from tests.support.runs import make_by_hand
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_runs import free_port, wait_until
 
-from pipeline.contract.errors import StorageError
-from pipeline.shards.object_storage import ObjectStorage
+from postmean.base.errors import StorageError
+from postmean.storage.object_store import ObjectStorage
+from tests.support.runs import free_port, wait_until
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATHEKEYOFTHETESTS", "AWS_SECRET_ACCESS_KEY": "the/secret+of/the/tests"}
 BUCKET = "bucket"

@@ -1,6 +1,5 @@
 """What every codec must do: give records back to the bit, the same bytes always, and refuse what is damaged."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "shards"))
-from shard_examples import LAYOUT, assert_equal, manifest_of, plan_of, records_of
-
-from pipeline.contract.errors import ShardError
-from pipeline.contract.plan import ShardPlan
-from pipeline.contract.records import Records
-from pipeline.shards.codec import Layout, ShardCodec, codec
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.base.errors import ShardError
+from postmean.contract.plan import ShardPlan
+from postmean.contract.records import Records
+from postmean.shards.codec import Layout, ShardCodec
+from postmean.shards.codecs import codec
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from tests.support.shard_examples import LAYOUT, assert_equal, manifest_of, plan_of, records_of
 
 KINDS = {
     "plain": LAYOUT,

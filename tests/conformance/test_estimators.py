@@ -1,13 +1,13 @@
 """What every estimator must do: be finite and right within its own statistical error, on every kind of data set."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
-from posterior_examples import (
+from postmean.base.errors import ConfigError, EstimatorError
+from postmean.engine.population import Population
+from postmean.estimators.choose import make_estimator
+from postmean.estimators.estimate import Estimate, Queries
+from tests.support.posterior_examples import (
     DATA_SETS,
     ESTIMATORS,
     clusters,
@@ -23,11 +23,6 @@ from posterior_examples import (
     settings_of,
     store_of,
 )
-
-from pipeline.contract.errors import ConfigError, EstimatorError
-from pipeline.estimators.choose import make_estimator
-from pipeline.estimators.estimate import Estimate, Queries
-from pipeline.neighbours.population import Population
 
 SIGMAS = (0.002, 0.02, 0.3, 1.0, 4.0, 80.0)
 EXACT_MSE = 1e-7

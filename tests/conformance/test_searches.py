@@ -1,13 +1,14 @@
 """What every neighbour search must do: the neighbours and distances of a brute force, or say how many it found."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
-from posterior_examples import (
+from postmean.base.errors import ConfigError, DataError
+from postmean.contract.image_store import ImageStore
+from postmean.engine.population import Population
+from postmean.neighbours.faiss_search import FaissSearch, FaissSpec, build, index_path
+from postmean.neighbours.search import ExactSearch, Search
+from tests.support.posterior_examples import (
     constant_images,
     estimator_of,
     exact_duplicates,
@@ -19,12 +20,6 @@ from posterior_examples import (
     random_images,
     store_of,
 )
-
-from pipeline.contract.errors import ConfigError, DataError
-from pipeline.contract.image_store import ImageStore
-from pipeline.neighbours.faiss_search import FaissSearch, FaissSpec, build, index_path
-from pipeline.neighbours.population import Population
-from pipeline.neighbours.search import ExactSearch, Search
 
 SEARCHES = ("exact", "flat", "sq8", "ivf4-flat", "ivf4-sq8")
 FAISS = SEARCHES[1:]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.errors import ShardError
-from pipeline.shards.storage import Storage, open_storage
+from postmean.base.errors import ShardError
+from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
 
 ESCAPES = ["/etc/passwd", "../a", "a/../../b", "a/..", "..", ".", "a/./b", "a//b", "a/", "", "a\\b", "a\0b", "a/.b.tmp"]
 LARGE = 40 << 20

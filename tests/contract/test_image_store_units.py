@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.contract.errors import DataError
-from pipeline.contract.image_store import ImageStore, StoreWriter, fingerprint, to_pixels, to_unit
+from postmean.base.errors import DataError
+from postmean.contract.image_store import ImageStore, StoreWriter, fingerprint, to_pixels, to_unit
 
 ALL = np.arange(256, dtype=np.uint8)
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 5)).astype(np.uint8)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.contract.errors import ConfigError, MismatchError, ShardError
-from pipeline.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
-from pipeline.contract.presets import PRESETS
-from pipeline.contract.process import TableProcess
+from postmean.base.errors import ConfigError, MismatchError, ShardError
+from postmean.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
+from postmean.contract.presets import PRESETS
+from postmean.contract.process import TableProcess
 
 
 def manifest_of(name: str = "ict-cifar10") -> Manifest:

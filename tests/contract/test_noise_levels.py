@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest, lognorm, norm, uniform
 
-from pipeline.contract.errors import ConfigError
-from pipeline.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise, UniformTimeNoise
-from pipeline.contract.process import EDMProcess, FlowMatchingProcess, VPProcess, karras_grid
-from pipeline.contract.tuples import TupleSource
+from postmean.base.errors import ConfigError
+from postmean.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise, UniformTimeNoise
+from postmean.contract.process import EDMProcess, FlowMatchingProcess, VPProcess, karras_grid
+from postmean.contract.tuples import TupleSource
 
 COUNT = 40_000
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.contract import plan as plan_module
-from pipeline.contract.errors import ShardError
-from pipeline.contract.noise import LogNormalNoise
-from pipeline.contract.plan import Plan, ShardPlan, make_plan, shard_tuples, uncertified
-from pipeline.contract.process import EDMProcess
-from pipeline.contract.tuples import TupleSource
+from postmean.base.errors import ShardError
+from postmean.contract import plan as plan_module
+from postmean.contract.noise import LogNormalNoise
+from postmean.contract.plan import Plan, ShardPlan, make_plan, shard_tuples, uncertified
+from postmean.contract.process import EDMProcess
+from postmean.contract.tuples import TupleSource
 
 
 def source_of(images: int = 7, flips: bool = False, seed: int = 0) -> TupleSource:

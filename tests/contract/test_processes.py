@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from pipeline.contract.errors import ConfigError
-from pipeline.contract.process import EDMProcess, FlowMatchingProcess, TableProcess, VPProcess, score, velocity
+from postmean.base.errors import ConfigError
+from postmean.contract.process import EDMProcess, FlowMatchingProcess, TableProcess, VPProcess, score, velocity
 
 TABLE = TableProcess(t_knots=(0.0, 0.5, 2.0), s_knots=(1.0, 0.5, 0.1), sigma_knots=(0.002, 1.0, 80.0))
 PROCESSES = [EDMProcess(), VPProcess(), VPProcess(beta_d=5.0, beta_min=1.0), FlowMatchingProcess(), TABLE]

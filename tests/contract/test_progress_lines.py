@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from pipeline.contract import progress as progress_module
-from pipeline.contract.progress import Progress, byte_size, duration
+from postmean.base.progress import Progress, byte_size, duration
+from postmean.base import progress as progress_module
 
 
 class Clock:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.contract.errors import ShardError
-from pipeline.contract.image_store import ImageStore, StoreWriter
-from pipeline.contract.records import Means, Records, concatenate_means, concatenate_records, pack_means
+from postmean.base.errors import ShardError
+from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.contract.records import Means, Records, concatenate_means, concatenate_records, pack_means
 
 SHAPE = (3, 5, 6)
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, *SHAPE)).astype(np.uint8)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from pipeline.cli.main import run
-from pipeline.contract import progress as progress_module
-from pipeline.contract.log import log_event
-from pipeline.contract.progress import Progress
+from postmean.base.log import log_event
+from postmean.base.progress import Progress
+from postmean.cli.main import run
+from postmean.base import progress as progress_module
 
 
 class Clock:

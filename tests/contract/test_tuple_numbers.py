@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
-from pipeline.contract.errors import ConfigError
-from pipeline.contract.noise import (
+from postmean.base.errors import ConfigError
+from postmean.contract.noise import (
     AnyNoise,
     ECTNoise,
     ICTNoise,
@@ -17,8 +17,8 @@ from pipeline.contract.noise import (
     LogNormalNoise,
     UniformTimeNoise,
 )
-from pipeline.contract.process import EDMProcess, FlowMatchingProcess
-from pipeline.contract.tuples import TupleSource
+from postmean.contract.process import EDMProcess, FlowMatchingProcess
+from postmean.contract.tuples import TupleSource
 
 NOISES: list[AnyNoise] = [
     LogNormalNoise(),

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.main import COMMANDS, run
-from pipeline.contract.presets import PRESETS
+from postmean.cli.main import COMMANDS, run
+from postmean.contract.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -78,11 +78,7 @@ def test_a_command_that_does_not_exist_would_be_noticed() -> None:
 def test_python_shown_imports_what_exists(page: Path) -> None:
     for source in fences(page, "python"):
         for node in ast.walk(ast.parse(source)):
-            if (
-                isinstance(node, ast.ImportFrom)
-                and node.module
-                and node.module.split(".")[0] in ("pipeline", "training")
-            ):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "postmean":
                 module = importlib.import_module(node.module)
                 for name in node.names:
                     assert hasattr(module, name.name), f"{node.module} has no {name.name}"

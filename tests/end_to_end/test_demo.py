@@ -16,7 +16,7 @@ DEADLINE = 600.0  # seconds, of a call; all of them take 50 s of CPU time
 
 
 def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "pipeline.cli.main", "demo", "--out", str(out), "--tuples", "2000", "--json"]
+    return [sys.executable, "-m", "postmean", "demo", "--out", str(out), "--tuples", "2000", "--json"]
 
 
 def run_demo(out: Path) -> dict:
@@ -53,7 +53,7 @@ def test_demo_goes_on_after_a_kill_and_ends_with_model_samples_and_picture(tmp_p
 
 
 def test_demo_of_less_than_a_batch_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    from pipeline.cli.main import run
+    from postmean.cli.main import run
 
     assert run("demo", ["--tuples", "5"]) == 2
     assert "--tuples" in capsys.readouterr().err

@@ -5,7 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from posterior_examples import (
+from scipy.stats import multivariate_normal
+
+from postmean.contract.process import score
+from postmean.engine.population import Population
+from tests.support.posterior_examples import (
     DATA_SETS,
     estimator_of,
     images_x,
@@ -16,10 +20,6 @@ from posterior_examples import (
     random_images,
     store_of,
 )
-from scipy.stats import multivariate_normal
-
-from pipeline.contract.process import score
-from pipeline.neighbours.population import Population
 
 
 def test_equals_the_responsibilities_of_a_gaussian_mixture(tmp_path):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from posterior_examples import (
+
+from postmean.engine.population import Population
+from tests.support.posterior_examples import (
     Posterior,
     chi_square_p,
     clusters,
@@ -13,8 +15,6 @@ from posterior_examples import (
     repeated,
     store_of,
 )
-
-from pipeline.neighbours.population import Population
 
 
 class Point:

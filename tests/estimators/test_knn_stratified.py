@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from posterior_examples import (
+
+from postmean.engine.population import Population
+from tests.support.posterior_examples import (
     DATA_SETS,
     clusters,
     estimator_of,
@@ -15,8 +17,6 @@ from posterior_examples import (
     repeated,
     store_of,
 )
-
-from pipeline.neighbours.population import Population
 
 
 @pytest.mark.parametrize("flips", [False, True], ids=["no flips", "flips"])

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
-from posterior_examples import (
+
+from postmean.contract.image_store import ImageStore
+from postmean.engine.population import Population
+from tests.support.posterior_examples import (
     chi_square_p,
     estimator_of,
     images_x,
@@ -12,9 +15,6 @@ from posterior_examples import (
     repeated,
     store_of,
 )
-
-from pipeline.contract.image_store import ImageStore
-from pipeline.neighbours.population import Population
 
 
 @pytest.fixture

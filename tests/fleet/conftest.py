@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from fleet_runs import files_of, indexed_store, make_by_hand
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.manifest import ShardFormat
-from pipeline.fleet.config import GenerateConfig
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import ShardFormat
+from postmean.runs.config import GenerateConfig
+from tests.support.runs import files_of, indexed_store, make_by_hand
 
 TUPLES, RECORDS_PER_SHARD, SEED = 12_000, 128, 5
 """Some 55 shards of a tenth of a second each: enough that a kill after the first few comes in the middle."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet_runs import assert_one_line, commits_of, files_of, finish, start, wait_for_commits, wait_until
+
+from tests.support.runs import assert_one_line, commits_of, files_of, finish, start, wait_for_commits, wait_until
 
 Expected = dict[str, dict[str, bytes]]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.contract.errors import EstimatorError
-from pipeline.fleet.backlog import PlannedShards
-from pipeline.fleet.ray_session import ray_session
+from postmean.base.errors import EstimatorError
+from postmean.fleet.backlog import PlannedShards
+from postmean.fleet.ray_session import ray_session
 
 
 class FaultyActor:
@@ -77,7 +77,7 @@ def ray() -> Iterator[Any]:
 
 @pytest.fixture
 def dispatch(ray: Any, tmp_path: Path) -> Callable[..., Any]:
-    from pipeline.fleet.dispatcher import Dispatcher
+    from postmean.fleet.dispatcher import Dispatcher
 
     def run(
         shards: int | PlannedShards,

@@ -7,12 +7,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from fleet_runs import indexed_store, make_by_hand, postmean
 
-from pipeline.cli.index import run as index
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName
-from pipeline.contract.noise import (
+from postmean.cli.index import run as index
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName
+from postmean.contract.noise import (
     AnyNoise,
     ECTNoise,
     ICTNoise,
@@ -20,9 +19,10 @@ from pipeline.contract.noise import (
     LogNormalNoise,
     UniformTimeNoise,
 )
-from pipeline.contract.process import AnyProcess, EDMProcess, FlowMatchingProcess, VPProcess
-from pipeline.fleet.config import GenerateConfig
-from pipeline.fleet.verify import judge, verify
+from postmean.contract.process import AnyProcess, EDMProcess, FlowMatchingProcess, VPProcess
+from postmean.runs.config import GenerateConfig
+from postmean.runs.verify import judge, verify
+from tests.support.runs import indexed_store, make_by_hand, postmean
 
 TUPLES = 48
 KINDS: dict[str, tuple[AnyProcess, AnyNoise]] = {

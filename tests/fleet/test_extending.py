@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from conftest import config
-from fleet_runs import files_of, one_thread, postmean
 
-from pipeline.contract.errors import MismatchError
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.manifest import ShardFormat
-from pipeline.contract.plan import Plan
-from pipeline.fleet.config import GenerateConfig
-from pipeline.fleet.generate import is_finished
-from pipeline.fleet.job import prepare
-from pipeline.fleet.replica import Replica
-from pipeline.fleet.verify import judge, verify
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import Storage, open_storage
-from training.stream import TargetStream
+from postmean.base.errors import MismatchError
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import ShardFormat
+from postmean.contract.plan import Plan
+from postmean.estimators.replica import Replica
+from postmean.runs.config import GenerateConfig
+from postmean.runs.generate import is_finished
+from postmean.runs.job import prepare
+from postmean.runs.verify import judge, verify
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
+from postmean.training.stream.stream import TargetStream
+from tests.fleet.conftest import config
+from tests.support.runs import files_of, one_thread, postmean
 
 FIRST, SECOND, THIRD = 1000, 1600, 3000
 UNCHANGED = ("shards/", "commits/", "targets.zarr/", "certified_sigma")

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fleet_runs import (
+
+from postmean.contract.plan import Plan
+from tests.support.runs import (
     actors_of,
     assert_one_line,
     descendants,
@@ -19,8 +21,6 @@ from fleet_runs import (
     wait_for_commits,
     wait_until,
 )
-
-from pipeline.contract.plan import Plan
 
 Expected = dict[str, dict[str, bytes]]
 

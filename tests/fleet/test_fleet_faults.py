@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_runs import actors_of, files_of, finish, postmean, start, wait_for_commits
+
+from tests.support.runs import actors_of, files_of, finish, postmean, start, wait_for_commits
 
 Expected = dict[str, dict[str, bytes]]
 

@@ -3,23 +3,21 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import config
-from fleet_runs import assert_one_line, finish, make_by_hand, postmean, start, wait_until
 
-from pipeline.cli.main import run
-from pipeline.contract.image_store import ImageStore
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import Storage, open_storage
-from training.stream import TargetStream
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "shards"))
-from faulty_proxy import faulty_proxy, share_of
+from postmean.cli.main import run
+from postmean.contract.image_store import ImageStore
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
+from postmean.training.stream.stream import TargetStream
+from tests.fleet.conftest import config
+from tests.support.faulty_proxy import faulty_proxy, share_of
+from tests.support.runs import assert_one_line, finish, make_by_hand, postmean, start, wait_until
 
 Expected = dict[str, dict[str, bytes]]
 SECRETS = (b"AKIATHEKEYOFTHETESTS", b"the/secret+of/the/tests")

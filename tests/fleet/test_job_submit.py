@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fleet_runs import PATIENCE, can_import, descendants, files_of, free_port, is_alive, wait_until
+
+from tests.support.runs import PATIENCE, can_import, descendants, files_of, free_port, is_alive, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +72,7 @@ class Head:
     def submit(self, *arguments: str, token: Path | None = None) -> subprocess.CompletedProcess:
         """Submit the command as a job and wait for its end."""
         environment = self.environment | ({"RAY_AUTH_TOKEN_PATH": str(token)} if token else {})
-        entrypoint = [sys.executable, "-m", "pipeline.cli.main", *arguments]
+        entrypoint = [sys.executable, "-m", "postmean", *arguments]
         return subprocess.run(
             [*RAY, "job", "submit", f"--address={self.url}", "--", *entrypoint],
             env=environment,

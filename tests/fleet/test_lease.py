@@ -12,22 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleet_runs import actors_of, finish, postmean, start, wait_until, without_progress
 
-from pipeline.contract.errors import GenerationError, StorageError
-from pipeline.fleet import lease as lease_module
-from pipeline.fleet.lease import Holder, Lease, find_holder, is_at_work, refuse_if_held
-from pipeline.fleet.status import read_status
-from pipeline.shards.object_storage import ObjectStorage
-from pipeline.shards.storage import Storage, open_storage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "shards"))
-from faulty_proxy import faulty_proxy
+from postmean.base.errors import GenerationError, StorageError
+from postmean.runs import lease as lease_module
+from postmean.runs.lease import Holder, Lease, find_holder, is_at_work, refuse_if_held
+from postmean.runs.status import read_status
+from postmean.storage.object_store import ObjectStorage
+from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
+from tests.support.faulty_proxy import faulty_proxy
+from tests.support.runs import actors_of, finish, postmean, start, wait_until, without_progress
 
 HOLD = """
 import sys, time
-from pipeline.fleet.lease import Lease
-from pipeline.shards.storage import open_storage
+from postmean.runs.lease import Lease
+from postmean.storage.open import open_storage
 with Lease(open_storage(sys.argv[1]), beat_seconds=0.2):
     print("held", flush=True)
     sys.stdin.readline()

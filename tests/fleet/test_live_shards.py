@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.errors import ConfigError, GenerationError, ShardError, StorageError
-from pipeline.fleet.live_server import LiveServer
-from pipeline.fleet.live_shards import LiveShards
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import Storage, open_storage
-from training.follow import Follower
+from postmean.base.errors import ConfigError, GenerationError, ShardError, StorageError
+from postmean.runs.live_server import LiveServer
+from postmean.runs.live_shards import LiveShards
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
+from postmean.training.stream.follow import Follower
 
 FILES = {"manifest.json": b"the manifest", "certified_sigma.npy": b"", "plan.parquet": bytes(20 << 20) + b"end"}
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_runs import commits_of, files_of, finish, postmean, wait_for_commits, wait_until
-from two_hosts import Host, NotPermitted, two_hosts
 
-from pipeline.contract.image_store import ImageStore
+from postmean.contract.image_store import ImageStore
+from tests.support.runs import commits_of, files_of, finish, postmean, wait_for_commits, wait_until
+from tests.support.two_hosts import Host, NotPermitted, two_hosts
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ class TwoHostCluster:
     def postmean(self, *arguments: str) -> subprocess.Popen:
         """Start the command beside the head."""
         environment = self._environment | {"RAY_ADDRESS": self._address}
-        return self.head.start(sys.executable, "-m", "pipeline.cli.main", *arguments, env=environment)
+        return self.head.start(sys.executable, "-m", "postmean", *arguments, env=environment)
 
     def cut(self, running: subprocess.Popen, out: Path) -> None:
         """Take the cable down while the other host's actor makes shards."""
@@ -78,7 +78,7 @@ class TwoHostCluster:
     def assert_no_actor_stays(self) -> None:
         """All actors end, of a cut host when the network is back."""
         wait_until(lambda: not self.head.processes(ACTOR) + self.other.processes(ACTOR), "all actors end")
-        assert not self.head.processes("pipeline.cli")
+        assert not self.head.processes("-m postmean")
 
     def _start_node(self, host: Host, *flags: str) -> subprocess.Popen:
         folder = self._folder / host.address

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import pytest
-from fleet_runs import files_of
 
-from pipeline.contract.errors import ShardError
-from pipeline.fleet.backlog import PlannedShards
-from pipeline.fleet.pace import Pace
-from pipeline.shards.positions import Position, write_position
-from pipeline.shards.retention import deleted_shards
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.base.errors import ShardError
+from postmean.fleet.backlog import PlannedShards
+from postmean.runs.pace import Pace
+from postmean.shards.positions import Position, write_position
+from postmean.shards.retention import deleted_shards
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from tests.support.runs import files_of
 
 Expected = dict[str, dict[str, bytes]]
 
@@ -103,7 +103,7 @@ def test_what_was_announced_and_not_deleted_is_deleted_by_the_next_call(run: Run
 def test_deletion_in_parts_lets_the_limit_rise_in_between(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.fleet.pace._DELETED_AT_ONCE", 2)
+    monkeypatch.setattr("postmean.runs.pace._DELETED_AT_ONCE", 2)
     write_position(run.storage, "a", at(4000, resume=int(run.read_plan().last_tuple[5])))
     pace = Pace(run, PlannedShards([]), None, 1, True, 60.0)
     gone = []

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 import zarr
-from fleet_runs import files_of, make_by_hand, postmean
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.contract.manifest import ShardFormat
-from pipeline.contract.noise import ICTNoise
-from pipeline.fleet.config import GenerateConfig
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import ShardFormat
+from postmean.contract.noise import ICTNoise
+from postmean.runs.config import GenerateConfig
+from tests.support.runs import files_of, make_by_hand, postmean
 
 TUPLES = 256
 SIZES = {"tuples": TUPLES, "records_per_shard": 100, "seed": 3}

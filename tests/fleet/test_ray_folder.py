@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet_runs import finish, postmean, start, wait_for_commits, wait_until
 
-from pipeline.contract.errors import ConfigError
-from pipeline.fleet.ray_folder import ray_folder
+from postmean.base.errors import ConfigError
+from postmean.fleet.ray_folder import ray_folder
+from tests.support.runs import finish, postmean, start, wait_for_commits, wait_until
 
 LONGEST_SOCKET = 107
 
@@ -42,7 +42,7 @@ def test_nothing_is_left_of_a_run_that_is_stopped_nor_of_one_that_ends_well(
 
 HOLD = """
 import time
-from pipeline.fleet.ray_folder import ray_folder
+from postmean.fleet.ray_folder import ray_folder
 with ray_folder() as folder:
     print(folder, flush=True)
     time.sleep(600)

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TUPLES
-from fleet_runs import assert_one_line, commits_of, files_of, finish, is_alive, postmean, start, wait_until
 from safetensors.torch import load_file
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.shards.positions import read_positions
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
-from training.stream import TargetStream
+from postmean.contract.image_store import ImageStore
+from postmean.shards.positions import read_positions
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.training.stream.stream import TargetStream
+from tests.fleet.conftest import TUPLES
+from tests.support.runs import assert_one_line, commits_of, files_of, finish, is_alive, postmean, start, wait_until
 
 Expected = dict[str, dict[str, bytes]]
 BATCH, STEPS = 300, TUPLES // 300
@@ -235,7 +235,7 @@ def test_two_processes_train_live_as_one(
         command = training(store, url, tmp_path / "model", "--follow-seconds=300")
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
         done = subprocess.run(
-            [sys.executable, *launcher, "-m", "pipeline.cli.main", *command],
+            [sys.executable, *launcher, "-m", "postmean", *command],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -249,7 +249,7 @@ def test_two_processes_train_live_as_one(
 def test_a_killed_actor_costs_a_live_run_nothing(
     job: list[str], store: ImageStore, weights: dict[str, bytes], token: Path, tmp_path: Path
 ) -> None:
-    from fleet_runs import descendants
+    from tests.support.runs import descendants
 
     out = tmp_path / "model"
     with serving(job, 0) as (server, url):

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.errors import PostmeanError, ShardError
-from pipeline.contract.image_store import ImageStore
-from pipeline.fleet.verify import verify
-from pipeline.shards.retention import delete_shards
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
-from training.stream import TargetStream
+from postmean.base.errors import PostmeanError, ShardError
+from postmean.contract.image_store import ImageStore
+from postmean.runs.verify import verify
+from postmean.shards.retention import delete_shards
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.training.stream.stream import TargetStream
 
 COMMIT = "commits/000001.json"
 SHARD = "shards/000001.tar"

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fleet_runs import digits_store
 from sklearn.datasets import load_digits
 
-from pipeline.cli.index import run as index
-from pipeline.contract.errors import ConfigError
-from pipeline.contract.image_store import ImageStore, StoreWriter
-from pipeline.contract.noise import ICTNoise
-from pipeline.contract.plan import make_plan
-from pipeline.fleet.config import GenerateConfig
-from pipeline.fleet.workload import workload
-from pipeline.neighbours.certificate import certified_sigma
-from pipeline.neighbours.log_weights import queries_at_a_time
-from pipeline.neighbours.population import Population
-from pipeline.neighbours.self_join import self_join
+from postmean.base.errors import ConfigError
+from postmean.cli.index import run as index
+from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.contract.noise import ICTNoise
+from postmean.contract.plan import make_plan
+from postmean.engine.log_weights import queries_at_a_time
+from postmean.engine.population import Population
+from postmean.neighbours.certificate import certified_sigma
+from postmean.neighbours.self_join import self_join
+from postmean.planning.workload import workload
+from postmean.runs.config import GenerateConfig
+from tests.support.runs import digits_store
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The engine on a GPU gives what it gives on the CPU, against the same float64 oracle. Run with -m gpu."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
-from posterior_examples import images_x, posterior, queries_from, random_images, store_of
-
-from pipeline.estimators.auto import Auto
-from pipeline.estimators.estimate import Queries
-from pipeline.estimators.exact import Exact
-from pipeline.neighbours.population import Population
-from pipeline.neighbours.search import ExactSearch
-from pipeline.neighbours.self_join import self_join
+from postmean.engine.population import Population
+from postmean.estimators.auto import Auto
+from postmean.estimators.estimate import Queries
+from postmean.estimators.exact import Exact
+from postmean.neighbours.search import ExactSearch
+from postmean.neighbours.self_join import self_join
+from tests.support.posterior_examples import images_x, posterior, queries_from, random_images, store_of
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,13 +10,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from image_files import class_files, encoded, make_source, png, random_images
 from PIL import Image
 
-from pipeline.contract.errors import DataError
-from pipeline.contract.image_store import ImageStore
-from pipeline.importers.config import ImportConfig
-from pipeline.importers.run import import_images
+from postmean.base.errors import DataError
+from postmean.contract.image_store import ImageStore
+from postmean.importers.config import ImportConfig
+from postmean.importers.run import import_images
+from tests.support.image_files import class_files, encoded, make_source, png, random_images
 
 IMAGES = random_images(6)
 FILES = class_files(IMAGES)
@@ -113,7 +113,7 @@ def test_folder_that_contains_itself(tmp_path):
 
 
 def test_member_too_large_for_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.importers.sources.MAX_MEMBER_BYTES", 10_000)
+    monkeypatch.setattr("postmean.importers.sources.MAX_MEMBER_BYTES", 10_000)
     for form in ("folder", "tar", "tar.gz", "zip"):
         source = make_source(tmp_path, form, FILES | {"cat/big.png": bytes(20_000)})
         refused(source, tmp_path, r"big\.png.*: 20,000 bytes, too large for an image")
@@ -202,7 +202,7 @@ def test_no_space_left_in_the_middle(tmp_path):
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, {resource.RLIM_INFINITY}));"
-        "from pipeline.cli.main import run; import sys; sys.exit(run('import', sys.argv[1:]))"
+        "from postmean.cli.main import run; import sys; sys.exit(run('import', sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(source), str(tmp_path / "out" / "store")], capture_output=True, text=True
@@ -219,7 +219,7 @@ def test_interrupt_leaves_nothing(tmp_path):
         for i in range(30_000):
             archive.writestr(f"a/{i}.png", payload)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli.main", "import", "data.zip", "out/store", "--workers", "2"],
+        [sys.executable, "-m", "postmean", "import", "data.zip", "out/store", "--workers", "2"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C goes to the workers too
@@ -237,9 +237,9 @@ def test_interrupt_leaves_nothing(tmp_path):
 
 
 def test_lost_worker_is_an_error_not_a_hang(tmp_path):
-    from pipeline.importers.decode import PixelRule
-    from pipeline.importers.importer import Item
-    from pipeline.importers.pool import decode_all
+    from postmean.importers.decode import PixelRule
+    from postmean.importers.importer import Item
+    from postmean.importers.pool import decode_all
 
     items = (Item(str(i), Killer() if i == 2 else IMAGES[0].transpose(2, 0, 1), None) for i in range(4))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"a decoding process was killed, perhaps for lack of memory"):
@@ -256,8 +256,8 @@ class Killer(bytes):
 def test_pixels_of_any_damaged_file_give_an_image_or_an_error(tmp_path):
     random = np.random.default_rng(0)
     files = [encoded(RGB, "JPEG"), png(RGB), png(RGB.convert("P")), png(GREY)]
-    from pipeline.importers.decode import PixelRule, decode
-    from pipeline.importers.importer import Item
+    from postmean.importers.decode import PixelRule, decode
+    from postmean.importers.importer import Item
 
     skipped = 0
     for i in range(800):

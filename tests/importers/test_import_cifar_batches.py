@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import make_source
 
-from pipeline.contract.errors import DataError
-from pipeline.contract.image_store import ImageStore
-from pipeline.importers.config import ImportConfig
-from pipeline.importers.pickles import load_plain
-from pipeline.importers.run import import_images
+from postmean.base.errors import DataError
+from postmean.contract.image_store import ImageStore
+from postmean.importers.config import ImportConfig
+from postmean.importers.pickles import load_plain
+from postmean.importers.run import import_images
+from tests.support.image_files import make_source
 
 NAMES = ("airplane", "automobile", "bird")
 ROWS = 4

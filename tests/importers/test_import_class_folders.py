@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import FORMS, class_files, encoded, make_source, planes, png, random_images
 from PIL import Image
 
-from pipeline.contract.errors import DataError
-from pipeline.contract.image_store import ImageStore
-from pipeline.importers import pool, run
-from pipeline.importers.config import ImportConfig
-from pipeline.importers.run import import_images
+from postmean.base.errors import DataError
+from postmean.contract.image_store import ImageStore
+from postmean.importers import pool, run
+from postmean.importers.config import ImportConfig
+from postmean.importers.run import import_images
+from tests.support.image_files import FORMS, class_files, encoded, make_source, planes, png, random_images
 
 IMAGES = random_images(7)
 # what torchvision's ImageFolder would give for class_files(IMAGES): classes sorted, then names

@@ -3,10 +3,10 @@ import subprocess
 import sys
 
 import pytest
-from image_files import class_files, make_source, random_images
 
-from pipeline.cli.main import run
-from pipeline.contract.image_store import ImageStore
+from postmean.cli.main import run
+from postmean.contract.image_store import ImageStore
+from tests.support.image_files import class_files, make_source, random_images
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_unknown_flags_and_missing_paths_end_with_code_2(tmp_path, flags):
 
 def test_help_loads_neither_numpy_nor_pillow():
     code = (
-        "import sys; from pipeline.cli.main import run\n"
+        "import sys; from postmean.cli.main import run\n"
         "try: run('import', ['--help'])\n"
         "except SystemExit: print({'numpy', 'PIL', 'torch'} & sys.modules.keys())"
     )

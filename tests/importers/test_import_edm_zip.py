@@ -2,12 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from image_files import make_source, planes, png, random_images
 
-from pipeline.contract.errors import DataError
-from pipeline.contract.image_store import ImageStore
-from pipeline.importers.config import ImportConfig
-from pipeline.importers.run import import_images
+from postmean.base.errors import DataError
+from postmean.contract.image_store import ImageStore
+from postmean.importers.config import ImportConfig
+from postmean.importers.run import import_images
+from tests.support.image_files import make_source, planes, png, random_images
 
 IMAGES = random_images(5, (8, 8, 3))
 NAMES = [f"{i // 3:05d}/img{i:08d}.png" for i in range(5)]

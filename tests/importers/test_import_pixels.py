@@ -7,11 +7,11 @@ import zlib
 import numpy as np
 import PIL.Image
 import pytest
-from image_files import encoded, make_source, planes, png, random_images
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.importers.config import ImportConfig
-from pipeline.importers.run import import_images
+from postmean.contract.image_store import ImageStore
+from postmean.importers.config import ImportConfig
+from postmean.importers.run import import_images
+from tests.support.image_files import encoded, make_source, planes, png, random_images
 
 SIZES = [(40, 60), (61, 33), (32, 32), (200, 90), (20, 25)]
 

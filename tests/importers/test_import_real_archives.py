@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.importers.config import ImportConfig
-from pipeline.importers.run import import_images
+from postmean.contract.image_store import ImageStore
+from postmean.importers.config import ImportConfig
+from postmean.importers.run import import_images
 
 
 @pytest.mark.slow

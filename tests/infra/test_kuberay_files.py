@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.contract.command_line import parse_preset
-from pipeline.fleet.config import GenerateConfig, presets
+from postmean.base.command_line import parse_preset
+from postmean.runs.config import GenerateConfig, presets
 
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "infra" / "kuberay"

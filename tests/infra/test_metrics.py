@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from fleet_runs import can_import, finish, free_port, indexed_store, start, wait_until
 
-from pipeline.fleet.metrics import SAMPLE, ActorMetrics, DriverMetrics, run_name
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.fleet.metrics import SAMPLE, ActorMetrics, DriverMetrics, run_name
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from tests.support.runs import can_import, finish, free_port, indexed_store, start, wait_until
 
 INFRA = Path(__file__).parents[2] / "infra"
 SUFFIXES = {"Counter": ["_total"], "Gauge": [""], "Histogram": ["_bucket", "_sum", "_count"]}

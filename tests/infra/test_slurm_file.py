@@ -7,8 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from pipeline.contract.command_line import parse_preset
-from pipeline.fleet.config import GenerateConfig, presets
+from postmean.base.command_line import parse_preset
+from postmean.runs.config import GenerateConfig, presets
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "generate.sbatch"
 ARGUMENTS = ["edm-digits", "--store", "/shared/a store", "--out", "/shared/out"]

@@ -1,8 +1,6 @@
 """The certificate against the measured error of taking the source image as the mean, in brute-force float64."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +10,11 @@ from hypothesis.extra.numpy import arrays
 from scipy.integrate import quad
 from scipy.special import expit
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
-from posterior_examples import DATA_SETS, images_x, random_images, store_of
-
-from pipeline.contract.image_store import ImageStore
-from pipeline.neighbours.certificate import certified_sigma
-from pipeline.neighbours.distance_table import bound as table_bound
-from pipeline.neighbours.self_join import self_join
+from postmean.contract.image_store import ImageStore
+from postmean.neighbours.certificate import certified_sigma
+from postmean.neighbours.distance_table import bound as table_bound
+from postmean.neighbours.self_join import self_join
+from tests.support.posterior_examples import DATA_SETS, images_x, random_images, store_of
 
 TOLERANCES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.1)
 
@@ -205,8 +201,8 @@ def test_no_set_of_images_breaks_the_certificate(tmp_path_factory, pixels, flips
 @pytest.mark.slow
 def test_error_on_real_images_is_within_the_tolerance(tmp_path, shared_data):
     """200 of 12 500 CIFAR-10 images at their certified sigma, for tolerances up to where the posterior is open."""
-    from pipeline.importers.config import ImportConfig
-    from pipeline.importers.run import import_images
+    from postmean.importers.config import ImportConfig
+    from postmean.importers.run import import_images
 
     import_images(ImportConfig(source=shared_data / "cifar10-jpeg.tar.xz", store=tmp_path / "store", split="train"))
     whole = ImageStore.open(tmp_path / "store")

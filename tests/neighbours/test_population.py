@@ -1,17 +1,12 @@
 """Members of a population: which entries, in which order, with which pixels."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
-from posterior_examples import images_x, random_images, store_of
-
-from pipeline.contract.errors import ConfigError
-from pipeline.neighbours.population import SCALE, Population
+from postmean.base.errors import ConfigError
+from postmean.engine.population import SCALE, Population
+from tests.support.posterior_examples import images_x, random_images, store_of
 
 PIXELS = random_images(23, (3, 4, 5))
 LABELS = np.arange(23) % 4

@@ -1,17 +1,14 @@
 """The self-join against all distances in int64, and what it refuses."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
-from posterior_examples import DATA_SETS, random_images, store_of
-
-from pipeline.contract.errors import DataError
-from pipeline.neighbours.population import Population
-from pipeline.neighbours.self_join import SelfJoin, self_join
+from postmean.base.errors import DataError
+from postmean.engine.population import Population
+from postmean.neighbours.self_join import SelfJoin, self_join
+from tests.support.posterior_examples import DATA_SETS, random_images, store_of
 
 NONE = np.iinfo(np.int32).max
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.contract.image_store import ImageStore, StoreWriter
-from pipeline.report.settings import ReportSettings
+from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.report.settings import ReportSettings
 
 
 @pytest.fixture(autouse=True)

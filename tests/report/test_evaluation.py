@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.contract.image_store import ImageStore
-from pipeline.neighbours.population import Population
-from pipeline.neighbours.search import ExactSearch, Neighbours
-from pipeline.report.cells import Cell, CellStore
-from pipeline.report.decompose import decompose
-from pipeline.report.evaluate import Evaluation
-from pipeline.report.memo_search import MemoSearch
-from pipeline.report.points import Points
-from pipeline.report.settings import Method, ReportSettings
+from postmean.contract.image_store import ImageStore
+from postmean.engine.population import Population
+from postmean.neighbours.search import ExactSearch, Neighbours
+from postmean.report.cells import Cell, CellStore
+from postmean.report.decompose import decompose
+from postmean.report.evaluate import Evaluation
+from postmean.report.memo_search import MemoSearch
+from postmean.report.points import Points
+from postmean.report.settings import Method, ReportSettings
 
 
 def posterior_variance(store: ImageStore, points: Points) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_repetitions_draw_independently_and_do_not_depend_on_the_batch(store, se
 
 
 def test_missed_mass_and_recall_of_an_inverted_file(store, settings, tmp_path):
-    from pipeline.neighbours.faiss_search import FaissSpec, build
+    from postmean.neighbours.faiss_search import FaissSpec, build
 
     build(store, FaissSpec("ivf4-sq8"), False)
     with_index = replace(settings, index="ivf4-sq8", nprobe=1)

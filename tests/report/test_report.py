@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.cli import main as command
-from pipeline.report.estimators import report_estimators
-from pipeline.report.evaluate import Evaluation
-from pipeline.report.grids import grid_rows, make_grids
+from postmean.cli import main as command
+from postmean.report.estimators import report_estimators
+from postmean.report.evaluate import Evaluation
+from postmean.report.grids import grid_rows, make_grids
 
 
 def run(store, out: Path, settings):
@@ -90,9 +90,9 @@ def save_denoiser(run: Path, shape: tuple[int, int, int]) -> Path:
     """A run with one checkpoint of a tiny untrained denoiser."""
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-    from pipeline.contract.process import EDMProcess
-    from training.checkpoint import DenoiserCard, save_checkpoint
-    from training.config import EDMPreconditioning
+    from postmean.contract.process import EDMProcess
+    from postmean.training.checkpoint import DenoiserCard, save_checkpoint
+    from postmean.training.config import EDMPreconditioning
 
     unet = UNet2DModel(
         sample_size=shape[1],

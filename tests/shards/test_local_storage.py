@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.contract.errors import ConfigError, GenerationError, ShardError
-from pipeline.shards.local_storage import LocalStorage
-from pipeline.shards.storage import check_path, open_storage
+from postmean.base.errors import ConfigError, GenerationError, ShardError
+from postmean.storage.local import LocalStorage
+from postmean.storage.open import open_storage
+from postmean.storage.storage import check_path
 
 
 def test_unfinished_files_are_not_listed(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.errors import GenerationError
-from pipeline.shards.storage import open_storage
+from postmean.base.errors import GenerationError
+from postmean.storage.open import open_storage
 
 BYTES = 1 << 21
 
@@ -47,7 +47,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_writer_killed_at_any_moment_leaves_old_or_new(tmp_path: Path) -> None:
     script = f"""
 import sys
-from pipeline.shards.storage import open_storage
+from postmean.storage.open import open_storage
 storage = open_storage(sys.argv[1])
 print("ready", flush=True)
 while True:
@@ -71,7 +71,7 @@ while True:
 def test_leftovers_of_the_dead_are_removed_and_files_being_written_are_not(tmp_path: Path) -> None:
     script = """
 import os, sys
-from pipeline.shards.storage import open_storage
+from postmean.storage.open import open_storage
 def wait(*_, rename=os.replace):
     print("written", flush=True)
     sys.stdin.readline()
@@ -128,7 +128,7 @@ os.link = refuse
 def test_of_competing_processes_one_creates(tmp_path: Path, file_system: str) -> None:
     script = f"""
 import sys
-from pipeline.shards.storage import open_storage
+from postmean.storage.open import open_storage
 {file_system}
 storage = open_storage(sys.argv[1])
 print("ready", flush=True)

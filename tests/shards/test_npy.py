@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.contract.errors import ShardError
-from pipeline.shards.npy import from_npy, to_npy
+from postmean.base.errors import ShardError
+from postmean.shards.npy import from_npy, to_npy
 
 DTYPES = [np.uint8, np.int8, np.float16, np.float32, np.float64, np.int32, np.int64, np.uint32]
 arrays = hnp.arrays(st.sampled_from(DTYPES), hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5))

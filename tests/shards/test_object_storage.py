@@ -8,13 +8,13 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from faulty_proxy import FAULTS, Fault, faulty_proxy, share_of
 
-from pipeline.contract.errors import ConfigError, ShardError, StorageError
-from pipeline.shards.aws_profile import profile_settings
-from pipeline.shards.backoff import GivenUp, Transient, deadline_seconds, retried
-from pipeline.shards.object_storage import ObjectStorage
-from pipeline.shards.storage import open_storage
+from postmean.base.errors import ConfigError, ShardError, StorageError
+from postmean.storage.aws_profile import profile_settings
+from postmean.storage.backoff import GivenUp, Transient, deadline_seconds, retried
+from postmean.storage.object_store import ObjectStorage
+from postmean.storage.open import open_storage
+from tests.support.faulty_proxy import FAULTS, Fault, faulty_proxy, share_of
 
 SECRETS = ("AKIATHEKEYOFTHETESTS", "the/secret+of/the/tests")
 
@@ -121,7 +121,7 @@ def test_keys_come_from_the_profile_file(s3_url: str, monkeypatch: pytest.Monkey
 def test_a_share_of_failing_requests_loses_and_corrupts_nothing(
     s3_url: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.shards.object_storage._REQUEST_SECONDS", 2.0)
+    monkeypatch.setattr("postmean.storage.object_store._REQUEST_SECONDS", 2.0)
     with faulty_proxy(s3_server, share_of(0.25), slow_seconds=2.5) as (endpoint, injected):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         storage = ObjectStorage(s3_url, seconds=60)

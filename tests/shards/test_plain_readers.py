@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 import zarr
-from shard_examples import LAYOUT, manifest_of, plan_of, records_of
 
-from pipeline.contract.records import QUALITY_COLUMNS, Records, concatenate_records
-from pipeline.shards.codec import Layout
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.contract.records import QUALITY_COLUMNS, Records, concatenate_records
+from postmean.shards.codec import Layout
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from tests.support.shard_examples import LAYOUT, manifest_of, plan_of, records_of
 
 SELF_CONTAINED = [
     replace(LAYOUT, self_contained=True),

@@ -4,10 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shard_examples import LAYOUT, MANIFEST, plan_of, records_of
-
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from tests.support.shard_examples import LAYOUT, MANIFEST, plan_of, records_of
 
 HEAVY = ("ray", "faiss", "torch", "webdataset", "zarr", "numcodecs", "tyro")
 
@@ -19,8 +18,8 @@ def test_reading_a_shard_loads_no_heavy_module(tmp_path: Path) -> None:
     run.commit_shard(plan_of(LAYOUT)[0], records_of(LAYOUT, 0))
     script = f"""
 import sys
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
 run = RunFolder(open_storage(sys.argv[1]))
 assert len(run.read_shard(0)) == 24
 print([name for name in {HEAVY} if name in sys.modules])

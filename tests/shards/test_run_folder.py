@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shard_examples import LAYOUT, MANIFEST, assert_equal, plan_of, records_of
 
-from pipeline.contract.errors import ShardError
-from pipeline.contract.plan import Plan
-from pipeline.shards.run_folder import RunFolder, layout_of
-from pipeline.shards.storage import open_storage
+from postmean.base.errors import ShardError
+from postmean.contract.plan import Plan
+from postmean.shards.run_folder import RunFolder, layout_of
+from postmean.storage.open import open_storage
+from tests.support.shard_examples import LAYOUT, MANIFEST, assert_equal, plan_of, records_of
 
 PLAN = plan_of(LAYOUT)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.errors import ConfigError
-from pipeline.shards.serve_token import find_or_make_token, find_token
+from postmean.base.errors import ConfigError
+from postmean.storage.serve_token import find_or_make_token, find_token
 
 
 @pytest.fixture(params=["POSTMEAN_TOKEN", "POSTMEAN_TOKEN_PATH"])

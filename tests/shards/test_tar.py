@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.contract.errors import ShardError
-from pipeline.shards.tar import pack, unpack
+from postmean.base.errors import ShardError
+from postmean.shards.tar import pack, unpack
 
 names = st.text(st.sampled_from("abc.09_"), min_size=1, max_size=100)
 members = st.lists(st.tuples(names, st.binary(max_size=1500)), max_size=5)

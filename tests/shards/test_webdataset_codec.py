@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shard_examples import LAYOUT, plan_of, records_of
 
-from pipeline.contract.errors import ShardError
-from pipeline.shards.codec import Layout
-from pipeline.shards.npy import to_npy
-from pipeline.shards.tar import pack, unpack
-from pipeline.shards.webdataset_codec import BLOCK, WebDatasetCodec
+from postmean.base.errors import ShardError
+from postmean.shards.codec import Layout
+from postmean.shards.npy import to_npy
+from postmean.shards.tar import pack, unpack
+from postmean.shards.webdataset_codec import BLOCK, WebDatasetCodec
+from tests.support.shard_examples import LAYOUT, plan_of, records_of
 
 PLAIN, SELF_CONTAINED = LAYOUT, replace(LAYOUT, self_contained=True)
 PATH = "shards/000000.tar"

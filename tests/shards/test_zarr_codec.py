@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from shard_examples import LAYOUT, assert_equal, plan_of, records_of
 
-from pipeline.contract.errors import ShardError
-from pipeline.contract.records import QUALITY_COLUMNS
-from pipeline.shards.codec import Layout
-from pipeline.shards.zarr_codec import GROUP, ZarrCodec
+from postmean.base.errors import ShardError
+from postmean.contract.records import QUALITY_COLUMNS
+from postmean.shards.codec import Layout
+from postmean.shards.zarr_codec import GROUP, ZarrCodec
+from tests.support.shard_examples import LAYOUT, assert_equal, plan_of, records_of
 
 MEAN = f"{GROUP}/mean/c/0/0/0/0"
 TUPLE_ID = f"{GROUP}/tuple_id/c/0"

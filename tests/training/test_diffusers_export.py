@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_runs import digits_store, make_run
 
-from pipeline.contract.errors import DataError
-from pipeline.contract.noise import ICTNoise
-from training.checkpoint import load_denoiser, read_card
-from training.config import ConstantEMA, OptimiserConfig
-from training.loop import train
-from training.presets import PRESETS
-from training.sampling import ConsistencySampler, Noise
+from postmean.base.errors import DataError
+from postmean.contract.noise import ICTNoise
+from postmean.training.checkpoint import load_denoiser, read_card
+from postmean.training.config import ConstantEMA, OptimiserConfig
+from postmean.training.loop import train
+from postmean.training.model.sampling import ConsistencySampler, Noise
+from postmean.training.presets import PRESETS
+from tests.support.exact_runs import digits_store, make_run
 
 
 @pytest.fixture(scope="module")

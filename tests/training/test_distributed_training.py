@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from fleet_runs import assert_one_line, free_port
 from safetensors.torch import load_file
-from training_runs import digits_store, make_run
 
-from pipeline.contract.noise import ICTNoise
+from postmean.contract.noise import ICTNoise
+from tests.support.exact_runs import digits_store, make_run
+from tests.support.runs import assert_one_line, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_two_ranks_train_as_one(tmp_path, preset):
     for ranks in (1, 2):
         out = tmp_path / f"out-{ranks}"
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-        command = ["-m", "pipeline.cli.main", "train", preset, "--targets", "run", "--store", "store"]
+        command = ["-m", "postmean", "train", preset, "--targets", "run", "--store", "store"]
         more = ["--out", str(out), "--batch-size", "16", "--steps", "4", "--micro-batch", "5", "--device", "cpu"]
         run = subprocess.run(
             [sys.executable, *launcher, *command, *more, *flags, "--network.channels", "16", "--optimiser.lr", "1e-3"],
@@ -50,7 +50,7 @@ def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.Complete
     Args:
         different: flags that differ, a value for each rank.
     """
-    command = ["-m", "pipeline.cli.main", "train", "edm-digits", "--store", "../store", "--device", "cpu"]
+    command = ["-m", "postmean", "train", "edm-digits", "--store", "../store", "--device", "cpu"]
     command += ["--batch-size", "16", "--network.channels", "16", "--out", "model"]
     port = str(free_port())
     ranks = []

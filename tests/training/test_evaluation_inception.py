@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from training_runs import digits_store
 
-from training.evaluation import ArrayImages, evaluate
+from postmean.training.evaluation import ArrayImages, evaluate
+from tests.support.exact_runs import digits_store
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def test_scores_against_the_store_are_zero_for_itself_and_cached_under_its_hashe
 
 
 def test_folder_and_memory_give_the_same_numbers(weights, tmp_path):
-    from training.images import ImageFolder, begin_folder, write_images
+    from postmean.training.images import ImageFolder, begin_folder, write_images
 
     store = digits_store(tmp_path / "store", 6)
     pixels = np.array(store.images)[::-1].copy()

@@ -5,14 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from training_runs import posterior_mean
 
-from training.config import CMPreconditioning, ECTLoss, EDMLoss, ICTLoss
-from training.losses import ect_loss, edm_loss, ict_loss, loss_of, pseudo_huber, teacher_point
-from training.networks import build_network
-from training.preconditioning import Denoiser
-from training.presets import DIGITS
-from training.stream import TargetBatch
+from postmean.training.config import CMPreconditioning, ECTLoss, EDMLoss, ICTLoss
+from postmean.training.model.losses import ect_loss, edm_loss, ict_loss, loss_of, pseudo_huber, teacher_point
+from postmean.training.model.networks import build_network
+from postmean.training.model.preconditioning import Denoiser
+from postmean.training.presets import DIGITS
+from postmean.training.stream.stream import TargetBatch
+from tests.support.exact_runs import posterior_mean
 
 SHAPE = (3, 4, 4)
 

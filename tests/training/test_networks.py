@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from pipeline.contract.errors import ConfigError
-from training.config import EDMPreconditioning
-from training.networks import build_network
-from training.preconditioning import Denoiser, scalings
-from training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
+from postmean.base.errors import ConfigError
+from postmean.training.config import EDMPreconditioning
+from postmean.training.model.networks import build_network
+from postmean.training.model.preconditioning import Denoiser, scalings
+from postmean.training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_images_that_a_network_cannot_take_are_refused():
 
 
 def test_every_preset_builds_and_agrees_with_its_targets():
-    from pipeline.contract.presets import PRESETS as TARGETS
+    from postmean.contract.presets import PRESETS as TARGETS
 
     for name, config in PRESETS.items():
         side = 8 if "digits" in name else 64 if "64" in name else 32

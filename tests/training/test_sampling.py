@@ -8,12 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.contract.errors import ConfigError, DataError
-from training.images import ImageFolder, begin_folder, write_grid, write_images
-from training.networks import build_network
-from training.preconditioning import Denoiser
-from training.presets import DIGITS, PRESETS
-from training.sampling import ConsistencySampler, HeunSampler, Noise, make_sampler, random_labels, sample_batches
+from postmean.base.errors import ConfigError, DataError
+from postmean.training.images import ImageFolder, begin_folder, write_grid, write_images
+from postmean.training.model.networks import build_network
+from postmean.training.model.preconditioning import Denoiser
+from postmean.training.model.sampling import (
+    ConsistencySampler,
+    HeunSampler,
+    Noise,
+    make_sampler,
+    random_labels,
+    sample_batches,
+)
+from postmean.training.presets import DIGITS, PRESETS
 
 SHAPE = (1, 4, 4)
 

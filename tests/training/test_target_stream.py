@@ -9,15 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_runs import commit_exact_shard, digits_store, exact_targets, make_run
 
-from pipeline.contract.errors import ConfigError, MismatchError, ShardError
-from pipeline.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise
-from pipeline.contract.process import FlowMatchingProcess
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
-from training.config import TargetSettings
-from training.stream import TargetStream
+from postmean.base.errors import ConfigError, MismatchError, ShardError
+from postmean.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise
+from postmean.contract.process import FlowMatchingProcess
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.training.config import TargetSettings
+from postmean.training.stream.stream import TargetStream
+from tests.support.exact_runs import commit_exact_shard, digits_store, exact_targets, make_run
 
 TUPLES = 600
 
@@ -292,8 +292,8 @@ def test_a_followed_run_that_stops_is_an_error_at_the_deadline(folder, store, ce
 
 
 def test_waiting_for_a_run_and_for_its_shards_is_told(folder, store, certified_sigma, monkeypatch, capfd):
-    monkeypatch.setattr("training.follow._QUIET_SECONDS", 0.0)
-    monkeypatch.setattr("training.stream._SECONDS_BETWEEN_NOTICES", 0.01)
+    monkeypatch.setattr("postmean.training.stream.follow._QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("postmean.training.stream.stream._SECONDS_BETWEEN_NOTICES", 0.01)
     with pytest.raises(ShardError, match="no run began"):
         TargetStream.open(folder / "never", store, 10, follow_seconds=0.2, trainer="one")
     assert "never: waiting for a run to begin there, 0.2 s at most" in capfd.readouterr().err

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from training_runs import digits_store, make_run
 
-from pipeline.cli.main import run as postmean
-from pipeline.contract.noise import ICTNoise
-from pipeline.contract.process import FlowMatchingProcess, VPProcess
-from training.images import ImageFolder
+from postmean.cli.main import run as postmean
+from postmean.contract.noise import ICTNoise
+from postmean.contract.process import FlowMatchingProcess, VPProcess
+from postmean.training.images import ImageFolder
+from tests.support.exact_runs import digits_store, make_run
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def test_a_mistake_is_one_line_with_the_remedy(folder, capsys):
 
 
 def test_vp_and_flow_targets_train_and_sample_in_canonical_coordinates(folder, capsys):
-    from pipeline.contract.image_store import ImageStore
-    from pipeline.contract.noise import LogitNormalTimeNoise, UniformTimeNoise
+    from postmean.contract.image_store import ImageStore
+    from postmean.contract.noise import LogitNormalTimeNoise, UniformTimeNoise
 
     store = ImageStore.open(folder / "store")
     for preset, process, noise in (

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from fleet_runs import assert_one_line, finish, free_port, start, wait_until
-from training_runs import commit_exact_shard, digits_store, make_run
 
-from pipeline.cli.main import run as postmean
-from pipeline.contract.manifest import Manifest
-from pipeline.fleet import live_server
-from pipeline.fleet.live_server import LiveServer
-from pipeline.fleet.live_shards import LiveShards
-from pipeline.shards.positions import Position, read_positions
-from pipeline.shards.run_folder import RunFolder
-from pipeline.shards.storage import open_storage
-from training.stream import TargetStream
+from postmean.cli.main import run as postmean
+from postmean.contract.manifest import Manifest
+from postmean.runs import live_server
+from postmean.runs.live_server import LiveServer
+from postmean.runs.live_shards import LiveShards
+from postmean.shards.positions import Position, read_positions
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.open import open_storage
+from postmean.training.stream.stream import TargetStream
+from tests.support.exact_runs import commit_exact_shard, digits_store, make_run
+from tests.support.runs import assert_one_line, finish, free_port, start, wait_until
 
 T = TypeVar("T")
 BATCH, READY = 16, 64
@@ -136,8 +136,8 @@ def test_a_rank_that_fails_ends_and_the_others_with_it(begun, store, tmp_path):
 
 RANK_1_FAILS = """
 import os, sys, torch
-from pipeline.cli.main import main
-from training import loop
+from postmean.cli.main import main
+from postmean.training import loop
 
 class Sums(loop.LossSums):
     def add(self, loss, sigma):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import training
+import postmean.training
 
 
 def modules() -> list[str]:
-    root = Path(training.__file__).parent
-    paths = [p.relative_to(root.parent).with_suffix("") for p in root.rglob("*.py") if p.name != "__init__.py"]
+    root = Path(postmean.training.__file__).parent
+    paths = [p.relative_to(root.parents[1]).with_suffix("") for p in root.rglob("*.py") if p.name != "__init__.py"]
     return sorted(".".join(p.parts) for p in paths)
 
 
@@ -28,4 +28,4 @@ def test_no_training_module_loads_ray_or_faiss():
 
 @pytest.mark.parametrize("name", ["train", "sample", "evaluate"])
 def test_commands_do_not_load_torch_before_they_run(name):
-    assert loaded_after(f"import training.cli.{name}", "torch", "diffusers", "torchvision") == "[]"
+    assert loaded_after(f"import postmean.training.cli.{name}", "torch", "diffusers", "torchvision") == "[]"

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import digits_store, exact_targets, make_run
 
-from pipeline.contract.errors import ConfigError, DataError, MismatchError
-from pipeline.contract.noise import ICTNoise
-from pipeline.contract.serialise import from_dict, to_dict
-from training.checkpoint import complete_checkpoints, load_denoiser
-from training.config import ConstantEMA, EDMPreconditioning, HalfLifeEMA, OptimiserConfig, TrainConfig
-from training.loop import TrainingError, learning_rate, train
-from training.presets import PRESETS
+from postmean.base.errors import ConfigError, DataError, MismatchError
+from postmean.base.serialise import from_dict, to_dict
+from postmean.contract.noise import ICTNoise
+from postmean.training.checkpoint import complete_checkpoints, load_denoiser
+from postmean.training.config import ConstantEMA, EDMPreconditioning, HalfLifeEMA, OptimiserConfig, TrainConfig
+from postmean.training.loop import TrainingError, learning_rate, train
+from postmean.training.presets import PRESETS
+from tests.support.exact_runs import digits_store, exact_targets, make_run
 
 TUPLES = 8_000
 SMALL = dataclasses.replace(PRESETS["edm-digits"].network, channels=16)
@@ -105,9 +105,9 @@ def test_a_finished_run_is_left_alone_and_more_steps_go_on(folder, store, edm_ru
 
 CHILD = """
 import json, sys, torch
-from pipeline.contract.serialise import from_dict
-from training.config import TrainConfig
-from training.loop import train
+from postmean.base.serialise import from_dict
+from postmean.training.config import TrainConfig
+from postmean.training.loop import train
 torch.set_num_threads(1)
 config, targets, store, out = sys.argv[1:]
 train(from_dict(TrainConfig, json.loads(config), "argv"), targets, store, out, device="cpu")

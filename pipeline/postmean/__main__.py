@@ -1,0 +1,5 @@
+"""`python -m postmean` is the `postmean` command."""
+
+from postmean.cli.main import main
+
+main()

@@ -1,0 +1,65 @@
+"""What all commands share: parsing into frozen dataclasses, and printing a report as text or JSON.
+
+Precedence: command line > preset > default. Unknown flags and values out of range fail with exit code 2.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from postmean.base.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def parse(config: type[T], argv: list[str], command: str, summary: str) -> T:
+    """A config from command-line flags over the defaults of its dataclass."""
+    import tyro  # here, so that `postmean --help` does not wait for it
+
+    return tyro.cli(
+        config, args=argv, prog=f"postmean {command}", description=summary, config=(tyro.conf.AvoidSubcommands,)
+    )
+
+
+def parse_preset(presets: Mapping[str, tuple[str, T]], argv: list[str], command: str, summary: str) -> T:
+    """A config from `PRESET --flags`: the preset's values overridden by the flags.
+
+    Args:
+        presets: name -> (one-line description, config).
+    Raises:
+        ConfigError: the first argument is no preset's name.
+    """
+    import tyro
+
+    if argv and not argv[0].startswith("-") and argv[0] not in presets:
+        raise ConfigError(f"no preset {argv[0]!r}: it is one of {', '.join(presets)}")
+
+    # AvoidSubcommands: the kind of a union (noise, process) is the preset's, its fields can be overridden
+    return tyro.extras.overridable_config_cli(
+        dict(presets),
+        args=argv,
+        prog=f"postmean {command}",
+        description=summary,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def _finite(plain: Any) -> Any:
+    """The object with null for numbers that JSON cannot hold (nan, inf)."""
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def print_report(report: Any, text: str, as_json: bool) -> None:
+    """Print `text`, or with --json the report (a dataclass or plain object) as one JSON document, to stdout."""
+    if as_json:
+        plain = dataclasses.asdict(report) if dataclasses.is_dataclass(report) else report  # type: ignore[arg-type]
+        sys.stdout.write(json.dumps(_finite(plain), indent=1, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(text.rstrip("\n") + "\n")

@@ -1,0 +1,106 @@
+"""Frozen dataclasses to and from plain JSON objects, strictly: unknown or missing fields and other types are errors.
+
+A dataclass that is one of several alternatives (a process, a noise distribution) carries a class attribute
+`kind`, which is written beside its fields and chooses the class again when read.
+"""
+
+import dataclasses
+import types
+import typing
+from functools import cache
+from typing import Any, TypeVar
+
+from postmean.base.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> Any:
+    """Plain JSON-able form of a dataclass tree; tuples become lists, paths strings."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        kind = {"kind": getattr(config, "kind")} if hasattr(config, "kind") else {}  # noqa: B009
+        return kind | {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {str(key): to_dict(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_dict(value) for value in config]
+    return config if isinstance(config, bool | int | float | str | None) else str(config)
+
+
+def from_dict(cls: type[T], plain: Any, where: str) -> T:
+    """The dataclass `cls` from what `to_dict` wrote.
+
+    Args:
+        where: names the origin in errors, such as the manifest's path.
+    Raises:
+        ConfigError: unknown or missing field, unknown kind, value of another type.
+    """
+    return _convert(cls, plain, where)
+
+
+def _convert(annotation: Any, plain: Any, where: str) -> Any:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(annotation)
+        if plain is None and type(None) in options:
+            return None
+        classes = [option for option in options if dataclasses.is_dataclass(option)]
+        if classes:
+            by_kind: dict[Any, Any] = {getattr(c, "kind"): c for c in classes if hasattr(c, "kind")}  # noqa: B009
+            if by_kind:
+                kind = plain.get("kind") if isinstance(plain, dict) else None
+                if kind not in by_kind:
+                    raise ConfigError(f"{where}: kind {kind!r} is not one of {', '.join(sorted(by_kind))}")
+                return _convert(by_kind[kind], plain, where)
+            return _convert(classes[0], plain, where)
+        others = [option for option in options if option is not type(None)]
+        return _convert(others[0], plain, where) if len(others) == 1 else plain
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        if not isinstance(plain, dict):
+            raise ConfigError(f"{where}: expected an object for {annotation.__name__}, got {type(plain).__name__}")
+        fields = {f.name: f for f in dataclasses.fields(annotation)}
+        hints = _hints(annotation)
+        given = {key: value for key, value in plain.items() if key != "kind"}
+        unknown = sorted(given.keys() - fields.keys())
+        missing = sorted(
+            name
+            for name, f in fields.items()
+            if name not in given and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        )
+        if unknown or missing:
+            problem = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing)}"
+            raise ConfigError(f"{where}: {problem}: it was written by another version of postmean or edited")
+        return annotation(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in given.items()})
+    if origin is tuple:
+        items = typing.get_args(annotation)
+        if not isinstance(plain, list | tuple) or not (items[-1] is ... or len(plain) == len(items)):
+            raise ConfigError(f"{where}: expected a list of {'any length' if items[-1] is ... else len(items)}")
+        of = [items[0]] * len(plain) if items[-1] is ... else items
+        return tuple(
+            _convert(item, value, f"{where}[{i}]") for i, (item, value) in enumerate(zip(of, plain, strict=True))
+        )
+    if origin is typing.Literal and not any(
+        plain is option or plain == option for option in typing.get_args(annotation)
+    ):
+        raise ConfigError(f"{where}: {plain!r} is not one of {', '.join(map(repr, typing.get_args(annotation)))}")
+    if annotation is float and type(plain) is int:
+        return float(plain)  # writers other than Python's drop the point of 1.0
+    if annotation in (bool, int, float, str) and type(plain) is not annotation:
+        raise ConfigError(f"{where}: expected {annotation.__name__}, got {plain!r}")
+    return plain
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # slow, and a run has up to a million digests to read
+
+
+def differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Every (field path, our value, their value) in which two plain trees differ, in field order."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        found = []
+        for key in [*ours, *[k for k in theirs if k not in ours]]:
+            path = f"{prefix}.{key}" if prefix else key
+            found += differences(ours.get(key), theirs.get(key), path)
+        return found
+    return [] if ours == theirs else [(prefix, ours, theirs)]

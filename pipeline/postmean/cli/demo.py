@@ -1,0 +1,178 @@
+"""`postmean demo`: the whole way on scikit-learn's digits, through the commands that a user runs."""
+
+import sys
+import time
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from postmean.base.command_line import parse, print_report
+from postmean.base.errors import ConfigError, PostmeanError
+from postmean.base.progress import duration
+
+SUMMARY = "Digits to targets to a trained model to samples and a picture. The same command again goes on."
+
+BATCH = 128  # tuples a step: half the preset's, for twice the steps in the same time
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """How large a demo, and where to."""
+
+    out: Path = Path("demo-out")
+    """Folder for everything: images, store, targets, model, samples, picture."""
+    tuples: int = 128_000
+    """Tuples to generate and train on, rounded up to whole batches of 128."""
+    seed: int = 0
+    """Of the tuples, the weights and the samples."""
+    json: bool = False
+    """Print the closing report as JSON."""
+
+    def __post_init__(self) -> None:
+        if self.tuples < BATCH:
+            raise ConfigError(f"--tuples: expected at least one batch of {BATCH}, got {self.tuples}")
+
+    @property
+    def steps(self) -> int:
+        """Training steps: each tuple is used once."""
+        return -(-self.tuples // BATCH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoReport:
+    """What the demo made, and how good it is."""
+
+    out: str
+    picture: str
+    tuples: int
+    records: int
+    certified_share: float
+    bytes_per_tuple: float
+    steps: int
+    data_wait_share: float
+    """Share of the training time that was spent waiting for targets."""
+    mse: list[dict[str, float]]
+    """One row a sigma: mean squared error per dimension of each kind of mean against the exact one in float64."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of each command in this call."""
+
+
+class StepError(PostmeanError):
+    """A command of the demo failed; it has said why."""
+
+    def __init__(self, command: str, exit_code: int) -> None:
+        super().__init__(f"`postmean {command}` stopped: mend what it says and run the demo again, it goes on there")
+        self.exit_code = exit_code
+
+
+def run(argv: list[str]) -> int:
+    """Entry point of the command."""
+    config = parse(DemoConfig, argv, "demo", SUMMARY)
+    began = time.monotonic()
+    with redirect_stdout(sys.stderr) if config.json else nullcontext():
+        report = demo(config)
+    print_report(report, _text(report, time.monotonic() - began), config.json)
+    return 0
+
+
+def demo(config: DemoConfig) -> DemoReport:
+    """Run every command that is not done yet, then compare and draw."""
+    from postmean.demo.digits import write_digits
+
+    out = config.out
+    images, store, targets, model, samples = (
+        out / name for name in ("digits", "digits.store", "targets", "model", "samples")
+    )
+    seconds: dict[str, float] = {}
+    seed, steps = str(config.seed), str(config.steps)
+    begun = (targets / "manifest.json").is_file()
+    if not images.is_dir():
+        print(f"writing scikit-learn's digits as PNG files, a folder for each class: {images}", flush=True)
+        write_digits(images)
+    if not store.is_dir():
+        _command(seconds, "import", images, store)
+    if not begun:
+        _command(seconds, "index", store)
+    generate = ("edm-digits", "--store", store, "--tuples", str(config.steps * BATCH), "--seed", seed)
+    if not begun:
+        _command(seconds, "plan", *generate)
+    _command(seconds, "generate", *generate, "--out", targets)
+    _command(seconds, "verify", targets, "--store", store)
+    training = ("--targets", targets, "--store", store, "--out", model, "--steps", steps, "--seed", seed)
+    _command(seconds, "train", "edm-digits", *training, "--batch-size", str(BATCH))
+    _command(seconds, "sample", model, "--out", samples, "--seed", seed)
+    return _close(config, store, targets, model, samples, seconds)
+
+
+def _command(seconds: dict[str, float], command: str, *arguments: str | Path) -> None:
+    """Show a command and run it as `postmean` does, in this process."""
+    import shlex
+
+    from postmean.cli.main import run as run_command
+
+    words = [str(argument) for argument in arguments]
+    print(f"\n$ postmean {shlex.join([command, *words])}", flush=True)
+    import torch
+
+    threads = torch.get_num_threads()
+    began = time.monotonic()
+    try:
+        code = run_command(command, words)
+    finally:
+        torch.set_num_threads(threads)  # plan measures with those of an actor
+    seconds[command] = round(time.monotonic() - began, 2)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise StepError(command, code)
+
+
+def _close(
+    config: DemoConfig, store: Path, targets: Path, model: Path, samples: Path, seconds: dict[str, float]
+) -> DemoReport:
+    from postmean.demo.comparison import compare, data_wait_share
+    from postmean.demo.picture import draw
+    from postmean.shards.run_folder import RunFolder
+    from postmean.storage.open import open_storage
+
+    began = time.monotonic()
+    folder = RunFolder(open_storage(targets))
+    manifest, plan = folder.read_manifest(), folder.read_plan()
+    comparison = compare(targets, store, model)
+    picture = config.out / "demo.png"
+    draw(comparison, samples, picture)
+    shards = sum(file.size for shard in range(len(plan)) for file in folder.read_commit(shard).files)
+    seconds["picture"] = round(time.monotonic() - began, 2)
+    return DemoReport(
+        out=str(config.out),
+        picture=str(picture),
+        tuples=manifest.tuples,
+        records=plan.total_records,
+        certified_share=1 - plan.total_records / manifest.tuples,
+        bytes_per_tuple=shards / manifest.tuples,
+        steps=config.steps,
+        data_wait_share=data_wait_share(model),
+        mse=comparison.rows(),
+        seconds=seconds,
+    )
+
+
+def _text(report: DemoReport, seconds: float) -> str:
+    names = [name for name in report.mse[0] if name != "sigma"]
+    lines = [
+        "",
+        f"{report.tuples:,} tuples: {report.certified_share:.1%} certified and made by the trainer, "
+        f"{report.records:,} records, {report.bytes_per_tuple:.0f} bytes a tuple",
+        f"{report.steps:,} training steps, {report.data_wait_share:.1%} of the time spent waiting for targets",
+        "",
+        "mean squared error per dimension against the exact posterior mean, float64:",
+        "  ".join([f"{'sigma':>7}", *(f"{name:>13}" for name in names)]),
+        *("  ".join([f"{row['sigma']:>7g}", *(f"{row[name]:>13.1e}" for name in names)]) for row in report.mse),
+        "",
+        f"{report.out}: digits/ (PNG files), digits.store (images and index), targets (shards), model (checkpoints), "
+        "samples (PNG files)",
+        f"picture: {report.picture}",
+        f"done in {duration(seconds)}: "
+        + ", ".join(f"{name} {duration(took)}" for name, took in report.seconds.items()),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,77 @@
+"""The `postmean` command: one line a subcommand here, one file a subcommand elsewhere, imported when called."""
+
+import importlib
+import os
+import sys
+
+from postmean.base.errors import PostmeanError
+from postmean.base.log import is_structured, log_event
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "import": ("postmean.cli.import_images", "read a data set into an image store"),
+    "index": ("postmean.cli.index", "build the neighbour index and the certificate of a store"),
+    "plan": ("postmean.cli.plan", "show tuples, records, time, bytes and memory before anything runs"),
+    "generate": ("postmean.cli.generate", "run the fleet: write shards of posterior means"),
+    "serve": ("postmean.cli.serve", "make targets live, as trainers ask for them; nothing is written"),
+    "verify": ("postmean.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
+    "report": ("postmean.cli.report", "errors of all estimators on a store, as a table and pictures"),
+    "status": ("postmean.cli.status", "how far a run is, and whether it goes on"),
+    "train": ("postmean.training.cli.train", "train a denoiser or consistency model on the targets"),
+    "sample": ("postmean.training.cli.sample", "draw images from a checkpoint"),
+    "evaluate": ("postmean.training.cli.evaluate", "FID and Inception Score of sampled images"),
+    "demo": ("postmean.cli.demo", "the whole way on small real data: images to a trained model"),
+}
+
+
+def main() -> None:
+    """Entry point of the `postmean` command."""
+    # read when torch and FAISS are loaded: a thread that waits by spinning, the default, takes the core of one that
+    # works wherever cores are shared (training the demo beside other jobs: ten times slower)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        from postmean.contract.manifest import code_version
+
+        print(f"postmean {code_version()}")
+        raise SystemExit(0)
+    if arguments[0] not in COMMANDS:
+        print(f"postmean: no command {arguments[0]!r}: it is one of {', '.join(COMMANDS)}", file=sys.stderr)
+        raise SystemExit(2)
+    raise SystemExit(run(arguments[0], arguments[1:]))
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Run one subcommand; a `PostmeanError` becomes one line on stderr and its exit code."""
+    try:
+        return importlib.import_module(COMMANDS[command][0]).run(arguments)
+    except PostmeanError as error:
+        _say(command, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say(command, "interrupted: run the same command again to go on")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _say(command: str, message: str) -> None:
+    if is_structured():
+        log_event("error", command=command, message=message)
+    else:
+        print(f"postmean {command}: {message}", file=sys.stderr)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: postmean COMMAND ...", "", *lines, "", "postmean COMMAND --help shows the flags of a command."]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`postmean report estimators STORE --out FOLDER`: errors of all estimators on a store, as a table and pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from postmean.base.command_line import parse, print_report
+from postmean.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from postmean.contract.image_store import ImageStore
+    from postmean.estimators.estimate import Estimator
+    from postmean.report.settings import ReportSettings
+
+SUMMARY = (
+    "MSE, squared bias and variance of every estimator by sigma, on the images of a store (Niedoba et al. 2024, "
+    "Figures 2, 3, 6, 7, 8, 10, 11 and 12). The same command again computes only what is missing."
+)
+_USAGE = f"""usage: postmean report estimators STORE --out FOLDER ...
+
+{SUMMARY}
+
+postmean report estimators --help shows the flags."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What to measure, and how much of it."""
+
+    store: Annotated[Path, tyro.conf.Positional]
+    """Image store made by `postmean import`."""
+    out: Path
+    """Folder of the table and the pictures; what is computed is kept in its parts/."""
+    quick: bool = False
+    """Small sizes for a first look: 8 points, 4 repeats, 5 noise levels, k 256."""
+    points: int | None = None
+    """Noisy images z at each sigma; default 32 (the paper: 10 000)."""
+    repeats: int | None = None
+    """Evaluations of each estimator at each z; default 8 (the paper: 100)."""
+    sigmas: tuple[float, ...] | None = None
+    """Noise levels; default ten from 1 to 80."""
+    k: int | None = None
+    """Neighbours of knn-snis and knn-stratified; default 2048."""
+    n: int = 256
+    """Draws of knn-snis, posterior-mc and stf."""
+    m: int = 256
+    """Draws of knn-stratified beyond its neighbours."""
+    sweep_k: tuple[int, ...] | None = None
+    """Neighbours k of the sweeps; default 32 128 512 2048."""
+    sweep_n: tuple[int, ...] | None = None
+    """Draws n of the sweeps, each with all of --sweep-k; default 256 64."""
+    index: str | None = None
+    """Approximate search to compare with the exact one, such as ivf256-sq8 (made by `postmean index`)."""
+    nprobe: int = 28
+    """Partitions searched of an inverted file."""
+    network: Path | None = None
+    """Checkpoint or run of a trained denoiser, to be measured too."""
+    images: int = 3
+    """Images of the picture grids: the first alone, the others together."""
+    seed: int = 0
+    """Images, eps and all draws follow from it."""
+    flips: bool = False
+    """Whether horizontally flipped images are data too."""
+    tolerance: float = 1e-6
+    """Mean squared error per dimension that auto may cost."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the estimators compute; auto takes a GPU where there is one."""
+    threads: int | None = None
+    """CPU threads; default all cores."""
+    json: bool = False
+    """Print the report as JSON."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"--threads: expected at least 1, got {self.threads}")
+
+    def settings(self, device: str) -> "ReportSettings":
+        """The sizes given, over those of --quick, over the defaults."""
+        from postmean.report.settings import ReportSettings
+
+        sizes: dict = {"points": 32, "repeats": 8, "k": 2048, "sweep_k": (32, 128, 512, 2048), "sweep_n": (256, 64)}
+        sizes["sigmas"] = (1.0, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 32.0, 80.0)
+        if self.quick:
+            sizes = {"points": 8, "repeats": 4, "k": 256, "sweep_k": (32, 256), "sweep_n": (64,)}
+            sizes["sigmas"] = (1.0, 2.8, 5.6, 16.0, 80.0)
+        sizes = {name: given if (given := getattr(self, name)) is not None else size for name, size in sizes.items()}
+        same = {name: getattr(self, name) for name in ("n", "m", "index", "nprobe", "images", "seed", "flips")}
+        return ReportSettings(**sizes, **same, tolerance=self.tolerance, device=device)
+
+
+def run(argv: list[str]) -> int:
+    """Entry point of the command."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0 if argv else 2
+    if argv[0] != "estimators":
+        raise ConfigError(f"no report {argv[0]!r}: it is `postmean report estimators STORE --out FOLDER`")
+    config = parse(ReportConfig, argv[1:], "report estimators", SUMMARY)
+    import os
+
+    import torch
+
+    from postmean.contract.image_store import ImageStore
+    from postmean.engine.process_setup import prepare_process
+    from postmean.report.estimators import report_estimators
+
+    prepare_process(config.threads or os.cpu_count() or 1)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    settings = config.settings(device)
+    store = ImageStore.open(config.store)
+    network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
+    report = report_estimators(store, config.out, settings, network, key)
+    text = f"{report.out}: {report.cells} cells, {report.computed} computed now; wrote {', '.join(report.files)}"
+    print_report(report, text, config.json)
+    return 0
+
+
+def _load_network(path: Path, store: "ImageStore", settings: "ReportSettings") -> tuple["Estimator", str]:
+    """A trained denoiser as an estimator, and a hash of its weights."""
+    import hashlib
+
+    from postmean.engine.population import Population
+    from postmean.report.network import NetworkEstimator
+    from postmean.training.checkpoint import find_checkpoint, load_denoiser, read_card
+
+    checkpoint, card = find_checkpoint(path), read_card(path)
+    if card.consistency:
+        raise ConfigError(f"{path}: a consistency model gives no posterior mean: pass a denoiser's checkpoint")
+    if card.classes:
+        raise ConfigError(f"{path}: a conditional network estimates another mean: pass an unconditional checkpoint")
+    if tuple(card.image_shape) != store.image_shape:
+        raise ConfigError(f"{path}: made for images {card.image_shape}, the store's are {store.image_shape}")
+    digest = hashlib.sha256((checkpoint / "denoiser.json").read_bytes())
+    for file in sorted((checkpoint / "unet").iterdir()):
+        digest.update(file.read_bytes())
+    population = Population(store, settings.flips, device=settings.device)
+    return NetworkEstimator(population, load_denoiser(path, settings.device)), digest.hexdigest()[:16]

@@ -1,0 +1,229 @@
+"""The image store: memory-mapped uint8 images, labels and a header; the only uint8 <-> [-1, 1] code.
+
+    STORE/header.json   shape, class names, source, content fingerprint
+    STORE/images.npy    uint8 [N, C, H, W]
+    STORE/labels.npy    int64 [N], only where the source has labels
+
+Plain `numpy.load(..., mmap_mode="r")` reads both arrays.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from postmean.base.errors import DataError
+from postmean.base.serialise import from_dict, to_dict
+
+SCHEMA_VERSION = 1
+
+
+def to_unit(pixels: np.ndarray) -> np.ndarray:
+    """uint8 pixels to float32 x in [-1, 1]: x = pixel / 127.5 - 1."""
+    return pixels.astype(np.float32) * np.float32(1 / 127.5) - np.float32(1)
+
+
+def to_pixels(x: np.ndarray) -> np.ndarray:
+    """Float x to uint8 pixels, rounded and clipped; the inverse of `to_unit` on its range."""
+    return np.clip(np.rint((np.asarray(x, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreHeader:
+    """What a store holds and where it came from."""
+
+    schema_version: int
+    shape: tuple[int, int, int, int]
+    """N, C, H, W"""
+    class_names: tuple[str, ...] | None
+    """Name of each label, None where the source has no labels."""
+    source: dict[str, Any]
+    """Importer, path, resize and counts of converted and skipped images."""
+    fingerprint: str
+    """SHA-256 over shape, pixels and labels: the identity of the data set."""
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """An opened store. `images` is a read-only memory map shared by all processes of a machine."""
+
+    path: Path
+    header: StoreHeader
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray | None = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "ImageStore":
+        """Open a store made by `postmean import`.
+
+        Raises:
+            DataError: no store there, another schema, or files that do not match the header.
+        """
+        path = Path(path)
+        header_path = path / "header.json"
+        if not header_path.is_file():
+            raise DataError(
+                f"{path}: no image store there (no header.json): make one with `postmean import SOURCE {path}`"
+            )
+        try:
+            plain = json.loads(header_path.read_text())
+        except ValueError as error:
+            raise DataError(f"{header_path}: not JSON ({error}): import again") from error
+        version = plain.get("schema_version") if isinstance(plain, dict) else None
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                f"{header_path}: schema_version {version}, this postmean reads {SCHEMA_VERSION}: import again"
+            )
+        header = from_dict(StoreHeader, plain, str(header_path))
+        images = _load(path / "images.npy", np.dtype(np.uint8), header.shape)
+        labels = None
+        if header.class_names is not None:
+            labels = np.asarray(_load(path / "labels.npy", np.dtype(np.int64), header.shape[:1]))
+        return cls(path, header, images, labels)
+
+    def __len__(self) -> int:
+        return self.header.shape[0]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H, W"""
+        return self.header.shape[1:]
+
+    @property
+    def dim(self) -> int:
+        """D = C H W"""
+        c, h, w = self.image_shape
+        return c * h * w
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 without labels."""
+        return len(self.header.class_names or ())
+
+    def pixels(self, entry: np.ndarray) -> np.ndarray:
+        """Pixels of entries (an entry >= N is a flipped image), uint8 [n, C, H, W]."""
+        entry = np.asarray(entry)
+        out = self.images[entry % len(self)]
+        flipped = entry >= len(self)
+        if flipped.any():
+            out[flipped] = out[flipped][..., ::-1]
+        return out
+
+    def label(self, entry: np.ndarray) -> np.ndarray | None:
+        """Labels of entries, int64 [n], None without labels."""
+        return None if self.labels is None else self.labels[np.asarray(entry) % len(self)]
+
+    def content_fingerprint(self) -> str:
+        """The fingerprint computed from what is on disk now; equals `header.fingerprint` unless damaged."""
+        return fingerprint(self.images, self.labels)
+
+
+def fingerprint(images: np.ndarray, labels: np.ndarray | None) -> str:
+    """SHA-256 over shape, pixels and labels, streamed."""
+    digest = hashlib.sha256(json.dumps(list(images.shape)).encode())
+    for start in range(0, len(images), 4096):
+        digest.update(np.ascontiguousarray(images[start : start + 4096]).data)
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels, np.int64).data)
+    return digest.hexdigest()
+
+
+class StoreWriter:
+    """Writes a store: append batches, then `finish`. Nothing appears at `path` before `finish` succeeds.
+
+    Use as a context manager; leaving it without `finish` removes what was written.
+
+    Raises:
+        DataError: something is at `path` already, or a batch has another shape or dtype.
+    """
+
+    def __init__(self, path: Path | str, class_names: tuple[str, ...] | None, source: dict[str, Any]) -> None:
+        self._path = Path(path)
+        if self._path.exists():
+            raise DataError(f"{self._path}: already there: remove it or import to another path")
+        self._partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
+        self._class_names = class_names
+        self._source = source
+        self._labels: list[np.ndarray] = []
+        self._shape: tuple[int, int, int] | None = None
+        self._count = 0
+
+    def __enter__(self) -> "StoreWriter":
+        self._partial.mkdir(parents=True)
+        self._file = (self._partial / "images.npy").open("wb+")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def append(self, pixels: np.ndarray, labels: np.ndarray | None) -> None:
+        """Add uint8 [n, C, H, W] pixels and their int64 [n] labels (None exactly where class_names is None)."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 4:
+            raise DataError(f"{self._path}: got {pixels.dtype} {pixels.shape}, expected uint8 [n, C, H, W]")
+        if (labels is None) != (self._class_names is None) or (labels is not None and len(labels) != len(pixels)):
+            raise DataError(f"{self._path}: labels must be given for each image exactly where class names are")
+        if self._shape is None:
+            self._shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
+            self._write_array_header(0)
+        if pixels.shape[1:] != self._shape:
+            raise DataError(f"{self._path}: got images of shape {pixels.shape[1:]}, expected {self._shape}")
+        self._file.write(np.ascontiguousarray(pixels).data)
+        self._count += len(pixels)
+        if labels is not None:
+            self._labels.append(np.asarray(labels, np.int64))
+
+    def finish(self, **found: Any) -> ImageStore:
+        """Write labels and header, move the store into place and open it; `found` goes into header.source."""
+        if self._shape is None or self._count == 0:
+            raise DataError(f"{self._path}: no images were found in the source")
+        self._file.seek(0)
+        self._write_array_header(self._count)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        labels = None
+        if self._class_names is not None:
+            labels = np.concatenate(self._labels)
+            if labels.min() < 0 or labels.max() >= len(self._class_names):
+                raise DataError(
+                    f"{self._path}: labels {labels.min()}..{labels.max()}, expected 0..{len(self._class_names) - 1}"
+                )
+            np.save(self._partial / "labels.npy", labels, allow_pickle=False)
+        images = np.load(self._partial / "images.npy", mmap_mode="r", allow_pickle=False)
+        header = StoreHeader(
+            schema_version=SCHEMA_VERSION,
+            shape=(self._count, *self._shape),
+            class_names=self._class_names,
+            source=self._source | found,
+            fingerprint=fingerprint(images, labels),
+        )
+        (self._partial / "header.json").write_text(json.dumps(to_dict(header), indent=1) + "\n")
+        try:
+            self._partial.rename(self._path)
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot move the finished store there: {error.strerror}") from error
+        return ImageStore.open(self._path)
+
+    def _write_array_header(self, count: int) -> None:
+        # numpy pads the header so that the first axis can grow in place: both headers are of one length
+        assert self._shape is not None
+        header = io.BytesIO()
+        shape = (count, *self._shape)
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        self._file.write(header.getvalue())
+
+
+def _load(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: {error}: the store is incomplete, import again") from error
+    if array.dtype != dtype or array.shape != tuple(shape):
+        raise DataError(f"{path}: got {array.dtype} {array.shape}, header says {dtype} {tuple(shape)}: import again")
+    return array

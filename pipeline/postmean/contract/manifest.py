@@ -1,0 +1,182 @@
+"""The manifest: everything that decides the bytes of a run, and that a reader must check before it trusts them."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from postmean.base.errors import ConfigError, MismatchError, ShardError
+from postmean.base.serialise import differences, from_dict, to_dict
+from postmean.contract.noise import AnyNoise
+from postmean.contract.process import AnyProcess
+from postmean.contract.tuples import TupleSource
+
+SCHEMA_VERSION = 1
+
+ShardFormat = Literal["webdataset", "zarr"]
+Solver = Literal["euler", "heun"]
+EstimatorName = Literal["auto", "knn-snis", "knn-stratified", "exact", "posterior-mc", "stf", "single-sample"]
+OF_THE_EXACT_MEAN: tuple[EstimatorName, ...] = ("auto", "knn-snis", "knn-stratified", "exact", "posterior-mc")
+"""Estimators of E[x | z, sigma], to which the certificate applies; the others estimate something else."""
+
+
+def code_version() -> str:
+    """Version of the installed postmean distribution."""
+    return version("postmean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorSettings:
+    """Which estimator made the means, and its settings (those that it does not use have no effect)."""
+
+    name: EstimatorName
+    k: int
+    """Neighbours of knn-snis and knn-stratified."""
+    n: int
+    """Draws of knn-snis, posterior-mc and stf."""
+    m: int
+    """Draws of knn-stratified beyond its neighbours."""
+    index: str
+    """Neighbour index: exact, or a FAISS factory such as flat, sq8, ivf4527-sq8."""
+    nprobe: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Identity of a run. Two runs of equal manifests on one kind of machine have equal shards, byte for byte."""
+
+    schema_version: int
+    code_version: str
+    store_fingerprint: str
+    store_shape: tuple[int, int, int, int]
+    classes: int
+    """Classes of the store, 0 without labels."""
+    process: AnyProcess
+    noise: AnyNoise
+    seed: int
+    tuples: int
+    flips: bool
+    conditional: bool
+    """Whether the posterior is over the images of the tuple's class alone."""
+    solver: Solver
+    """heun: records carry mean_next, the posterior mean at the Euler point."""
+    estimator: EstimatorSettings
+    certificate: bool
+    """Whether tuples below their image's certified sigma are left to the trainer."""
+    tolerance: float
+    """Mean squared error per dimension that the certificate may cost."""
+    format: ShardFormat
+    self_contained: bool
+    """Whether every tuple is a record, with z, x, sigma, label and a dense mean."""
+    records_per_shard: int
+    max_support: int
+    """Most (entry, weight) pairs of a sparse mean."""
+    device: Literal["cpu", "cuda"]
+    threads_per_actor: int
+    tuple_fingerprint: str
+    """Of the random numbers: a reader that computes another one would make other tuples."""
+    segments: tuple[int, ...] = ()
+    """Tuple counts that the run had before each extension, rising; every segment begins a new shard."""
+
+    def __post_init__(self) -> None:
+        bounds = (0, *self.segments, self.tuples)
+        if self.segments and any(stop <= start for start, stop in pairwise(bounds)):
+            raise ConfigError(f"segments: expected rising tuple counts below {self.tuples}, got {list(self.segments)}")
+
+    def tuple_source(self) -> TupleSource:
+        """The tuples of the run."""
+        return TupleSource(
+            seed=self.seed,
+            images=self.store_shape[0],
+            flips=self.flips,
+            noise=self.noise,
+            process=self.process,
+        )
+
+    def check_tuples(self, where: str) -> None:
+        """Raise MismatchError unless this machine makes the same random numbers as the one that generated."""
+        ours = self.tuple_source().fingerprint()
+        if ours != self.tuple_fingerprint:
+            raise MismatchError(
+                f"{where}: tuple_fingerprint {self.tuple_fingerprint}, this machine makes {ours}: "
+                "install the numpy version that generated the run"
+            )
+
+    def check_store(self, fingerprint: str, where: str) -> None:
+        """Raise MismatchError unless the run was made from the store of this fingerprint."""
+        if fingerprint != self.store_fingerprint:
+            raise MismatchError(
+                f"{where}: made from the data set {self.store_fingerprint[:12]}, the store is {fingerprint[:12]}: "
+                "pass the --store that the targets were generated from, or generate again"
+            )
+
+    def check_code(self, where: str) -> None:
+        """Raise MismatchError unless this machine has the postmean that the run was begun with."""
+        if code_version() != self.code_version:
+            raise MismatchError(
+                f"{where}: made by postmean {self.code_version}, this machine has {code_version()}: "
+                "install the same on every node"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides the bytes of a shard: extending a run does not change it."""
+        fixed = self.to_dict() | {"tuples": 0, "segments": []}
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON object."""
+        return to_dict(self)
+
+    def plan_certificate(self, certified_sigma: np.ndarray | None) -> np.ndarray | None:
+        """The certificate that decides which tuples are records: none where every tuple is one (self-contained)."""
+        return None if self.self_contained else certified_sigma
+
+    @classmethod
+    def from_dict(cls, plain: Any, where: str) -> "Manifest":
+        """The manifest from a JSON object.
+
+        Raises:
+            ShardError: another schema version, unknown or missing fields, values out of range.
+        """
+        found = plain.get("schema_version") if isinstance(plain, dict) else None
+        if found != SCHEMA_VERSION:
+            raise ShardError(
+                f"{where}: schema_version {found}, this postmean reads {SCHEMA_VERSION}: "
+                "generate again or install the version that wrote it"
+            )
+        try:
+            return from_dict(cls, plain, where)
+        except (ConfigError, TypeError) as error:
+            raise ShardError(str(error)) from error
+
+    def continuing(self, other: "Manifest", where: str) -> "Manifest":
+        """This manifest with the segments that it has as a continuation of the run `other`, found at `where`.
+
+        The same tuple count resumes that run, a larger one extends it.
+
+        Raises:
+            MismatchError: it has fewer tuples, or differs in anything else.
+        """
+        extends = self.tuples > other.tuples
+        segments = (*other.segments, other.tuples) if extends else other.segments
+        ours = replace(self, tuples=max(self.tuples, other.tuples), segments=segments)
+        ours.check_same(replace(other, tuples=ours.tuples, segments=segments), where)
+        if self.tuples < other.tuples:
+            raise MismatchError(
+                f"{where}: tuples is {other.tuples} there, {self.tuples} here: a run is never shortened: "
+                f"pass --tuples {other.tuples} or more, or another --out"
+            )
+        return ours
+
+    def check_same(self, other: "Manifest", where: str) -> None:
+        """Raise MismatchError naming every field in which `other`, found at `where`, differs."""
+        found = differences(self.to_dict(), other.to_dict())
+        if found:
+            listed = "; ".join(f"{path} is {theirs!r} there, {ours!r} here" for path, ours, theirs in found)
+            raise MismatchError(f"{where}: belongs to another run: {listed}: pass the same settings or another --out")

@@ -1,0 +1,190 @@
+"""Records: the posterior means of uncertified tuples and their quality, as columns.
+
+A mean is stored *sparse* (entries of the data set and their weights) or *dense* (float16 pixels), whichever is smaller
+and within the manifest's `max_support`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from postmean.base.errors import ShardError
+from postmean.contract.image_store import ImageStore, to_unit
+
+QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "found")
+DROPPED_MASS = 1e-5
+"""Posterior mass that a sparse mean may leave out: at most (2 DROPPED_MASS)^2 = 4e-10 in mean squared error."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Posterior means of R records in [-1, 1], each sparse or dense.
+
+    A record is sparse where `count >= 0`: its mean is sum_j weight_j x[entry_j] over its `count` pairs, which lie
+    one record after the other in `entry` and `weight`. It is dense where `count == -1`: its mean is the next row of
+    `dense`.
+    """
+
+    count: np.ndarray
+    """int32 [R]"""
+    entry: np.ndarray
+    """uint32 [S], entries of the data set (see `TupleSource`)"""
+    weight: np.ndarray
+    """float32 [S], the weights of a record sum to 1"""
+    dense: np.ndarray
+    """float16 [M, C, H, W]"""
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def slice(self, start: int, stop: int) -> "Means":
+        """Records start .. stop - 1."""
+        pairs = np.concatenate(([0], np.cumsum(np.maximum(self.count, 0), dtype=np.int64)))
+        rows = np.concatenate(([0], np.cumsum(self.count < 0, dtype=np.int64)))
+        a, b = pairs[start], pairs[stop]
+        return Means(self.count[start:stop], self.entry[a:b], self.weight[a:b], self.dense[rows[start] : rows[stop]])
+
+    def decode(self, store: ImageStore) -> np.ndarray:
+        """The means as float32 [R, C, H, W] in [-1, 1]."""
+        out = np.empty((len(self), *store.image_shape), np.float32)
+        is_dense = self.count < 0
+        out[is_dense] = self.dense
+        stops = np.cumsum(np.maximum(self.count, 0), dtype=np.int64)
+        for row in np.flatnonzero(~is_dense):
+            pairs = slice(stops[row] - self.count[row], stops[row])
+            x = to_unit(store.pixels(self.entry[pairs])).reshape(self.count[row], -1)
+            out[row] = (self.weight[pairs] @ x).reshape(store.image_shape)
+        return out
+
+
+def concatenate_means(parts: list[Means]) -> Means:
+    """One after the other; at least one part."""
+    return Means(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "entry", "weight", "dense")))
+
+
+def pack_means(mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray] | None], max_support: int) -> Means:
+    """Choose sparse or dense for each record.
+
+    Args:
+        mean: float32 [R, C, H, W], what a dense record stores.
+        support: for each record its entries and weights, any order, or None where it must be dense.
+        max_support: most pairs of a sparse record.
+    """
+    dense_bytes = 2 * int(np.prod(mean.shape[1:]))
+    count = np.full(len(mean), -1, np.int32)
+    entries, weights = [np.empty(0, np.uint32)], [np.empty(0, np.float32)]
+    for row, pair in enumerate(support):
+        if pair is None:
+            continue
+        entry, weight = _prune(*pair)
+        if 8 * len(entry) < dense_bytes and len(entry) <= max_support:
+            count[row] = len(entry)
+            entries.append(entry.astype(np.uint32))
+            weights.append(weight.astype(np.float32))
+    dense = mean[count < 0].astype(np.float16)
+    return Means(count, np.concatenate(entries), np.concatenate(weights), dense)
+
+
+def _prune(entry: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the smallest weights up to DROPPED_MASS in sum, heaviest first, renormalised; ties by entry."""
+    order = np.lexsort((entry, -weight))
+    entry, weight = entry[order], weight[order].astype(np.float64)
+    total = weight.sum()
+    kept = int(np.searchsorted(np.cumsum(weight), (1 - DROPPED_MASS) * total)) + 1
+    weight = weight[:kept]
+    return entry[:kept], weight / weight.sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """R records in order of their tuple id.
+
+    `mean_next` is the posterior mean at the Euler point (z_euler, sigma_next), only with solver = heun.
+    `plain` holds the columns z, x, sigma, sigma_next, label of the self-contained mode, empty otherwise.
+    """
+
+    tuple_id: np.ndarray
+    """int64 [R]"""
+    mean: Means
+    mean_next: Means | None
+    ess: np.ndarray
+    """float32 [R], effective sample size 1 / sum p^2 of the posterior (exact) or of the weights (sampled), >= 1"""
+    top_weight: np.ndarray
+    """float32 [R], the largest normalised weight, in (0, 1]"""
+    variance: np.ndarray
+    """float32 [R], posterior variance per dimension: the loss that no denoiser can go below at this z"""
+    tail_mass: np.ndarray
+    """float32 [R], estimated posterior mass that was not enumerated, in [0, 1]"""
+    found: np.ndarray
+    """int32 [R], neighbours or images that entered the estimate"""
+    plain: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tuple_id)
+
+    def slice(self, start: int, stop: int) -> "Records":
+        """Records start .. stop - 1."""
+        return Records(
+            tuple_id=self.tuple_id[start:stop],
+            mean=self.mean.slice(start, stop),
+            mean_next=None if self.mean_next is None else self.mean_next.slice(start, stop),
+            **{name: getattr(self, name)[start:stop] for name in QUALITY_COLUMNS},
+            plain={name: column[start:stop] for name, column in self.plain.items()},
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Flat named arrays, the inverse of `from_arrays`; the names are those of the WebDataset members."""
+        arrays = {"tuple_id": self.tuple_id, **{name: getattr(self, name) for name in QUALITY_COLUMNS}}
+        for target, means in (("mean", self.mean), ("mean_next", self.mean_next)):
+            if means is not None:
+                arrays |= {f"{target}.{name}": getattr(means, name) for name in ("count", "entry", "weight", "dense")}
+        return arrays | {f"plain.{name}": column for name, column in self.plain.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], where: str) -> "Records":
+        """Records from what `to_arrays` gave.
+
+        Raises:
+            ShardError: a column is missing or the lengths contradict each other.
+        """
+        try:
+            means = {
+                target: Means(*(arrays[f"{target}.{name}"] for name in ("count", "entry", "weight", "dense")))
+                for target in ("mean", "mean_next")
+                if any(name.startswith(f"{target}.") for name in arrays)
+            }
+            records = cls(
+                tuple_id=arrays["tuple_id"],
+                mean=means["mean"],
+                mean_next=means.get("mean_next"),
+                **{name: arrays[name] for name in QUALITY_COLUMNS},
+                plain={name[6:]: column for name, column in arrays.items() if name.startswith("plain.")},
+            )
+        except KeyError as error:
+            raise ShardError(f"{where}: column {error} is missing: generate this shard again") from error
+        lengths = {len(column) for name, column in arrays.items() if "mean" not in name}
+        for target in means.values():
+            lengths.add(len(target))
+            pairs = int(np.maximum(target.count, 0).sum())
+            if (
+                len(target.entry) != pairs
+                or len(target.weight) != pairs
+                or len(target.dense) != (target.count < 0).sum()
+            ):
+                raise ShardError(f"{where}: its columns contradict each other: generate this shard again")
+        if len(lengths) != 1:
+            raise ShardError(f"{where}: columns of {sorted(lengths)} rows: generate this shard again")
+        return records
+
+
+def concatenate_records(parts: list[Records]) -> Records:
+    """One after the other; at least one part."""
+    nexts = [p.mean_next for p in parts if p.mean_next is not None]
+    return Records(
+        tuple_id=np.concatenate([p.tuple_id for p in parts]),
+        mean=concatenate_means([p.mean for p in parts]),
+        mean_next=concatenate_means(nexts) if nexts else None,
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in QUALITY_COLUMNS},
+        plain={name: np.concatenate([p.plain[name] for p in parts]) for name in parts[0].plain},
+    )

@@ -1,0 +1,142 @@
+"""The tuple contract: tuple n of a run is fully determined by (seed, n) and the settings of its source.
+
+Counter-based random numbers (Philox 4x64, Salmon et al. 2011) keyed by the seed: any block of tuples, in any order and
+on any machine, gives the same images, flips, noise levels and eps. eps is never stored.
+
+A data set of N images has N *entries*, or 2N with flips: entry e is image e mod N, flipped where e >= N.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from postmean.base.errors import ConfigError
+from postmean.contract.noise import AnyNoise
+from postmean.contract.process import AnyProcess
+
+# Philox has a 128-bit key: (seed, one of these), so that no two uses of a seed share random numbers.
+_NOISE_LEVEL, _PERMUTATION, _EPS, _DRAWS = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class TupleBlock:
+    """Columns of n tuples; without eps, which `TupleSource.eps` makes where it is needed."""
+
+    tuple_id: np.ndarray
+    """int64 [n]"""
+    entry: np.ndarray
+    """int64 [n], entry of the data set that the tuple was made from"""
+    sigma: np.ndarray
+    """float32 [n]"""
+    sigma_next: np.ndarray | None
+    """float32 [n], level of the teacher point; None where the noise distribution has none"""
+
+    def __len__(self) -> int:
+        return len(self.tuple_id)
+
+    def select(self, rows: np.ndarray) -> "TupleBlock":
+        """The tuples at these positions, or where this mask is true."""
+        nxt = None if self.sigma_next is None else self.sigma_next[rows]
+        return TupleBlock(self.tuple_id[rows], self.entry[rows], self.sigma[rows], nxt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TupleSource:
+    """Where tuples come from.
+
+    Args:
+        seed: any integer in [0, 2^63).
+        images: N, the number of images in the store.
+        flips: whether the horizontally flipped images are data too.
+    """
+
+    seed: int
+    images: int
+    flips: bool
+    noise: AnyNoise
+    process: AnyProcess
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
+        if self.images < 1:
+            raise ConfigError(f"images: a tuple source needs at least one image, got {self.images}")
+
+    @property
+    def entries(self) -> int:
+        """N, or 2N with flips."""
+        return self.images * (2 if self.flips else 1)
+
+    def image(self, entry: np.ndarray) -> np.ndarray:
+        """Image in the store of each entry."""
+        return entry % self.images
+
+    def block(self, start: int, stop: int) -> TupleBlock:
+        """Tuples start .. stop - 1, vectorised."""
+        tuple_id = np.arange(start, stop, dtype=np.int64)
+        levels = self.noise.levels(self._uniform(start, stop), tuple_id, self.process)
+        return TupleBlock(tuple_id, self._entry(start, stop), levels.sigma, levels.sigma_next)
+
+    def eps(self, tuple_id: Sequence[int] | np.ndarray, dim: int) -> np.ndarray:
+        """Unit noise of these tuples, float32 [n, dim]."""
+        out = np.empty((len(tuple_id), dim), np.float32)
+        for row, n in zip(out, tuple_id, strict=True):
+            _generator(self.seed, _EPS, int(n)).standard_normal(dim, dtype=np.float32, out=row)
+        return out
+
+    def draws(self, tuple_id: int, point: int = 0) -> np.random.Generator:
+        """The generator an estimator draws from for this tuple; `point` 1 is its teacher point."""
+        return _generator(self.seed, _DRAWS, 2 * int(tuple_id) + point)
+
+    def fingerprint(self) -> str:
+        """Hash of a few tuples and their eps: another value means other random numbers (another numpy, say)."""
+        block = self.block(0, 64)
+        digest = hashlib.sha256()
+        digest.update(block.entry.tobytes())
+        # 5 digits: the last bit of exp and ndtri may differ between machines without any harm
+        digest.update(" ".join(f"{value:.5e}" for value in block.sigma).encode())
+        digest.update(self.eps(range(4), 256).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _uniform(self, start: int, stop: int) -> np.ndarray:
+        """Uniforms in (0, 1) of these tuples: words start .. stop - 1 of one long Philox stream."""
+        philox = np.random.Philox(key=_key(self.seed, _NOISE_LEVEL), counter=start // 4)
+        words = philox.random_raw(start % 4 + stop - start)[start % 4 :]
+        # 52 bits and a half: with 53 the largest would round to 1
+        return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+    def _entry(self, start: int, stop: int) -> np.ndarray:
+        """Entries: one permutation an epoch, so that every entry is visited equally."""
+        parts = []
+        position = start
+        while position < stop:
+            epoch, offset = divmod(position, self.entries)
+            count = min(self.entries - offset, stop - position)
+            parts.append(_permutation(self.seed, epoch, self.entries)[offset : offset + count])
+            position += count
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, entries: int) -> np.ndarray:
+    # sorting raw words, rather than Generator.permutation, depends on nothing but Philox itself
+    words = np.random.Philox(key=_key(seed, _PERMUTATION), counter=_counter(epoch)).random_raw(entries)
+    order = np.argsort(words, kind="stable")
+    order.flags.writeable = False
+    return order
+
+
+def _generator(seed: int, stream: int, index: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=_key(seed, stream), counter=_counter(index)))
+
+
+def _key(seed: int, stream: int) -> np.ndarray:
+    return np.array([seed, stream], np.uint64)
+
+
+def _counter(index: int) -> np.ndarray:
+    # the high word: streams of different index are 2^192 blocks apart
+    return np.array([0, 0, 0, index], np.uint64)

@@ -1,0 +1,34 @@
+"""Keep the memory of large temporaries in the process.
+
+The C library returns blocks above 32 MB to the system when they are freed and takes fresh pages for the next: at the
+rate that log-weights come and go, these page faults cost a quarter of the time. Peak memory is the same.
+"""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def keep_large_blocks() -> bool:
+    """Make freed blocks of any size stay for reuse; False where the C library is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def prepare_process(threads: int) -> None:
+    """Make this process one that estimates: CPU threads of torch and FAISS, memory that stays.
+
+    Sums depend on the number of threads in the last bit.
+    """
+    import faiss
+    import torch
+
+    keep_large_blocks()
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)

@@ -1,0 +1,99 @@
+"""`auto`: the exact mean within the tolerance, each query by the cheapest way that keeps it.
+
+Queries made from a known source first ask the second certificate which members can matter (`candidates`): a narrow
+product. Where these are few, the posterior over them is evaluated directly; all others take the full softmax.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from postmean.engine.log_weights import queries_at_a_time
+from postmean.engine.pairs import pair_means
+from postmean.engine.population import Population
+from postmean.estimators.estimate import Estimate, Queries, check_finite, concatenate
+from postmean.estimators.exact import Exact
+from postmean.neighbours.candidates import CandidateFinder, Candidates
+
+MOST_CANDIDATES = 384
+"""More than these cost more than the full softmax does (CIFAR-10, two cores)."""
+
+_WORTH = 1 / 8
+"""Share of queries that must be spared the full softmax for looking for candidates to pay."""
+
+_SMALLEST = 2048  # a population that a full product is done with before candidates are found
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Posterior means within `tolerance` of exact: mean squared error per dimension, expected over eps."""
+
+    population: Population
+    tolerance: float
+    max_support: int = 256
+    _exact: Exact = field(init=False, repr=False)
+    _finder: CandidateFinder | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # mass left out costs its square times at most 2, the mean square distance of two images: an eighth
+        exact = Exact(self.population, self.max_support, math.sqrt(self.tolerance) / 4, rounding=self.tolerance / 5)
+        object.__setattr__(self, "_exact", exact)
+        worth, share = self.population.represented > _SMALLEST, self.population.stands_for
+        most = 1 + (MOST_CANDIDATES - 1) / share  # the source stands for itself alone
+        finder = CandidateFinder(self.population, self.tolerance / 2 / share, most) if worth else None
+        object.__setattr__(self, "_finder", finder)
+
+    def estimate(self, queries: Queries) -> Estimate:
+        if self._finder is None:
+            return self._exact.estimate(queries)
+        step = min(256, queries_at_a_time(self.population))
+        parts: list[Estimate] = []
+        order: list[np.ndarray] = []
+        from_source = np.zeros(len(queries), bool) if queries.from_source is None else queries.from_source
+        left = [np.flatnonzero(~from_source)]
+        known = np.flatnonzero(from_source)
+        known = known[np.argsort(queries.sigma.cpu().numpy()[known], kind="stable")]
+        for start in range(0, len(known), step):
+            rows = known[start : start + step]
+            group = queries.select(rows)
+            found = self._finder.find(group.z, group.sigma, group.source)
+            left.append(rows[found.open_rows])
+            closed = np.setdiff1d(np.arange(len(rows)), found.open_rows)
+            if len(closed):
+                parts.append(self._over_candidates(group.select(closed), found, closed))
+                order.append(rows[closed])
+            if len(closed) < _WORTH * len(rows):  # at a larger sigma there are only more candidates
+                left.append(known[start + step :])
+                break
+        rest = np.concatenate(left)
+        rest = rest[np.argsort(queries.sigma.cpu().numpy()[rest], kind="stable")]
+        if len(rest):
+            parts.append(self._exact.estimate(queries.select(rest)))
+            order.append(rest)
+        return concatenate(parts).select(np.argsort(np.concatenate(order)))
+
+    def _over_candidates(self, queries: Queries, found: Candidates, closed: np.ndarray) -> Estimate:
+        """The estimate over the candidates of the rows that are not open."""
+        row = np.searchsorted(closed, found.row)
+        means = pair_means(self.population, queries.z, queries.sigma, row, found.member)
+        size = len(queries)
+        top = np.zeros(size)
+        np.maximum.at(top, row, means.weight)
+        counts = np.bincount(row, minlength=size)
+        bounds = np.concatenate(([0], np.cumsum(counts)))
+        support: list[tuple[np.ndarray, np.ndarray] | None] = []
+        for r in range(size):
+            member = found.member[bounds[r] : bounds[r + 1]]
+            weight = means.weight[bounds[r] : bounds[r + 1]]
+            support.append((member, weight) if len(member) <= self.max_support else None)
+        estimate = Estimate(
+            mean=means.mean.cpu().numpy(),
+            support=support,
+            ess=np.maximum(1 / np.bincount(row, means.weight**2, minlength=size), 1.0),
+            top_weight=top,
+            variance=means.variance,
+            tail_mass=np.zeros(size),
+            found=counts,
+        )
+        return check_finite(estimate, queries)

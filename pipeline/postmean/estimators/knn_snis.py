@@ -1,0 +1,67 @@
+"""`knn-snis`: the nearest-neighbour estimator of Niedoba et al. 2024, Algorithms 1 and 2, faithful.
+
+Proposal (Eq. 13): q(x_i) = p(z | x_i) / Z_q for the k nearest neighbours, p(z | x_k) / Z_q for all others,
+Z_q = sum_{i <= k} p(z | x_i) + (N - k) p(z | x_k). Then n draws from q and self-normalised weights (Eq. 11).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmean.engine.population import Population
+from postmean.estimators.direct import log_weight, merge, softmax, uniform_outside
+from postmean.estimators.estimate import Estimate, Queries, summarise
+from postmean.neighbours.search import Search
+
+
+@dataclass(frozen=True)
+class KnnSnis:
+    """Self-normalised importance sampling from the nearest-neighbour proposal.
+
+    Consistent in n whatever the search returns: the proposal gives every member a positive probability. Where an
+    approximate search finds fewer than k neighbours, those found take the place of the k.
+
+    Args:
+        k: neighbours. n: draws, with replacement.
+    """
+
+    search: Search
+    k: int
+    n: int
+
+    @property
+    def population(self) -> Population:
+        """Where the search runs."""
+        return self.search.population
+
+    def estimate(self, queries: Queries) -> Estimate:
+        neighbours = self.search.search(queries.z, queries.sigma, self.k)
+        support, tail = [], np.empty(len(queries))
+        for row, found in enumerate(neighbours.found):
+            member, distance2 = neighbours.member[row, :found], neighbours.distance2[row, :found]
+            log_p = -distance2 / (2 * float(queries.sigma[row]) ** 2)
+            drawn, log_w, tail[row] = self._draw(queries, row, member, log_p)
+            support.append(merge(drawn, softmax(log_w)))
+        return summarise(self.population, queries, support, tail, neighbours.found)
+
+    def _draw(
+        self, queries: Queries, row: int, member: np.ndarray, log_p: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """n draws from the proposal, their log-weights up to a constant, and the proposal's mass beyond the k."""
+        outside = len(self.population) - len(member)
+        generator = queries.generator(row)
+        if len(member) == 0:  # an inverted file whose probed lists are empty: the proposal is uniform
+            drawn = generator.integers(0, outside, self.n)
+            return drawn, log_weight(self.population, queries, row, drawn), 1.0
+        proposal = np.exp(log_p - log_p.max())
+        mass = np.append(proposal, outside * proposal.min())
+        # strata of the proposal: one for each neighbour, one for all the rest
+        stratum = np.searchsorted(np.cumsum(mass)[:-1] / mass.sum(), generator.random(self.n), side="right")
+        in_tail = stratum == len(member)
+        drawn = np.empty(self.n, np.int64)
+        drawn[~in_tail] = member[stratum[~in_tail]]
+        log_w = np.zeros(self.n)  # w = p(z | x) / q(x) = Z_q for every neighbour
+        if in_tail.any():
+            drawn[in_tail] = uniform_outside(generator, len(self.population), member, int(in_tail.sum()))
+            log_w[in_tail] = log_weight(self.population, queries, row, drawn[in_tail]) - log_p.min()
+        return drawn, log_w, float(mass[-1] / mass.sum())

@@ -1,0 +1,147 @@
+"""A replica: the training set with its estimators, which turns rows of the plan into records. No Ray in here."""
+
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.manifest import Manifest
+from postmean.contract.plan import ShardPlan, shard_tuples
+from postmean.contract.records import Means, Records, pack_means
+from postmean.contract.tuples import TupleBlock
+from postmean.engine.population import Population
+from postmean.estimators.choose import make_estimator
+from postmean.estimators.estimate import Estimate, Estimator, Queries, concatenate
+
+
+class Replica:
+    """Estimates the records of a run.
+
+    Records are the same whatever the replica did before: every tuple has its own random numbers, and the tuples of a
+    shard are always estimated together.
+
+    Args:
+        stands_for: of the populations (see there), above 1 only to plan a run over more images than the store's.
+    """
+
+    def __init__(
+        self, manifest: Manifest, store: ImageStore, certified_sigma: np.ndarray | None, stands_for: float = 1.0
+    ) -> None:
+        self._manifest, self._store, self._stands_for = manifest, store, stands_for
+        self._certified = certified_sigma
+        self._source = manifest.tuple_source()
+        self._estimator = cache(self._make_estimator)
+
+    def records(self, row: ShardPlan) -> Records:
+        """The records of one shard, in order of their tuples."""
+        return self.estimate(shard_tuples(self._source, row, self._manifest.plan_certificate(self._certified)))
+
+    def estimate(self, block: TupleBlock) -> Records:
+        """The records of these tuples."""
+        manifest, store = self._manifest, self._store
+        eps = self._source.eps(block.tuple_id, store.dim)
+        x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
+        z = x + block.sigma[:, None] * eps
+        estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
+        shape = (len(block), *store.image_shape)
+        mean = estimate.mean.reshape(shape)
+        plain = {}
+        if manifest.self_contained:
+            plain = {"z": z.reshape(shape), "x": store.pixels(block.entry), "sigma": block.sigma}
+            if block.sigma_next is not None:
+                plain["sigma_next"] = block.sigma_next
+            label = store.label(block.entry)
+            if label is not None:
+                plain["label"] = label
+        return Records(
+            tuple_id=block.tuple_id,
+            mean=pack_means(mean, estimate.support, manifest.max_support),
+            mean_next=self._next_means(block, z, estimate) if manifest.solver == "heun" else None,
+            ess=estimate.ess.astype(np.float32),
+            top_weight=estimate.top_weight.astype(np.float32),
+            variance=estimate.variance.astype(np.float32),
+            tail_mass=estimate.tail_mass.astype(np.float32),
+            found=estimate.found.astype(np.int32),
+            plain=plain,
+        )
+
+    def _next_means(self, block: TupleBlock, z: np.ndarray, estimate: Estimate) -> Means:
+        """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
+
+        At sigma_next = 0 the Euler point is the mean itself, and Heun's step falls back to Euler's: the mean is kept.
+        Where the mean is the source image, the Euler point is that image with sigma_next eps, again from its source.
+        """
+        assert block.sigma_next is not None
+        mean = estimate.mean
+        from_source = np.array(
+            [
+                s is not None and len(s[0]) == 1 and s[0][0] == e
+                for s, e in zip(estimate.support, block.entry, strict=True)
+            ]
+        )
+        ratio = (block.sigma_next / block.sigma)[:, None]
+        z_euler = mean + ratio * (z - mean)
+        rows = np.flatnonzero(block.sigma_next > 0)
+        mean_next = mean.copy()
+        support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(block)
+        if len(rows):
+            part = block.select(rows)
+            assert part.sigma_next is not None
+            later = self._means(part, z_euler[rows], part.sigma_next, from_source[rows], 1)
+            mean_next[rows] = later.mean
+            for row, pair in zip(rows, later.support, strict=True):
+                support[row] = pair
+        shape = (len(block), *self._store.image_shape)
+        return pack_means(mean_next.reshape(shape), support, self._manifest.max_support)
+
+    def _means(
+        self, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, from_source: np.ndarray, point: int
+    ) -> Estimate:
+        """Estimates at z; supports hold entries of the data set, not members of a population.
+
+        Tuples are estimated in order of class and sigma: those that look alike share the same work.
+        """
+        label = self._store.label(block.entry) if self._manifest.conditional else None
+        order = np.lexsort((sigma,) if label is None else (sigma, label))
+        bounds = [0, len(block)]
+        if label is not None:
+            bounds = [0, *(np.flatnonzero(np.diff(label[order])) + 1).tolist(), len(block)]
+        parts = []
+        for start, stop in pairwise(bounds):
+            rows = order[start:stop]
+            if len(rows) == 0:
+                continue
+            estimator = self._estimator(None if label is None else int(label[rows[0]]))
+            part = block.select(rows)
+            parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
+        return concatenate(parts).select(np.argsort(order))
+
+    def _estimate_rows(
+        self,
+        estimator: Estimator,
+        block: TupleBlock,
+        z: np.ndarray,
+        sigma: np.ndarray,
+        from_source: np.ndarray,
+        point: int,
+    ) -> Estimate:
+        population = estimator.population
+        queries = Queries(
+            torch.from_numpy(np.ascontiguousarray(z)).to(population.device),
+            torch.from_numpy(sigma.astype(np.float64)).to(population.device),
+            population.member(block.entry),
+            lambda row: self._source.draws(int(block.tuple_id[row]), point),
+            from_source,
+        )
+        estimate = estimator.estimate(queries)
+        support = [None if s is None else (population.entry[s[0]], s[1]) for s in estimate.support]
+        return replace(estimate, support=support)
+
+    def _make_estimator(self, label: int | None) -> Estimator:
+        manifest = self._manifest
+        population = Population(self._store, manifest.flips, label, manifest.device, self._stands_for)
+        max_support = int(1 + (manifest.max_support - 1) / self._stands_for)  # the source stands for itself alone
+        return make_estimator(manifest.estimator, population, max_support, manifest.tolerance)

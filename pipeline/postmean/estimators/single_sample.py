@@ -1,0 +1,20 @@
+"""`single-sample`: the source image (Niedoba et al. 2024, Eq. 9 with n = 1), what plain training uses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmean.engine.population import Population
+from postmean.estimators.estimate import Estimate, Queries, summarise
+
+
+@dataclass(frozen=True)
+class SingleSample:
+    """One draw from the posterior, for z made from a source image: that image."""
+
+    population: Population
+
+    def estimate(self, queries: Queries) -> Estimate:
+        support = [(queries.source[row : row + 1], np.ones(1)) for row in range(len(queries))]
+        size = len(queries)
+        return summarise(self.population, queries, support, np.zeros(size), np.ones(size, np.int64))

@@ -1,0 +1,54 @@
+"""Settings of `postmean import`."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from postmean.base.errors import ConfigError
+
+Kind = Literal["auto", "folders", "cifar", "edm"]
+Split = Literal["train", "test", "val"]
+Resize = Literal["none", "center-crop", "center-crop-dhariwal"]
+Channels = Literal["as-is", "rgb", "grey"]
+OnCorrupt = Literal["fail", "skip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """What to read, where to, and what may be done to the pixels (nothing, unless asked for by name)."""
+
+    source: Positional[Path]
+    """A folder, or a .tar, .tar.gz, .tar.xz, .tar.bz2 or .zip archive, read as it is."""
+    store: Positional[Path]
+    """Image store to make; nothing may be there yet."""
+    kind: Kind = "auto"
+    """Layout of the source: folders (CLASS/*.png or jpg), cifar (CIFAR-10 python batches), edm (EDM zip;
+    without dataset.json in it, images without labels)."""
+    split: Split = "train"
+    """Which part to read, where the source has train, test or val folders or batches."""
+    resize: Resize = "none"
+    """center-crop: Lanczos, as in EDM; center-crop-dhariwal: box halving then bicubic, as in EDM2 and ADM."""
+    resolution: int | None = None
+    """Side in pixels after --resize."""
+    channels: Channels = "as-is"
+    """rgb or grey converts every image that is not; as-is takes RGB and 8-bit grey alone."""
+    on_corrupt: OnCorrupt = "fail"
+    """What to do with an image that cannot be decoded; skipped ones are counted in the store's header."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Decoding processes; the store does not depend on it."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def __post_init__(self) -> None:
+        if (self.resize == "none") != (self.resolution is None):
+            raise ConfigError(
+                f"resize {self.resize} with resolution {self.resolution}: give both, "
+                "such as --resize center-crop --resolution 64, or neither"
+            )
+        if self.resolution is not None and not 1 <= self.resolution <= 4096:
+            raise ConfigError(f"resolution: expected 1..4096 pixels, got {self.resolution}")
+        if self.workers < 1:
+            raise ConfigError(f"workers: expected at least 1, got {self.workers}")

@@ -1,0 +1,140 @@
+"""A reader of CIFAR's pickled batches that can build nothing but plain values and number arrays.
+
+A pickle is a program that may call anything. Here every global it names is refused, save those by which numpy writes
+an array, and these stand for functions of this file: no code of numpy or anyone else runs on what the pickle says.
+"""
+
+import io
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+
+from postmean.base.errors import DataError
+
+
+def load_plain(data: bytes, place: str) -> Any:
+    """Dicts, lists, tuples, ints, floats, bytes, str and numpy arrays of numbers.
+
+    Args:
+        place: names the file in errors.
+    Raises:
+        DataError: anything else in it, or a damaged file.
+    """
+    try:
+        return _finished(_PlainUnpickler(io.BytesIO(data), encoding="bytes").load(), {})
+    except _RefusedError as error:
+        raise DataError(
+            f"{place}: refused to unpickle {error}: only plain values and number arrays are read: "
+            "download the batches from their official site"
+        ) from error
+    except Exception as error:  # a damaged pickle fails in any way
+        raise DataError(f"{place}: not a readable batch ({error}): copy or download it again") from error
+
+
+class _RefusedError(Exception):
+    """What the pickle wants is not allowed."""
+
+
+class _Dtype:
+    """Stands for numpy.dtype while the pickle is read."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code = code.decode() if isinstance(code, bytes) else code
+        self.order = "<"
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1]
+        self.order = order.decode() if isinstance(order, bytes) else order
+
+    def made(self) -> np.dtype:
+        if self.code not in ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"):
+            raise _RefusedError(f"an array of type {self.code!r}")
+        return np.dtype(self.code).newbyteorder(">" if self.order == ">" else "<")
+
+
+class _Array:
+    """Stands for numpy.ndarray while the pickle is read."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, self.dtype, fortran, self.raw = state
+        self.order = "F" if fortran else "C"
+
+    def made(self) -> np.ndarray:
+        if not isinstance(self.dtype, _Dtype) or not isinstance(self.raw, bytes | bytearray):
+            raise _RefusedError("an array of objects")
+        array = np.frombuffer(self.raw, self.dtype.made())
+        if math.prod(self.shape) != len(array):
+            raise ValueError(f"{len(array)} numbers for an array of shape {self.shape}")
+        return array.reshape(self.shape, order="F" if self.order in ("F", b"F") else "C")
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    array = _Array()
+    array.raw, array.dtype, array.shape, array.order = raw, dtype, shape, order
+    return array
+
+
+def _encode(text: str, encoding: Any) -> bytes:
+    if encoding not in (b"latin1", "latin1"):
+        raise _RefusedError(f"text encoded as {encoding!r}")
+    return text.encode("latin1")
+
+
+_ALLOWED = {
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
+    ("_codecs", "encode"): _encode,
+}
+
+
+_Unpickler: Any = pickle._Unpickler  # in Python: the one in C allocates whatever a damaged file asks for
+
+
+class _PlainUnpickler(_Unpickler):
+    dispatch = dict(_Unpickler.dispatch)  # noqa: RUF012
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _RefusedError(f"{module}.{name}") from None
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        if type(self.stack[-1]) not in (_Dtype, _Array):
+            raise _RefusedError(f"a state for {self.stack[-1]!r}")
+        self.stack[-1].__setstate__(state)
+
+    def load_bytearray8(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+
+def _finished(value: Any, done: dict[int, Any]) -> Any:
+    """The value with arrays in place of what stood for them; what is shared is visited once."""
+    if id(value) not in done:
+        if isinstance(value, dict):
+            new: Any = {_finished(key, done): _finished(inner, done) for key, inner in value.items()}
+        elif isinstance(value, list | tuple):
+            new = type(value)(_finished(inner, done) for inner in value)
+        elif isinstance(value, _Array):
+            new = value.made()
+        elif value is None or isinstance(value, bool | int | float | bytes | str):
+            new = value
+        else:
+            raise _RefusedError(f"a value of type {type(value).__name__}")
+        done[id(value)] = new
+    return done[id(value)]

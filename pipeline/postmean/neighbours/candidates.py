@@ -1,0 +1,118 @@
+"""The second certificate: which members can matter to z = x_i + sigma eps, from a few coordinates of z.
+
+Split eps along m orthonormal directions into eps_L, which z shows, and the independent rest. The odds of member j
+against the source i split likewise, r_j = r_j^L times a log-normal factor of mean 1, so that E[r_j | eps_L] = r_j^L.
+Leaving out the members of a set `out` moves the mean by
+
+    |mean - mean_kept|^2 <= sum_out p_j |x_j - mean_kept|^2 <= sum_out r_j (R + R_j)^2,
+
+R_j = |x_j - mu|, R = max_j R_j, mu any point, because p_j <= r_j and mean_kept lies in the ball of radius R around mu.
+Its expectation given eps_L is sum_out r_j^L (R + R_j)^2: members are left out, smallest terms first, while that sum
+stays within the tolerance. One narrow product decides it. Proof and measurements: docs/certificate.md.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from postmean.engine.masks import count_true, positions
+from postmean.engine.population import SCALE, Population, to_integer_units
+from postmean.neighbours.directions import Directions
+
+DIRECTIONS = 128
+"""m: a narrow product costs m / 6 D of a full one here (float32 against two int8 products)."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Members that can matter to each of B queries, as pairs (row, member) in order of row."""
+
+    row: np.ndarray
+    """int64 [P]"""
+    member: np.ndarray
+    """int64 [P]; each row's source is among its members"""
+    open_rows: np.ndarray
+    """int64, rows that have more candidates than were asked for, and no pairs here"""
+
+
+class CandidateFinder:
+    """Finds the candidates of queries made from known sources.
+
+    Args:
+        tolerance: mean squared error per dimension, expected over eps, that leaving members out may cost.
+        most: most candidates of a row; a row with more stays open.
+    """
+
+    def __init__(self, population: Population, tolerance: float, most: float) -> None:
+        self._population = population
+        d = Directions.of(population, DIRECTIONS)
+        self._basis, self._mean = d.basis, d.mean
+        self._most = most
+        radius2 = torch.empty(len(population), device=d.mean.device)
+        for start, stop, pixels in population.centred_tiles(d.mean):
+            radius2[start:stop] = pixels.square_().sum(1)
+        radius = radius2.to(torch.float64).sqrt()
+        # (R + R_j)^2 / D in units of x, as the weight of each member's odds
+        weight = ((radius + radius.max()) / SCALE).square() / population.dim
+        log_weight = weight.clamp(min=1e-30).log().to(torch.float32)
+        # all that is kept of the members: 4 (m + 2) bytes each
+        self._columns = torch.cat([d.coordinates.t(), -d.half_norm2[None], log_weight[None]])
+        self._log_tolerance = math.log(tolerance)
+
+    def find(self, z: torch.Tensor, sigma: torch.Tensor, source: np.ndarray) -> Candidates:
+        """Candidates of z = x[source] + sigma eps.
+
+        Args:
+            z: float32 [B, D]. sigma: float64 [B]. source: int64 [B], members.
+        """
+        scale = (1 / (sigma * SCALE).square()).to(torch.float32)[:, None]
+        query = (to_integer_units(z) - self._mean) @ self._basis * scale
+        ones = torch.ones_like(scale)
+        # log r_j^L (R + R_j)^2 for all members, up to the source's own part, in one product
+        log_term = torch.cat([query, scale, ones], 1) @ self._columns
+        source_t = torch.from_numpy(source).to(z.device)
+        of_source = self._columns[:, source_t]
+        own = (of_source[:-2].t() * query).sum(1) + of_source[-2] * scale[:, 0]
+        # half of the tolerance for members that are small each, half for the sum of the smallest of the others
+        floor = self._log_tolerance - math.log(2 * len(self._population))
+        kept = log_term > (own + floor)[:, None]
+        wide = count_true(kept) > 8 * self._most  # their sum will hardly bring these down
+        narrow = np.flatnonzero(~wide)
+        row, member = positions(kept[narrow])
+        row = narrow[row]
+        row_t, member_t = torch.from_numpy(row).to(z.device), torch.from_numpy(member).to(z.device)
+        term = (log_term[row_t, member_t] - own[row_t]).cpu().numpy().astype(np.float64)
+        keep = self._above_tolerance(row, term) | (member == source[row])
+        row, member = row[keep], member[keep]
+        per_row = np.bincount(row, minlength=len(source))
+        is_open = wide | (per_row > self._most)
+        row, member = self._with_sources(row, member, source, is_open)
+        return Candidates(row, member, np.flatnonzero(is_open))
+
+    def _above_tolerance(self, row: np.ndarray, log_term: np.ndarray) -> np.ndarray:
+        """Mask of the pairs that are left after the smallest terms of each row, up to half the tolerance, are out."""
+        order = np.lexsort((log_term, row))
+        # capped at what is kept anyway, so that the sums of one row do not drown those of the next
+        term = np.exp(np.minimum(log_term[order], self._log_tolerance))
+        total = np.cumsum(term)
+        first = np.searchsorted(row[order], row[order], side="left")
+        before = np.where(first > 0, total[first - 1], 0.0)
+        mask = np.empty(len(row), bool)
+        mask[order] = total - before > math.exp(self._log_tolerance) / 2
+        return mask
+
+    @staticmethod
+    def _with_sources(
+        row: np.ndarray, member: np.ndarray, source: np.ndarray, is_open: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Add the sources that are missing (a source that does not matter costs nothing), drop open rows, sort."""
+        has_source = np.zeros(len(source), bool)
+        has_source[row[member == source[row]]] = True
+        absent = np.flatnonzero(~has_source)
+        row, member = np.concatenate([row, absent]), np.concatenate([member, source[absent]])
+        kept = ~is_open[row]
+        row, member = row[kept], member[kept]
+        order = np.lexsort((member, row))
+        return row[order], member[order]

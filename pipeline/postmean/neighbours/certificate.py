@@ -1,0 +1,77 @@
+"""The certificate: up to which sigma the source image itself is the posterior mean, for each image.
+
+For z = x_i + sigma eps, with D_ij = |x_i - x_j|,
+
+    E_eps |mean - x_i|^2  <=  1/2 sum_{j != i} D_ij^2 exp(-D_ij^2 / 8 sigma^2).
+
+Proof (docs/certificate.md): |sum_j p_j (x_j - x_i)|^2 <= sum_j p_j D_ij^2 by convexity; p_j <= r_j / (1 + r_j)
+<= sqrt(r_j) / 2 with r_j the odds of j against i; E sqrt(r_j) = exp(-D_ij^2 / 8 sigma^2), the Bhattacharyya coefficient
+of two Gaussians at distance D_ij. The bound rises in sigma, so `certified_sigma` is where it meets the tolerance.
+"""
+
+import numpy as np
+
+from postmean.engine.population import SCALE
+from postmean.neighbours import distance_table
+from postmean.neighbours.self_join import SelfJoin
+
+_SIGMA_MIN, _SIGMA_MAX = 1e-4, 1e3  # range of the bisection; nothing below or above is ever asked for
+_BISECTIONS = 40  # halves ln(1e7) down to 1.5e-11
+_ROWS = 8192
+
+
+def bound(distance2: np.ndarray, others: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The bound on E_eps |mean - x_i|^2, float64 [n].
+
+    Args:
+        distance2: K nearest squared distances in units of x, rising, infinite beyond the last member; float64 [n, K].
+        others: number of other members, int64 [n]; those beyond the K nearest are bounded by the K-th.
+        sigma: noise levels, float64 [n].
+    """
+    eight = 8 * sigma**2
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        terms = distance2 * np.exp(-distance2 / eight[:, None])
+    near = np.where(np.isfinite(distance2), terms, 0.0).sum(1)
+    beyond = np.maximum(others - np.isfinite(distance2).sum(1), 0)
+    # d^2 exp(-d^2 / 8 sigma^2) rises up to d^2 = 8 sigma^2: before that the K-th distance does not bound the others
+    worst = np.maximum(np.where(np.isfinite(distance2[:, -1]), distance2[:, -1], 0.0), eight)
+    return 0.5 * (near + beyond * worst * np.exp(-worst / eight))
+
+
+def _sharpest(join: SelfJoin, rows: slice, distance2: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The smaller of two bounds: the K nearest and their K-th for the rest, and the tabulated sum over all."""
+    kth = np.where(np.isfinite(distance2[:, -1]), distance2[:, -1] * SCALE**2, np.nan)
+    tabulated = distance_table.bound(join.table[rows], kth, (sigma * SCALE) ** 2) / SCALE**2
+    return np.minimum(bound(distance2, join.others[rows], sigma), tabulated)
+
+
+def certified_sigma(join: SelfJoin, tolerance: float, dim: int) -> np.ndarray:
+    """Largest sigma, for each image, at which taking the image as its mean costs at most `tolerance`.
+
+    An exact duplicate, at distance 0, adds nothing: whichever of the two made z, the mean is the same image.
+    Near-duplicates keep the certified sigma of both low.
+
+    Args:
+        tolerance: mean squared error per dimension, expected over eps, > 0.
+        dim: D.
+    Returns:
+        float32 [N], rounded down; `inf` for the only member of its population.
+    """
+    allowed = tolerance * dim
+    out = np.empty(len(join.distance2), np.float32)
+    for start in range(0, len(out), _ROWS):
+        rows = slice(start, start + _ROWS)
+        raw, others = join.distance2[rows], join.others[rows]
+        distance2 = np.where(raw == np.iinfo(np.int32).max, np.inf, raw / SCALE**2)
+        low = np.full(len(raw), np.log(_SIGMA_MIN))
+        high = np.full(len(raw), np.log(_SIGMA_MAX))
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            fits = _sharpest(join, rows, distance2, np.exp(middle)) <= allowed
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+        sigma = np.exp(low).astype(np.float32)
+        sigma = np.nextafter(sigma, np.float32(0))
+        sigma[_sharpest(join, rows, distance2, np.full(len(raw), _SIGMA_MIN)) > allowed] = 0.0
+        sigma[others == 0] = np.inf
+        out[rows] = sigma
+    return out

@@ -1,0 +1,168 @@
+"""FAISS indexes over a store: flat, sq8, ivfN-flat, ivfN-sq8 (Niedoba et al. 2024, App. D.5), on CPU or GPU.
+
+Vectors are raw pixels 0..255, for which the 8-bit scalar quantiser with the range [-1/2, 254 1/2] is lossless, and a
+distance is one in x times 127.5. (FAISS's own QT_8bit_direct rounds and wraps the query too: wrong for a noisy one.)
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from postmean.base.errors import ConfigError, DataError
+from postmean.contract.image_store import ImageStore
+from postmean.engine.population import SCALE, Population
+from postmean.neighbours.search import Neighbours, sharpen
+
+GPU_MOST_NEIGHBOURS = 2048  # of FAISS on a GPU unless it was built with cuVS
+_CHUNK = 8192  # vectors added or trained on at a time
+
+
+@dataclass(frozen=True)
+class FaissSpec:
+    """An index by name: flat, sq8, ivf<lists>-flat, ivf<lists>-sq8."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"flat|sq8|ivf[1-9][0-9]*-(flat|sq8)", self.name):
+            raise ConfigError(
+                f"index {self.name!r}: expected exact, flat, sq8, ivf<lists>-flat or ivf<lists>-sq8 (as ivf4527-sq8)"
+            )
+
+    @property
+    def lists(self) -> int:
+        """Partitions of an inverted file, 0 without one."""
+        return int(self.name.split("-")[0][3:]) if self.name.startswith("ivf") else 0
+
+    def create(self, dim: int) -> Any:
+        """An empty faiss.Index."""
+        import faiss
+
+        storage = self.name.split("-")[-1]
+        bytes_ = faiss.ScalarQuantizer.QT_8bit_uniform
+        if not self.lists:
+            return faiss.IndexFlatL2(dim) if storage == "flat" else faiss.IndexScalarQuantizer(dim, bytes_)
+        coarse = faiss.IndexFlatL2(dim)
+        if storage == "flat":
+            return faiss.IndexIVFFlat(coarse, dim, self.lists)
+        return faiss.IndexIVFScalarQuantizer(coarse, dim, self.lists, bytes_, faiss.METRIC_L2, False)
+
+
+def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
+    """Where the index of a store lies."""
+    return store.path / "index" / f"{spec.name}{'-flips' if flips else ''}.faiss"
+
+
+def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[int], None] = lambda done: None) -> Path:
+    """Build the index over all entries and write it beside the store.
+
+    Args:
+        progress: called with the number of entries added so far.
+    """
+    import faiss
+
+    index = spec.create(store.dim)
+    entries = len(store) * (2 if flips else 1)
+    if spec.lists:
+        if spec.lists > entries:
+            raise ConfigError(f"index {spec.name}: {spec.lists} lists for {entries} entries: ask for fewer")
+        # FAISS itself samples 256 vectors a list; a fixed sample keeps the index the same between builds
+        sample = np.random.Generator(np.random.Philox(key=0)).permutation(entries)[: 64 * spec.lists]
+        index.cp.seed = 0
+        index.train(_vectors(store, np.sort(sample)))
+    if spec.name.endswith("sq8"):
+        # code = floor(pixel + 1/2), decoded as code: lossless, where trained quantiles would clip
+        faiss.copy_array_to_vector(np.array([-0.5, 255.0], np.float32), index.sq.trained)
+        index.is_trained = True
+    for start in range(0, entries, _CHUNK):
+        stop = min(start + _CHUNK, entries)
+        index.add(_vectors(store, np.arange(start, stop)))
+        progress(stop)
+    path = index_path(store, spec, flips)
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    faiss.write_index(index, str(partial))
+    partial.rename(path)
+    header = {"store_fingerprint": store.header.fingerprint, "entries": entries}
+    path.with_suffix(".json").write_text(json.dumps(header) + "\n")
+    return path
+
+
+@dataclass(frozen=True)
+class FaissSearch:
+    """Search by a FAISS index built with `postmean index`.
+
+    With an inverted file the search is approximate: at large sigma it can come back with fewer than k neighbours.
+
+    Args:
+        population: all entries of the store (an index has no classes).
+        nprobe: partitions searched of an inverted file.
+    """
+
+    population: Population
+    spec: FaissSpec
+    nprobe: int
+    _index: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        import faiss
+
+        if self.population.label is not None:
+            raise ConfigError(
+                f"index {self.spec.name}: conditional targets need --index exact: it is exact and cheap there"
+            )
+        index = self._read()
+        if self.spec.lists:
+            index.nprobe = min(self.nprobe, self.spec.lists)
+        if self.population.device != "cpu":
+            if not hasattr(faiss, "StandardGpuResources"):
+                raise ConfigError(
+                    f"index {self.spec.name}: this FAISS has no GPU: install faiss-gpu or pass --index exact"
+                )
+            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), torch.cuda.current_device(), index)
+        object.__setattr__(self, "_index", index)
+
+    @property
+    def is_exact(self) -> bool:
+        return self.spec.lists == 0
+
+    def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
+        k = min(k, len(self.population))
+        if self.population.device != "cpu" and k > GPU_MOST_NEIGHBOURS:
+            raise ConfigError(
+                f"k {k}: FAISS on a GPU returns at most {GPU_MOST_NEIGHBOURS}: lower k or pass --index exact"
+            )
+        query = ((z + 1) * SCALE).cpu().numpy()
+        distance2, member = self._index.search(np.ascontiguousarray(query, np.float32), k)
+        return Neighbours(
+            *sharpen(self.population, z, sigma, member.astype(np.int64), distance2.astype(np.float64) / SCALE**2)
+        )
+
+    def _read(self) -> Any:
+        import faiss
+
+        store = self.population.store
+        path = index_path(store, self.spec, self.population.flips)
+        flags = f"--index {self.spec.name}{' --flips' if self.population.flips else ''}"
+        remedy = f"build it with `postmean index {store.path} {flags}`"
+        if not path.is_file():
+            raise DataError(f"{path}: no such index: {remedy}")
+        try:
+            header = json.loads(path.with_suffix(".json").read_text())
+            index = faiss.read_index(str(path))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
+        expected = {"store_fingerprint": store.header.fingerprint, "entries": len(self.population)}
+        if header != expected or (index.ntotal, index.d) != (len(self.population), store.dim):
+            raise DataError(f"{path}: built from other images than the store's: {remedy}")
+        return index
+
+
+def _vectors(store: ImageStore, entries: np.ndarray) -> np.ndarray:
+    return store.pixels(entries).reshape(len(entries), store.dim).astype(np.float32)

@@ -1,0 +1,168 @@
+"""The exact self-join: for each image the K nearest other members of its population, with integer distances.
+
+Done once at indexing; everything about a certificate follows from it for any tolerance. The distances are exact (an
+approximate search over-estimates them and would break the bound): |s_i - s_j|^2 from int8 products in int32.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from postmean.base.errors import ConfigError, DataError
+from postmean.base.serialise import from_dict, to_dict
+from postmean.contract.image_store import ImageStore
+from postmean.engine.log_weights import int8_product
+from postmean.engine.population import Population
+from postmean.neighbours.distance_table import STEPS, add_counts, empty_counts, tabulate
+
+_ROW_BYTES = 256 << 20  # of int32 distances held at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfJoinHeader:
+    """What a stored self-join belongs to."""
+
+    store_fingerprint: str
+    flips: bool
+    conditional: bool
+    nearest: int
+    """K, capped by the smallest population's size less one"""
+
+
+@dataclass(frozen=True)
+class SelfJoin:
+    """Nearest other members of each image, in its population (its class's, where conditional)."""
+
+    header: SelfJoinHeader
+    distance2: np.ndarray
+    """int32 [N, K], squared distance in integer units, rising; 2^31 - 1 where a population has fewer others"""
+    others: np.ndarray
+    """int64 [N], number of other members in the population of each image"""
+    table: np.ndarray
+    """float32 [N, steps], the certificate's sum over all members (see `distance_table`)"""
+
+    @classmethod
+    def path(cls, store: ImageStore, flips: bool, conditional: bool) -> Path:
+        """Where the self-join of a store lies."""
+        name = f"self-join{'-flips' if flips else ''}{'-conditional' if conditional else ''}.npz"
+        return store.path / "index" / name
+
+    def save(self, store: ImageStore) -> Path:
+        """Write beside the store, atomically."""
+        path = self.path(store, self.header.flips, self.header.conditional)
+        path.parent.mkdir(exist_ok=True)
+        buffer = io.BytesIO()
+        header = np.frombuffer(json.dumps(to_dict(self.header)).encode(), np.uint8)
+        np.savez(buffer, header=header, distance2=self.distance2, others=self.others, table=self.table)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(buffer.getvalue())
+        partial.rename(path)
+        return path
+
+    @classmethod
+    def load(cls, store: ImageStore, flips: bool, conditional: bool) -> "SelfJoin":
+        """Read the self-join of a store.
+
+        Raises:
+            DataError: there is none, it is damaged, or it was made from other images.
+        """
+        path = cls.path(store, flips, conditional)
+        flags = f"{' --flips' if flips else ''}{' --conditional' if conditional else ''}"
+        remedy = f"make it with `postmean index {store.path}{flags}`"
+        if not path.is_file():
+            raise DataError(f"{path}: no self-join for this store: {remedy}")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                plain = json.loads(file["header"].tobytes())
+                header = from_dict(SelfJoinHeader, plain, str(path))
+                loaded = cls(header, file["distance2"], file["others"], file["table"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ConfigError) as error:
+            raise DataError(f"{path}: damaged ({error}): {remedy}") from error
+        if loaded.header.store_fingerprint != store.header.fingerprint:
+            raise DataError(f"{path}: made from other images than the store's: {remedy}")
+        return loaded
+
+    @classmethod
+    def find(cls, store: ImageStore, flips: bool, conditional: bool, nearest: int) -> "SelfJoin | None":
+        """The self-join of a store with K = `nearest`, or as many as there are; None where it has yet to be made."""
+        try:
+            found = cls.load(store, flips, conditional)
+        except DataError:
+            return None
+        columns = found.header.nearest
+        return found if columns == nearest or columns == found.others.max() < nearest else None
+
+
+def self_join(
+    store: ImageStore,
+    flips: bool,
+    conditional: bool,
+    nearest: int = 64,
+    device: str = "cpu",
+    progress: Callable[[int], None] = lambda done: None,
+) -> SelfJoin:
+    """Compute the self-join; 2 N M D int8 operations for M members a population.
+
+    Args:
+        nearest: K.
+        progress: called with the number of images done so far.
+    """
+    labels: list[int | None] = list(range(store.classes)) if conditional else [None]
+    if conditional and store.labels is None:
+        raise DataError(f"{store.path}: a conditional self-join needs labels, this store has none")
+    populations = [Population(store, flips, label, device) for label in labels]
+    populations = [p for p in populations if len(p)]
+    if store.dim * 255**2 >= 2**31:
+        raise DataError(f"{store.path}: {store.dim} values an image, squared distances in int32 hold 33 025: resize")
+    columns = max(1, min(nearest, max(len(p) for p in populations) - 1))
+    distance2 = np.full((len(store), columns), np.iinfo(np.int32).max, np.int32)
+    others = np.zeros(len(store), np.int64)
+    table = np.full((len(store), len(STEPS)), np.inf, np.float32)
+    done = 0
+    for population in populations:
+        others[population.images] = len(population) - 1
+        keep = min(columns, len(population) - 1)
+        step = max(16, min(1024, _ROW_BYTES // (4 * len(population))))
+        for start in range(0, len(population.images), step):
+            stop = min(start + step, len(population.images))
+            if keep:
+                rows = population.images[start:stop]
+                nearest_rows, counts = _nearest(population, start, stop, keep)
+                distance2[rows, :keep] = nearest_rows.cpu().numpy()
+                if keep == columns:
+                    table[rows] = tabulate(counts, nearest_rows[:, -1])
+            done += stop - start
+            progress(done)
+    header = SelfJoinHeader(
+        store_fingerprint=store.header.fingerprint, flips=flips, conditional=conditional, nearest=columns
+    )
+    return SelfJoin(header, distance2, others, table)
+
+
+def _nearest(population: Population, start: int, stop: int, keep: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared distances of members start .. stop - 1 to other members: the `keep` smallest, and counts of all.
+
+    Returns:
+        int32 [stop - start, keep], rising, and int64 [stop - start, bins].
+    """
+    rows = population.rows(np.arange(start, stop))
+    norm2 = population.norm2.to(torch.int32)
+    best = torch.empty((stop - start, 0), dtype=torch.int32, device=rows.device)
+    counts = empty_counts(stop - start, rows.device)
+    for first, last in population.tiles():
+        product = int8_product(rows, population.tile(first, last))
+        product.mul_(-2).add_(norm2[first:last]).add_(norm2[start:stop, None])
+        own_first, own_last = max(first, start), min(last, stop)
+        if own_first < own_last:  # the images themselves
+            own = torch.arange(own_first, own_last, device=rows.device)
+            product[own - start, own - first] = torch.iinfo(torch.int32).max
+        add_counts(counts, product)
+        best = torch.cat([best, product.topk(min(keep, last - first), dim=1, largest=False, sorted=False).values], 1)
+        best = best.topk(min(keep, best.shape[1]), dim=1, largest=False).values
+    return best[:, :keep], counts

@@ -1,0 +1,157 @@
+"""The cost of a run before it runs, here or on a named fleet: its workload times what a record was measured to take."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from postmean.neighbours.candidates import DIRECTIONS
+from postmean.planning.machines import NETWORK_SHARE, Fleet
+from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
+from postmean.planning.workload import Workload, refuse_index
+
+_START_SECONDS = 25.0  # imports, Ray, the first actors' imports, and their end: 12 s to 37 s here
+_PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
+_INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
+_CUDA_BYTES = 1_000_000_000  # context and kernels
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlan:
+    """What a run takes."""
+
+    tuples: int
+    images: int
+    sample_images: int
+    """Of the store that was measured on; fewer than `images` where these are extrapolated."""
+    records: int
+    records_error: float
+    """Relative standard error of `records`, 0 where all tuples were counted."""
+    shards: int
+    certified_share: float
+    """Of the tuples: made by the trainer, with no search and no storage."""
+    fleet: str
+    nodes: int
+    gpus: int
+    actors: int
+    rate_is: Literal["measured", "estimated", "given"]
+    """Measured here for this machine; estimated for another from what was measured here; or given by the user."""
+    records_per_second_per_actor: float
+    seconds: float
+    """Of the whole run: planning, loading, estimating."""
+    plan_seconds: float
+    load_seconds: float
+    gpu_hours: float
+    """Of all GPUs for all of the run, busy or not; 0 without any."""
+    core_hours: float
+    """Likewise of the CPU threads of all actors."""
+    money: float | None
+    """Nodes times hours times the price of a node-hour."""
+    bytes_per_record: float
+    bytes: int
+    bytes_per_tuple: float
+    replica_bytes: int
+    """Read by each node from shared storage: the image store and the certificate."""
+    network_bytes: int
+    """Replicas, shards written, and shards read once by a trainer; 0 here."""
+    shared_memory_bytes: int
+    """The image store, mapped once a machine."""
+    memory_bytes_per_actor: int
+    """Beyond the shared store: interpreter, workspace and one shard of records."""
+    device_bytes_per_actor: int
+    """Of a GPU's memory, 0 without any."""
+    fits: bool
+    """Whether GPU and host memory of the fleet's machines suffice; true where they are not known."""
+
+
+def estimate_cost(
+    work: Workload,
+    actors: int,
+    fleet: Fleet | None = None,
+    price: float | None = None,
+    records_per_second: float | None = None,
+) -> CostPlan:
+    """Measure a sample of the workload's records in this process and extrapolate.
+
+    Args:
+        actors: in all. fleet: None is this machine. price: of a node-hour.
+        records_per_second: of one actor of the fleet, measured there; None is measured here, or estimated from that.
+    """
+    manifest, threads = work.manifest, work.manifest.threads_per_actor
+    # what is measured for the bytes alone need not be told apart
+    split = records_per_second is None and (fleet is not None or work.stands_for != 1)
+    if fleet is not None and split:
+        refuse_index(manifest, f"--fleet {fleet.name}")
+    measured = measure(work, split) if work.records else _NOTHING
+    seconds_per_record = measured.seconds
+    if fleet is not None and work.records and records_per_second is None:
+        queries = queries_at_once(work)
+        ratio = fleet.product_seconds(threads, work.store.dim, queries) / product_seconds(work, queries)
+        seconds_per_record = measured.fixed_seconds + measured.growing_seconds * ratio
+    if records_per_second is not None and work.records:
+        seconds_per_record = 1 / records_per_second
+    nodes = fleet.nodes if fleet else 1
+    on_gpu = bool(fleet.node.gpus) if fleet else manifest.device == "cuda"
+    gpus = actors if on_gpu else 0
+    replica, shared, actor, device = _memory(work, on_gpu)
+    plan_seconds = manifest.tuples * _PLAN_SECONDS / (os.cpu_count() or 1) + work.certificate_seconds
+    load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
+    if fleet and work.records:
+        load_seconds += 8 * replica / (fleet.node.network_bits_per_second * NETWORK_SHARE)
+    # the actor with most shards decides
+    busiest = min(work.records, -(-work.shards // actors) * manifest.records_per_shard)
+    seconds = plan_seconds + load_seconds + busiest * seconds_per_record
+    size = round(measured.bytes * work.records)
+    on_node = shared + -(-actors // nodes) * actor
+    fits = fleet is None or (on_node <= fleet.node.host_bytes and device <= (fleet.node.device_bytes or device))
+    return CostPlan(
+        tuples=manifest.tuples,
+        images=work.images,
+        sample_images=len(work.store),
+        records=work.records,
+        records_error=work.records_error,
+        shards=work.shards,
+        certified_share=1 - work.records / manifest.tuples,
+        fleet=fleet.name if fleet else "here",
+        nodes=nodes,
+        gpus=gpus,
+        actors=actors,
+        rate_is="given" if records_per_second is not None else "estimated" if fleet else "measured",
+        records_per_second_per_actor=1 / seconds_per_record if work.records else 0.0,
+        seconds=seconds,
+        plan_seconds=plan_seconds,
+        load_seconds=load_seconds,
+        gpu_hours=gpus * seconds / 3600,
+        core_hours=actors * threads * seconds / 3600,
+        money=None if price is None else price * nodes * seconds / 3600,
+        bytes_per_record=measured.bytes,
+        bytes=size,
+        bytes_per_tuple=size / manifest.tuples,
+        replica_bytes=replica,
+        network_bytes=nodes * replica + 2 * size if fleet else 0,
+        shared_memory_bytes=shared,
+        memory_bytes_per_actor=actor,
+        device_bytes_per_actor=device,
+        fits=fits,
+    )
+
+
+_NOTHING = Measured(fixed_seconds=0.0, growing_seconds=0.0, setup_seconds=0.0, bytes=0.0)
+
+
+def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
+    """Bytes of (what a node loads, the shared store, an actor beyond it, an actor's GPU)."""
+    manifest, dim = work.manifest, work.store.dim
+    members = work.images * (2 if manifest.flips else 1)
+    searched = manifest.estimator
+    index = 0 if searched.index in ("exact", "sq8") else 4 * members * dim
+    columns = 8 * members
+    if searched.name == "auto" and not manifest.conditional:
+        columns += 4 * (DIRECTIONS + 2) * members
+    # log-weights, a copy of those of spread rows, a mask; tiles and their products, which of a class are copies
+    population = members // (work.classes if manifest.conditional else 1)
+    workspace = 9 * population * queries_at_once(work) + (16 if manifest.conditional else 6) * (16 << 20)
+    store = work.images * dim
+    shard = manifest.records_per_shard * dim * 28  # eps, z, x, means and encoded bytes, as much as is held at once
+    actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
+    device = _CUDA_BYTES + store + columns + index + workspace if on_gpu else 0
+    return store + 4 * work.images + index, store, actor, device

@@ -1,0 +1,164 @@
+"""Some of a run's records estimated in this process: seconds and bytes a record, and what of the time grows with N.
+
+With the population of a sample standing for that of the whole data set (`workload`), a record takes a + b M seconds: a
+for its noise, random draws and packing, b M for what goes over the M members. Measuring on the store and on a quarter
+of it tells the two apart.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from postmean.contract.commit import FileDigest
+from postmean.contract.manifest import EstimatorSettings, Manifest
+from postmean.contract.plan import Plan, ShardPlan
+from postmean.contract.records import Records
+from postmean.contract.tuples import TupleBlock
+from postmean.engine.log_weights import int8_product, queries_at_a_time
+from postmean.engine.population import Population
+from postmean.engine.process_setup import prepare_process
+from postmean.estimators.replica import Replica
+from postmean.planning.workload import Workload, spread
+from postmean.shards.codecs import codec
+from postmean.shards.run_folder import layout_of
+
+_SECONDS = 15.0  # of estimating, about, on the store
+_FEWEST = 256  # records, however long they take
+_MOST_QUERIES = 512
+_SHARE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One actor's cost of a record, on this machine, for the planned data set."""
+
+    fixed_seconds: float
+    """a"""
+    growing_seconds: float
+    """b M"""
+    setup_seconds: float
+    """Of an actor, once, before its first record"""
+    bytes: float
+
+    @property
+    def seconds(self) -> float:
+        return self.fixed_seconds + self.growing_seconds
+
+
+def measure(work: Workload, split: bool) -> Measured:
+    """Measure a sample of the workload's records.
+
+    Args:
+        split: tell `fixed_seconds` from `growing_seconds`: needed where N or the machine is another. Otherwise all is
+            fixed.
+    """
+    manifest = work.manifest
+    prepare_process(manifest.threads_per_actor)
+    seconds, setup, records = _estimate(work)
+    began = time.perf_counter()
+    record_bytes = _record_bytes(work, records)
+    packing = (time.perf_counter() - began) / len(records)
+    fixed, growing = seconds, 0.0
+    if split:
+        small = work.thinned(_SHARE)
+        share = len(small.store) / len(work.store)
+        small_seconds, _, _ = _estimate(small)
+        growing = min(seconds, max(0.0, (seconds - small_seconds) / (1 - share)))
+        fixed, growing = seconds - growing, growing * work.stands_for
+    return Measured(
+        fixed_seconds=fixed + packing,
+        growing_seconds=growing,
+        setup_seconds=setup * work.images / len(work.store),
+        bytes=record_bytes + _grown_bytes(manifest, records, work.stands_for),
+    )
+
+
+def queries_at_once(work: Workload) -> int:
+    """Queries of one pass over a population: a group of the estimator, or a class's records in a shard."""
+    if work.manifest.conditional:
+        return max(1, work.manifest.records_per_shard // work.classes)
+    population = Population(work.store, work.manifest.flips, stands_for=work.stands_for)
+    return min(_MOST_QUERIES, queries_at_a_time(population))
+
+
+def product_seconds(work: Workload, queries: int) -> float:
+    """Seconds here for the log-weight of one member and query, by the product that an estimate makes of a tile."""
+    population = Population(work.store, work.manifest.flips, device=work.manifest.device)
+    start, stop = population.tiles()[0]
+    split = torch.ones((2 * queries, population.dim), dtype=torch.int8, device=population.device)
+    int8_product(split, population.tile(start, stop))
+    repeats, began = 0, time.perf_counter()
+    while repeats < 4 or time.perf_counter() - began < 0.5:
+        int8_product(split, population.tile(start, stop))
+        if split.is_cuda:
+            torch.cuda.synchronize()
+        repeats += 1
+    return (time.perf_counter() - began) / repeats / (stop - start) / queries
+
+
+def _estimate(work: Workload) -> tuple[float, float, Records]:
+    """(seconds a record, seconds before the first, the records) of a sample that is grouped as a shard is."""
+    manifest = work.manifest
+    replica = Replica(manifest, work.store, work.certified_sigma, work.stands_for)
+    most = manifest.records_per_shard
+    if manifest.conditional:  # as many of a class as in a shard of the planned data set
+        most = max(_FEWEST, round(most * work.store.classes / work.classes))
+    few = spread(work.sample, 16)
+    setup = _timed(replica, few)[0]
+    seconds = _timed(replica, few)[0]
+    sample = spread(work.sample, max(_FEWEST, min(most, int(_SECONDS * len(few) / seconds))))
+    if manifest.conditional:  # every class is set up on its own
+        setup += _timed(replica, sample)[0] - seconds
+    seconds, records = _timed(replica, sample)
+    setup = max(0.0, setup - seconds * (1 if manifest.conditional else len(few) / len(records)))
+    return seconds / len(records), setup, records
+
+
+def _timed(replica: Replica, block: TupleBlock) -> tuple[float, Records]:
+    began = time.perf_counter()
+    records = replica.estimate(block)
+    return time.perf_counter() - began, records
+
+
+def _record_bytes(work: Workload, records: Records) -> float:
+    """Bytes a record, from shards of the run's size, or one as large as the sample."""
+    manifest = work.manifest
+    size = min(manifest.records_per_shard, len(records))
+    plan = Plan(np.array([0]), np.array([manifest.tuples - 1]), np.array([work.records]))
+    layout = layout_of(replace(manifest, segments=()), plan)
+    total = count = 0
+    for start in range(0, len(records) - size + 1, size):
+        part = records.slice(start, start + size)
+        row = ShardPlan(0, int(part.tuple_id[0]), int(part.tuple_id[-1]), size)
+        files = codec(manifest.format).encode(part, row, layout)
+        total += sum(FileDigest.of(path, data).size for path, data in files.items())  # hashed, as an actor does
+        count += size
+    return total / count
+
+
+def _grown_bytes(manifest: Manifest, records: Records, stands_for: float) -> float:
+    """Bytes a record that sparse means gain where every member but the source stands for several."""
+    dense = 2 * int(np.prod(manifest.store_shape[1:]))
+    gained = 0.0
+    for means in (records.mean, records.mean_next):
+        if means is not None and stands_for != 1:
+            pairs = means.count[means.count > 0].astype(np.float64)
+            grown = _grown(manifest.estimator, pairs, stands_for)
+            is_sparse = (grown <= manifest.max_support) & (8 * grown < dense)
+            gained += float((np.where(is_sparse, 8 * grown, dense) - 8 * pairs).sum())
+    return gained / len(records)
+
+
+def _grown(settings: EstimatorSettings, pairs: np.ndarray, stands_for: float) -> np.ndarray:
+    """Pairs of a mean that has so many over the sample, over the planned data set."""
+    if settings.name not in ("knn-snis", "posterior-mc", "stf"):
+        return 1 + (pairs - 1) * stands_for
+    # n draws out of e members alike hit e (1 - exp(-n / e)) of them
+    n, pairs = settings.n, np.minimum(pairs, settings.n - 0.5)
+    members = pairs
+    for _ in range(100):
+        members = pairs / -np.expm1(-n / members)
+    members = 1 + (members - 1) * stands_for
+    return members * -np.expm1(-n / members)

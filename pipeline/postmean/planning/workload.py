@@ -1,0 +1,175 @@
+"""What a run is to do: its records counted, on the data set that the store is, or of which it is a sample.
+
+Where the store is a sample of n of N images, F = N / n (of N / C and n / c images a class, where the posterior is over
+one class), the run over all of them is planned on the sample by one assumption: that the images left out are like those
+at hand. Every sum over a population then has F times as many terms of the same distribution, so that
+
+- the certificate's sum is F times as large: an image's certified sigma is that of a tolerance F times smaller;
+- a member at hand stands for F of them (`Population.stands_for`): candidates, supports and groups are decided as there.
+"""
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from postmean.base.errors import ConfigError
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import Manifest
+from postmean.contract.plan import uncertified
+from postmean.contract.tuples import TupleBlock
+from postmean.neighbours.certificate import certified_sigma
+from postmean.neighbours.self_join import SelfJoin
+from postmean.runs.config import GenerateConfig
+from postmean.runs.job import Job, check_index, resolve
+
+_COUNTED = 1 << 22  # tuples looked at: a few seconds; all of them where a run has no more
+_SPANS = 256  # evenly spread over the run, because a curriculum makes its parts differ
+_KEPT = 1 << 14  # records kept to measure on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A run on a store, or on a data set that the store is a sample of."""
+
+    manifest: Manifest
+    """Of the store at hand."""
+    store: ImageStore
+    certified_sigma: np.ndarray | None
+    """float32 [n], of the planned data set"""
+    images: int
+    """N, of the planned data set"""
+    classes: int
+    """C, of the planned data set"""
+    stands_for: float
+    """F: members of a population of the planned data set for each one at hand"""
+    records: int
+    records_error: float
+    """Relative standard error of the number of records, 0 where all tuples were counted."""
+    shards: int
+    certificate_seconds: float
+    """To compute the certificate of the planned data set, as generate does first; 0 where it was computed before."""
+    sample: TupleBlock
+    """Records of a run on the store at hand, spread evenly over their noise levels, at most some thousands"""
+
+    def thinned(self, share: int) -> "Workload":
+        """The same run planned on a random 1 / share of the store's images."""
+        count = max(2, len(self.store) // share)
+        rows = np.sort(np.random.Generator(np.random.Philox(key=0)).permutation(len(self.store))[:count])
+        store = self.store
+        header = replace(store.header, shape=(count, *store.image_shape))
+        labels = None if store.labels is None else store.labels[rows]
+        small = replace(store, header=header, images=np.ascontiguousarray(store.images[rows]), labels=labels)
+        certified = None if self.certified_sigma is None else self.certified_sigma[rows]
+        manifest = replace(self.manifest, store_shape=header.shape)
+        _, _, sample = _count(manifest, certified, _COUNTED // 4)
+        stands_for = self.stands_for * len(self.store) / count
+        return replace(
+            self, manifest=manifest, store=small, certified_sigma=certified, stands_for=stands_for, sample=sample
+        )
+
+
+def of_job(job: Job) -> Workload:
+    """The workload of a prepared job: its own plan, to the record."""
+    _, _, sample = _count(job.manifest, job.certified_sigma)
+    return Workload(
+        manifest=job.manifest,
+        store=job.store,
+        certified_sigma=job.certified_sigma,
+        images=len(job.store),
+        classes=job.store.classes,
+        stands_for=1.0,
+        records=job.plan.total_records,
+        records_error=0.0,
+        shards=len(job.plan),
+        certificate_seconds=0.0,
+        sample=sample,
+    )
+
+
+def workload(config: GenerateConfig, images: int | None = None, classes: int | None = None) -> Workload:
+    """The workload of these settings, without a plan.
+
+    Args:
+        images: N, if the store is a sample of the data set. classes: C, if the sample has not all of them.
+    Raises:
+        ConfigError: more images than the store's, and an index that cannot be searched as theirs.
+    """
+    store = ImageStore.open(config.store)
+    manifest = resolve(config, store)
+    check_index(manifest, store)
+    images, classes = images or len(store), classes or store.classes
+    growth = images / len(store)
+    if manifest.conditional:
+        growth *= store.classes / classes
+    if growth != 1:
+        refuse_index(manifest, f"--images {images:,}")
+    began, certified = time.perf_counter(), None
+    if manifest.certificate:
+        join = SelfJoin.load(store, manifest.flips, manifest.conditional)
+        certified = certified_sigma(join, manifest.tolerance / growth, store.dim)
+    seconds = time.perf_counter() - began
+    records, error, sample = _count(manifest, certified)
+    return Workload(
+        manifest=manifest,
+        store=store,
+        certified_sigma=certified,
+        images=images,
+        classes=classes,
+        stands_for=growth,
+        records=records,
+        records_error=error,
+        shards=-(-records // manifest.records_per_shard),
+        certificate_seconds=seconds * images / len(store),
+        sample=sample,
+    )
+
+
+def refuse_index(manifest: Manifest, flag: str) -> None:
+    """Raise ConfigError where the estimator searches an index of FAISS: it holds the images at hand, and no others."""
+    searched = manifest.estimator
+    if searched.name.startswith("knn-") and searched.index != "exact":
+        raise ConfigError(f"{flag}: the cost of --index {searched.index} is not extrapolated: plan with --index exact")
+
+
+def _count(
+    manifest: Manifest, certified_sigma: np.ndarray | None, counted: int = _COUNTED
+) -> tuple[int, float, TupleBlock]:
+    """(records, relative standard error of their number, a sample of them)."""
+    source, tuples = manifest.tuple_source(), manifest.tuples
+    certified = manifest.plan_certificate(certified_sigma)
+    width = counted // _SPANS
+    if tuples <= counted:
+        firsts = np.arange(0, tuples, width)
+    else:
+        firsts = np.linspace(0, tuples - width, _SPANS).astype(np.int64)
+    parts: list[TupleBlock] = []
+    looked_at = 0
+    for first in firsts.tolist():
+        block = source.block(first, min(first + width, tuples))
+        looked_at += len(block)
+        parts.append(block.select(uncertified(source, block, certified)))
+    every = _concatenate(parts)
+    found, sample = len(every), spread(every, _KEPT)
+    if looked_at == tuples:
+        return found, 0.0, sample
+    share = found / looked_at
+    return round(share * tuples), math.sqrt((1 - share) / max(1, found)), sample
+
+
+def spread(block: TupleBlock, count: int) -> TupleBlock:
+    """At most `count` tuples of the block, evenly spread over its noise levels, which decide what a record costs."""
+    order = np.argsort(block.sigma, kind="stable")
+    count = min(count, len(block))
+    return block.select(np.sort(order[(np.arange(count) * len(block) + len(block) // 2) // max(1, count)]))
+
+
+def _concatenate(blocks: list[TupleBlock]) -> TupleBlock:
+    nexts = [b.sigma_next for b in blocks if b.sigma_next is not None]
+    return TupleBlock(
+        np.concatenate([b.tuple_id for b in blocks]),
+        np.concatenate([b.entry for b in blocks]),
+        np.concatenate([b.sigma for b in blocks]),
+        np.concatenate(nexts) if nexts else None,
+    )

@@ -1,0 +1,103 @@
+"""Cells of a report: one method at one sigma, each kept as a small JSON file, so that a stopped report goes on."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from postmean.base.errors import ConfigError
+from postmean.base.serialise import from_dict, to_dict
+from postmean.contract.manifest import code_version
+from postmean.report.settings import Method, ReportSettings
+
+PARTS = "parts"
+_VERSION = 1  # of what a cell means: another one computes all cells anew
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Errors of one method at one sigma, averaged over the points; per dimension, in units of x in [-1, 1] squared.
+
+    `_se` is the standard error of the average over the points. Of the score (mean - z) / sigma^2 every one of the
+    errors is 1 / sigma^4 of that of the mean.
+    """
+
+    method: Method
+    sigma: float
+    mse: float
+    mse_se: float
+    bias2: float
+    """Unbiased: it can be below 0 where it is small against the variance over the repeats"""
+    bias2_se: float
+    variance: float
+    variance_se: float
+    posterior_variance: float
+    """Of the data set's exact posterior, the same for every method"""
+    found: float | None = None
+    """Neighbours found (knn estimators)"""
+    recall: float | None = None
+    """Share of the k nearest that were found"""
+    missed_mass: float | None = None
+    """Exact posterior mass beyond the neighbours found"""
+    estimated_tail: float | None = None
+    """What the estimator takes that mass to be"""
+
+
+class CellStore:
+    """Cells on disk, FOLDER/parts/<name>.json, named by a hash of all that they depend on.
+
+    Args:
+        network: identity of the trained network, None without one.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, settings: ReportSettings, network: str | None) -> None:
+        self._folder = folder / PARTS
+        self._common: dict[str, Any] = {
+            "version": _VERSION,
+            "code": code_version(),
+            "store": fingerprint,
+            **{name: getattr(settings, name) for name in ("points", "repeats", "seed", "flips")},
+        }
+        self._tolerance, self._network = settings.tolerance, network
+
+    def path(self, method: Method, sigma: float) -> Path:
+        """Where the cell lies."""
+        key = self._common | {"method": to_dict(method), "sigma": sigma}
+        if method.estimator == "auto":
+            key["tolerance"] = self._tolerance
+        if method.estimator == "network":
+            key["network"] = self._network
+        return self._folder / f"{method.estimator}-{sigma:g}-{digest(key)}.json"
+
+    def read(self, method: Method, sigma: float) -> Cell | None:
+        """The cell, None where there is none yet or the file is damaged."""
+        path = self.path(method, sigma)
+        try:
+            plain = json.loads(path.read_text())
+            cell = from_dict(Cell, plain, str(path))
+        except (OSError, ValueError, ConfigError, TypeError):
+            return None
+        return cell if (cell.method, cell.sigma) == (method, sigma) else None
+
+    def write(self, cell: Cell) -> None:
+        """Keep the cell; it appears whole or not at all."""
+        write_atomically(self.path(cell.method, cell.sigma), (json.dumps(to_dict(cell), indent=1) + "\n").encode())
+
+
+def digest(key: Any) -> str:
+    """16 hex digits of the hash of a plain object."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    partial.rename(path)
+
+
+CELL_NUMBERS = tuple(f.name for f in fields(Cell) if f.name not in ("method", "sigma"))
+"""Names of the numbers of a cell."""

@@ -1,0 +1,83 @@
+"""The report of the estimators: Niedoba et al. 2024, Figures 2, 3, 6, 7, 8, 10, 11 and 12 on any store."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from postmean.base.progress import Progress
+from postmean.contract.image_store import ImageStore
+from postmean.estimators.estimate import Estimator
+from postmean.report.cells import Cell, CellStore, write_atomically
+from postmean.report.evaluate import Evaluation
+from postmean.report.grids import GridStore, make_grids
+from postmean.report.settings import ReportSettings
+from postmean.report.table import to_markdown, to_table, write_parquet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report wrote."""
+
+    out: str
+    cells: int
+    computed: int
+    """Cells that were missing before"""
+    files: list[str]
+
+
+def report_estimators(
+    store: ImageStore, out: Path, settings: ReportSettings, network: Estimator | None, network_key: str | None
+) -> Report:
+    """Compute the cells that are missing, then write the table and the pictures.
+
+    Args:
+        network: a trained network as an estimator. network_key: its identity, such as a hash of its weights.
+    """
+    has_network = network is not None
+    evaluation = Evaluation(store, settings, network)
+    keep = CellStore(out, store.header.fingerprint, settings, network_key)
+    sigmas = sorted(set(settings.sigmas))
+    wanted = [(method, sigma) for sigma in sigmas for method in settings.methods(has_network)]
+    missing = [pair for pair in wanted if keep.read(*pair) is None]
+    with Progress("report", len(wanted), "cells") as progress:
+        known = len(wanted) - len(missing)
+        progress.start_at(known)
+        evaluation.cells(missing, keep, lambda done: progress.update(known + done))
+    cells = [cell for pair in wanted if (cell := keep.read(*pair)) is not None]
+    grid_key = {"store": store.header.fingerprint, "settings": asdict(settings), "network": network_key}
+    grid_store = GridStore(out, grid_key)
+    grids = grid_store.read()
+    if grids is None:
+        with Progress("images", len(settings.sigmas), "noise levels") as progress:
+            grids = make_grids(evaluation, has_network, progress.update)
+        grid_store.write(grids)
+    about = {"name": store.path.name, "shape": list(store.header.shape), "fingerprint": store.header.fingerprint}
+    write_parquet(to_table(cells, settings, about), out / "estimators.parquet")
+    write_atomically(out / "estimators.md", to_markdown(cells, settings, about, has_network).encode())
+    files = ["estimators.parquet", "estimators.md", *_pictures(out, about["name"], settings, cells, grids, has_network)]
+    return Report(out=str(out), cells=len(cells), computed=len(missing), files=files)
+
+
+def _pictures(
+    out: Path, name: str, settings: ReportSettings, cells: list[Cell], grids: dict[str, np.ndarray], has_network: bool
+) -> list[str]:
+    """Draw all pictures; their names."""
+    from postmean.report import pictures  # here: matplotlib takes a second
+
+    main = pictures.curves(settings.main_methods(has_network), cells)
+    pictures.error_picture(out / "estimators.png", f"Estimators of the posterior mean: {name}", main)
+    files = ["estimators.png"]
+    for n in settings.sweep_n:
+        files.append(f"sweep-n{n}.png")
+        swept = pictures.curves(settings.sweep_methods(n), cells)
+        pictures.error_picture(out / files[-1], f"Number of neighbours k at n = {n}: {name}", swept)
+    if settings.index is not None:
+        files.append("search.png")
+        searched = pictures.curves(settings.search_methods(), cells)
+        pictures.search_picture(out / files[-1], f"Exact against approximate search: {name}", searched)
+    for file, images in (("images-1.png", range(1)), ("images-2.png", range(1, settings.images))):
+        if len(images):
+            files.append(file)
+            pictures.grid_picture(out / file, f"Posterior means: {name}", grids, images, settings.sigmas)
+    return files

@@ -1,0 +1,45 @@
+"""A search that remembers: estimators that are evaluated again and again at the same points search once."""
+
+import numpy as np
+import torch
+
+from postmean.engine.population import Population
+from postmean.neighbours.search import Neighbours, Search
+
+
+class MemoSearch:
+    """The neighbours of each point are searched once, `most` of them; every later search takes the first k of these.
+
+    Args:
+        most: largest k that will be asked for.
+    """
+
+    def __init__(self, search: Search, most: int) -> None:
+        self._search = search
+        self.most = most
+        """Neighbours remembered of each point, fewer in a smaller population"""
+        self._known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+
+    @property
+    def population(self) -> Population:
+        """What is searched."""
+        return self._search.population
+
+    @property
+    def is_exact(self) -> bool:
+        """As the search behind it."""
+        return self._search.is_exact
+
+    def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
+        """As the search behind it; k is at most `most`."""
+        if k > self.most:
+            raise ValueError(f"k {k} is more than the {self.most} that are remembered")
+        z_host, sigma_host = z.cpu().numpy(), sigma.cpu().numpy()
+        names = [row.tobytes() + s.tobytes() for row, s in zip(z_host, sigma_host, strict=True)]
+        unknown = {name: row for row, name in enumerate(names) if name not in self._known}
+        if unknown:
+            rows = torch.tensor(list(unknown.values()), device=z.device)
+            found = self._search.search(z[rows], sigma[rows], self.most)
+            self._known |= zip(unknown, zip(found.member, found.distance2, strict=True), strict=True)
+        member, distance2 = zip(*(self._known[name] for name in names), strict=True)
+        return Neighbours(np.stack(member)[:, :k], np.stack(distance2)[:, :k])

@@ -1,0 +1,30 @@
+"""A trained denoiser as an estimator: the mean it gives for z, deterministic."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from postmean.engine.population import Population
+from postmean.estimators.estimate import Estimate, Queries
+
+
+@dataclass(frozen=True)
+class NetworkEstimator:
+    """D(z, sigma) of a network; it says nothing of its quality.
+
+    Args:
+        denoiser: z [B, C, H, W], sigma [B] -> mean [B, C, H, W].
+    """
+
+    population: Population
+    denoiser: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+    def estimate(self, queries: Queries) -> Estimate:
+        size = len(queries)
+        with torch.inference_mode():
+            z = queries.z.reshape(size, *self.population.store.image_shape)
+            mean = self.denoiser(z, queries.sigma).reshape(size, -1).to(torch.float32).cpu().numpy()
+        unknown = np.full(size, np.nan)
+        return Estimate(mean, [None] * size, unknown, unknown, unknown, unknown, np.zeros(size, np.int64))

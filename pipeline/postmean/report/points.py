@@ -1,0 +1,117 @@
+"""The points z at one sigma, and what is known exactly about each: computed when asked for, once."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from postmean.contract.image_store import to_unit
+from postmean.contract.noise import LogNormalNoise
+from postmean.contract.process import EDMProcess
+from postmean.contract.tuples import TupleSource
+from postmean.engine.log_weights import queries_at_a_time
+from postmean.engine.population import Population
+from postmean.estimators.estimate import Queries
+from postmean.estimators.exact import Exact, posterior_weights
+from postmean.estimators.float64 import exact_mean
+from postmean.estimators.posterior_mc import PosteriorMC
+from postmean.neighbours.search import Neighbours
+from postmean.report.settings import ReportSettings, Source
+
+_REPETITION = 1 << 40  # tuple ids of two repetitions are this far apart: each has random numbers of its own
+_WORKSPACE_BYTES = 512 << 20
+
+
+class Points:
+    """z = x + sigma eps for the first images of the seed's permutation: the same images and eps at every sigma."""
+
+    def __init__(self, population: Population, settings: ReportSettings, sigma: float) -> None:
+        self.population, self.sigma = population, sigma
+        self._repeats = settings.repeats
+        store = population.store
+        # of the tuples only image, eps and draws are used: sigma is the report's own
+        self._tuples = TupleSource(
+            seed=settings.seed,
+            images=len(store),
+            flips=population.flips,
+            noise=LogNormalNoise(),
+            process=EDMProcess(),
+        )
+        block = self._tuples.block(0, settings.points)
+        self.source = population.member(block.entry)
+        """int64 [P], member that each z was made from"""
+        x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
+        self.z = (x + np.float32(sigma) * self._tuples.eps(block.tuple_id, store.dim)).astype(np.float32)
+        """float32 [P, D]"""
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Exact means in float64 [P, D]; `share_references` sets it for several sigmas at the price of one."""
+        share_references([self])
+        return self.__dict__["reference"]
+
+    @cached_property
+    def variance(self) -> np.ndarray:
+        """Posterior variance per dimension, float64 [P]."""
+        return Exact(self.population).estimate(self.queries(np.arange(len(self)), 1)).variance
+
+    @cached_property
+    def redrawn(self) -> np.ndarray:
+        """Members drawn from the posterior, int64 [P, repeats]: what z could have been made from."""
+        queries = self.queries(np.arange(len(self)), 1, stream=1)
+        support = PosteriorMC(self.population, self._repeats).estimate(queries).support
+        out = np.empty((len(self), self._repeats), np.int64)
+        for row, pair in enumerate(support):
+            assert pair is not None
+            out[row] = np.repeat(pair[0], np.rint(pair[1] * self._repeats).astype(int))
+        return out
+
+    def missed_mass(self, neighbours: Neighbours) -> np.ndarray:
+        """Exact posterior mass beyond the first 0 .. k neighbours of each point, float64 [P, k + 1]."""
+        size, k = neighbours.member.shape
+        missed = np.empty((size, k + 1))
+        step = queries_at_a_time(self.population)
+        for start in range(0, size, step):
+            rows = np.arange(start, min(start + step, size))
+            queries = self.queries(rows, 1)
+            weight = posterior_weights(self.population, queries.z, queries.sigma)
+            for row in rows:
+                member = neighbours.member[row]
+                found = torch.from_numpy(member[member >= 0]).to(weight.device)
+                of_found = np.zeros(k)
+                of_found[member >= 0] = weight[row - start, found].cpu().numpy()
+                weight[row - start, found] = 0.0
+                # summed from the far end: nothing cancels
+                missed[row] = np.cumsum([float(weight[row - start].sum(dtype=torch.float64)), *of_found[::-1]])[::-1]
+        return missed
+
+    def queries(self, rows: np.ndarray, repeats: int, source: Source = "fixed", stream: int = 0) -> Queries:
+        """Each of these points `repeats` times in a row, every repetition with random numbers of its own."""
+        point, repetition = np.repeat(rows, repeats), np.tile(np.arange(repeats), len(rows))
+        device = self.population.device
+        return Queries(
+            torch.from_numpy(self.z[point]).to(device),
+            torch.full((len(point),), self.sigma, dtype=torch.float64, device=device),
+            self.source[point] if source == "fixed" else self.redrawn[point, repetition],
+            lambda row: self._tuples.draws(int(repetition[row]) * _REPETITION + int(point[row]), stream),
+            np.ones(len(point), bool),
+        )
+
+
+def share_references(several: Sequence[Points]) -> None:
+    """Set the references of all of these in as few passes over the images as memory allows."""
+    population = several[0].population
+    z = np.concatenate([points.z for points in several])
+    sigma = np.concatenate([np.full(len(points), points.sigma) for points in several])
+    step = max(16, _WORKSPACE_BYTES // (8 * len(population)))
+    parts = [
+        exact_mean(population.store, population.entry, z[a : a + step], sigma[a : a + step])
+        for a in range(0, len(z), step)
+    ]
+    means = np.concatenate(parts)
+    for number, points in enumerate(several):
+        points.__dict__["reference"] = means[number * len(points) : (number + 1) * len(points)]

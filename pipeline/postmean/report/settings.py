@@ -1,0 +1,128 @@
+"""What a report of the estimators measures: its sizes, and the methods that they are taken of."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from postmean.base.errors import ConfigError
+from postmean.contract.manifest import EstimatorName
+
+Source = Literal["fixed", "redrawn"]
+MethodName = EstimatorName | Literal["network"]
+
+_DETERMINISTIC = ("auto", "exact", "network")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An estimator with the settings it uses; those that it does not use are None."""
+
+    estimator: MethodName
+    k: int | None = None
+    """Neighbours of knn-snis and knn-stratified."""
+    n: int | None = None
+    """Draws of knn-snis, posterior-mc and stf."""
+    m: int | None = None
+    """Draws of knn-stratified beyond its neighbours."""
+    index: str | None = None
+    """Search of the knn estimators: exact or a FAISS index."""
+    nprobe: int | None = None
+    """Partitions searched of an inverted file."""
+    source: Source | None = None
+    """Of stf and single-sample, the image that z was made from: the same in every repetition (the paper's stf), or
+    drawn anew from its posterior given z. The mean squared error is the same; with a fixed source all that depends on
+    it counts as bias."""
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether every repetition would give the same mean."""
+        return self.estimator in _DETERMINISTIC
+
+    @property
+    def label(self) -> str:
+        """Such as knn-snis, k 2048, n 256, ivf256-sq8 28 probes."""
+        parts: list[str] = [self.estimator]
+        parts += [f"{name} {value}" for name in ("k", "n", "m") if (value := getattr(self, name)) is not None]
+        if self.index not in (None, "exact"):
+            parts.append(f"{self.index} {self.nprobe} probes")
+        if self.estimator == "stf" and self.source == "redrawn":
+            parts.append("source redrawn")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """Sizes and settings of a report. The paper's are 10 000 points and 100 repeats."""
+
+    points: int
+    """Noisy images z at each sigma, made from distinct images."""
+    repeats: int
+    """Evaluations of each estimator at each z, with independent random numbers."""
+    sigmas: tuple[float, ...]
+    k: int = 2048
+    n: int = 256
+    m: int = 256
+    sweep_k: tuple[int, ...] = ()
+    sweep_n: tuple[int, ...] = ()
+    index: str | None = None
+    """FAISS index whose approximate search is compared with the exact one."""
+    nprobe: int = 28
+    images: int = 3
+    """Images of the picture grids."""
+    seed: int = 0
+    flips: bool = False
+    tolerance: float = 1e-6
+    """Mean squared error per dimension that auto may cost."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, least in (("points", 2), ("repeats", 2), ("k", 1), ("n", 1), ("m", 1), ("nprobe", 1), ("images", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.images > self.points:
+            raise ConfigError(f"--images: {self.images} are more than the {self.points} of --points")
+        if not self.sigmas or min(self.sigmas) <= 0:
+            raise ConfigError(f"--sigmas: expected noise levels above 0, got {self.sigmas}")
+        if min((*self.sweep_k, *self.sweep_n), default=1) < 1:
+            raise ConfigError("--sweep-k and --sweep-n: expected at least 1")
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
+
+    def main_methods(self, has_network: bool) -> list[Method]:
+        """Those of the paper's Figures 3, 10 and 11, and ours."""
+        found = [
+            Method(estimator="single-sample", source="redrawn"),
+            Method(estimator="posterior-mc", n=self.n),
+            Method(estimator="stf", n=self.n, source="fixed"),
+            Method(estimator="stf", n=self.n, source="redrawn"),
+            Method(estimator="knn-snis", k=self.k, n=self.n, index="exact"),
+            Method(estimator="knn-stratified", k=self.k, m=self.m, index="exact"),
+            Method(estimator="auto"),
+        ]
+        return [*found, Method(estimator="network")] if has_network else found
+
+    def sweep_methods(self, n: int) -> list[Method]:
+        """Those of Figures 6 and 7: one n, several k."""
+        return [
+            Method(estimator="posterior-mc", n=n),
+            Method(estimator="stf", n=n, source="fixed"),
+            *(Method(estimator="knn-snis", k=k, n=n, index="exact") for k in sorted(self.sweep_k)),
+        ]
+
+    def search_methods(self) -> list[Method]:
+        """Those of Figure 12: exact against approximate search."""
+        if self.index is None:
+            return []
+        return [
+            Method(estimator="stf", n=self.n, source="fixed"),
+            Method(estimator="knn-snis", k=self.k, n=self.n, index="exact"),
+            Method(estimator="knn-snis", k=self.k, n=self.n, index=self.index, nprobe=self.nprobe),
+            Method(estimator="knn-stratified", k=self.k, m=self.m, index="exact"),
+            Method(estimator="knn-stratified", k=self.k, m=self.m, index=self.index, nprobe=self.nprobe),
+        ]
+
+    def methods(self, has_network: bool) -> list[Method]:
+        """All of them, each once."""
+        found = self.main_methods(has_network) + self.search_methods()
+        for n in self.sweep_n:
+            found += self.sweep_methods(n)
+        return list(dict.fromkeys(found))

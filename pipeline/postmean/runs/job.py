@@ -1,0 +1,150 @@
+"""A job: settings resolved against the store into manifest, certificate and plan, before anything is estimated."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from postmean.base.environment import cluster_address
+from postmean.base.errors import ConfigError, DataError
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import OF_THE_EXACT_MEAN, SCHEMA_VERSION, EstimatorSettings, Manifest, code_version
+from postmean.contract.plan import Plan, make_plan
+from postmean.contract.process import TableProcess
+from postmean.neighbours.certificate import certified_sigma
+from postmean.neighbours.faiss_search import FaissSpec, index_path
+from postmean.neighbours.self_join import SelfJoin
+from postmean.runs.config import JobConfig
+from postmean.shards.run_folder import CERTIFIED_SIGMA, PLAN, RunFolder
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides what a run holds."""
+
+    store: ImageStore
+    manifest: Manifest
+    certified_sigma: np.ndarray | None
+    """float32 [N], None without the certificate"""
+    plan: Plan
+
+    def begin(self, run: RunFolder) -> None:
+        """Write certificate, plan and, last, the manifest.
+
+        A run without a manifest has not begun, and one whose manifest has fewer tuples than its plan is as it was
+        before: killed at any moment of this, the run begins, or is extended, wholly or not at all.
+        """
+        run.write_certified_sigma(self.certified_sigma)
+        run.write_plan(self.plan)
+        run.write_manifest(self.manifest)
+
+
+def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:
+    """Resolve the settings; a run that was begun in the output is continued if it is the same one.
+
+    With more tuples than that run has, it is extended: what exists stays as it is, the new tuples get shards behind it.
+
+    Args:
+        run: the output, None to plan without one.
+        progress: called with the number of tuples planned so far.
+
+    Raises:
+        DataError: no store, or a store without the self-join that the certificate needs.
+        MismatchError: another run lies in the output; the message names every field that differs.
+    """
+    store = ImageStore.open(config.store)
+    manifest = resolve(config, store)
+    begun = run if run is not None and run.has_manifest() else None
+    if begun:
+        manifest = manifest.continuing(begun.read_manifest(), begun.storage.url)
+    check_index(manifest, store)
+    certified = None
+    if begun and begun.storage.exists(CERTIFIED_SIGMA):
+        certified = begun.read_certified_sigma()
+    elif manifest.certificate:
+        join = SelfJoin.load(store, manifest.flips, manifest.conditional)
+        certified = certified_sigma(join, manifest.tolerance, store.dim)
+    plan, planned = None, 0
+    if begun and begun.storage.exists(PLAN):
+        plan, planned = begun.read_plan(), begun.read_manifest().tuples
+    for start, stop in pairwise((0, *manifest.segments, manifest.tuples)):
+        if stop > planned:
+            segment = make_plan(
+                manifest.tuple_source(),
+                stop,
+                manifest.plan_certificate(certified),
+                manifest.records_per_shard,
+                threads=os.cpu_count() or 1,
+                progress=progress,
+                start=start,
+            )
+            plan = segment if plan is None else plan.followed_by(segment)
+    assert plan is not None
+    return Job(store, manifest, certified, plan)
+
+
+def check_index(manifest: Manifest, store: ImageStore) -> None:
+    """Raise DataError unless the index that the estimator searches was built: here rather than in every actor."""
+    settings = manifest.estimator
+    if not settings.name.startswith("knn-") or settings.index == "exact":
+        return
+    path = index_path(store, FaissSpec(settings.index), manifest.flips)
+    if not path.is_file():
+        flags = f"--index {settings.index}{' --flips' if manifest.flips else ''}"
+        raise DataError(f"{path}: no such index: build it with `postmean index {store.path} {flags}`")
+
+
+def resolve(config: JobConfig, store: ImageStore) -> Manifest:
+    """The manifest of these settings on this store."""
+    if config.conditional and store.labels is None:
+        raise ConfigError(f"--conditional: {store.path} has no labels")
+    if config.index != "exact":
+        FaissSpec(config.index)
+        if config.conditional:
+            raise ConfigError("--conditional: searches one class exactly: leave --index at exact")
+    process = TableProcess.from_csv(config.process_table) if config.process_table else config.process
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        code_version=code_version(),
+        store_fingerprint=store.header.fingerprint,
+        store_shape=store.header.shape,
+        classes=store.classes,
+        process=process,
+        noise=config.noise,
+        seed=config.seed,
+        tuples=config.tuples,
+        flips=config.flips,
+        conditional=config.conditional,
+        solver=config.solver,
+        estimator=EstimatorSettings(
+            name=config.estimator, k=config.k, n=config.n, m=config.m, index=config.index, nprobe=config.nprobe
+        ),
+        # the other estimators do not estimate the exact mean, which is what is certified
+        certificate=config.certificate and config.estimator in OF_THE_EXACT_MEAN,
+        tolerance=config.tolerance,
+        format=config.format,
+        self_contained=config.self_contained,
+        records_per_shard=config.records_per_shard,
+        max_support=0 if config.self_contained else config.max_support,
+        device=_device(config.device),
+        threads_per_actor=config.threads_per_actor,
+        tuple_fingerprint="",
+    )
+    return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())
+
+
+def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    if asked == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda" and cluster_address():
+        return "cuda"  # the cluster's GPUs are on other machines
+    if asked == "cuda":
+        raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
+    return "cpu"

@@ -1,0 +1,237 @@
+"""The lease: one driver at a time on one output.
+
+OUT/leases/000001.json says who drives the run and when it last said so. A driver writes it anew every few seconds and
+removes it at its end. A lease that is no longer renewed is taken over by creating the one of the next number, which
+only one can; a driver that finds a higher number than its own has lost the run and stops. Nothing but patience rests
+on all this: commits are deterministic, so that even two drivers at once write the same bytes.
+"""
+
+import json
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from postmean.base.errors import ConfigError, GenerationError, PostmeanError, ShardError, StorageError
+from postmean.base.serialise import from_dict, to_dict
+from postmean.storage.storage import Storage
+
+LEASES = "leases"
+EXPIRES_SECONDS = 60.0
+"""A lease that was not renewed for so long is free to take."""
+_BEAT_SECONDS = 5.0
+_LEAVE_SECONDS = 5.0
+"""How long the end of a run waits for a store that does not answer; its lease is then left to expire."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lease; nothing secret."""
+
+    token: str
+    """Random, to tell two holders apart."""
+    host: str
+    pid: int
+    machine: str
+    """Hash of the host, its boot and its process namespace: where `pid` means something; "" where that is unknown."""
+    process_started: int
+    """When the process started, in ticks since boot: a later process of the same pid has another."""
+    heartbeat: float
+    """Unix time of the last renewal, by the holder's clock."""
+
+    @classmethod
+    def this_process(cls) -> "Holder":
+        """This process, as of now."""
+        return cls(
+            token=secrets.token_hex(8),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            machine=_machine(),
+            process_started=_process_started(os.getpid()),
+            heartbeat=time.time(),
+        )
+
+    def state(self) -> Literal["held", "dead", "silent"]:
+        """held: renewed lately. dead: its process ran on this machine, and is gone. silent: not renewed for long."""
+        if self.machine and self.machine == _machine() and _process_started(self.pid) != self.process_started:
+            return "dead"
+        return "held" if abs(time.time() - self.heartbeat) < EXPIRES_SECONDS else "silent"
+
+    def describe(self) -> str:
+        """Host, process and last heartbeat, for people."""
+        age = time.time() - self.heartbeat
+        when = f"{abs(age):.0f} s {'ago' if age > -1 else 'ahead'}"
+        if not -1 < age < EXPIRES_SECONDS:
+            when += " by this machine's clock"  # which may not be the holder's
+        return f"host {self.host}, process {self.pid}, last heartbeat {when}"
+
+
+def find_holder(storage: Storage) -> Holder | None:
+    """Who holds the output now, or held it and did not end cleanly; None where nobody does."""
+    return _newest(storage)[1]
+
+
+def is_at_work(storage: Storage, holder: Holder, beat_seconds: float = _BEAT_SECONDS) -> bool:
+    """Whether the holder drives the run, even where its clock and ours disagree.
+
+    Where the clocks alone would say that it is silent, this looks for two and a half beats whether it renews its
+    lease all the same.
+
+    Args:
+        beat_seconds: time between the holder's renewals.
+    """
+    state = holder.state()
+    if state != "silent":
+        return state == "held"
+    until = time.monotonic() + 2.5 * beat_seconds
+    while time.monotonic() < until:
+        time.sleep(beat_seconds / 5)
+        now = _newest(storage)[1]
+        if now != holder:
+            return now is not None  # else it ended in this moment
+    return False
+
+
+def refuse_if_held(storage: Storage) -> None:
+    """Raise GenerationError where another driver holds the output; writes nothing."""
+    holder = find_holder(storage)
+    if holder is not None and holder.state() == "held":
+        raise _refusal(storage, holder)
+
+
+class Lease:
+    """Holds the output for the duration of a `with` block.
+
+    Args:
+        on_beat: called by the thread that renews the lease, each time.
+        beat_seconds: time between renewals.
+
+    Raises:
+        GenerationError: another driver holds it; the message says who, and until when.
+    """
+
+    def __init__(
+        self, storage: Storage, on_beat: Callable[[], None] = lambda: None, beat_seconds: float = _BEAT_SECONDS
+    ) -> None:
+        self._storage = storage
+        self._on_beat = on_beat
+        self._beat_seconds = beat_seconds
+        self._stop = threading.Event()
+        self._trouble: PostmeanError | None = None
+
+    def __enter__(self) -> "Lease":
+        self._holder = Holder.this_process()
+        self._number = self._take()
+        for path in self._storage.list(LEASES):
+            if _number(path) < self._number:
+                self._storage.delete(path)
+        self._thread = threading.Thread(target=self._keep, name="postmean-lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
+        self._stop.set()
+        self._thread.join(timeout=_LEAVE_SECONDS)
+
+    def check(self) -> None:
+        """Raise what keeps this driver from going on: another one took over, or the object store is out of reach."""
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _take(self) -> int:
+        """Create the lease of the next number; its number."""
+        for _ in range(100):
+            number, holder = _newest(self._storage)
+            if holder is not None and is_at_work(self._storage, holder, self._beat_seconds):
+                raise _refusal(self._storage, holder)
+            self._holder = replace(self._holder, heartbeat=time.time())
+            if self._storage.create(_path(number + 1), _to_bytes(self._holder)):
+                return number + 1
+        raise GenerationError(f"{self._storage.url}/{LEASES}: others take the lease all the time: run it again later")
+
+    def _keep(self) -> None:
+        """Renew the lease until the end, then remove it: in one thread, so that no late renewal brings it back."""
+        self._renew()
+        if self._trouble is None:
+            with suppress(GenerationError):  # it expires
+                self._storage.delete(_path(self._number))
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._beat_seconds):
+            try:
+                number, other = _newest(self._storage)
+                if number > self._number:
+                    who = other.describe() if other is not None else "a damaged lease"
+                    self._trouble = GenerationError(
+                        f"{self._storage.url}: another `postmean generate` took over ({who}), as this one had not "
+                        "renewed its lease in time: it goes on there, nothing is lost"
+                    )
+                    return
+                self._holder = replace(self._holder, heartbeat=time.time())
+                self._storage.put(_path(self._number), _to_bytes(self._holder))
+                self._on_beat()
+            except StorageError as error:
+                self._trouble = error
+            except PostmeanError:
+                continue  # a full disk: the shards meet it too and say so
+
+
+def _newest(storage: Storage) -> tuple[int, Holder | None]:
+    """Number and holder of the newest lease; 0 where there is none, no holder where it cannot be read."""
+    numbers = [number for path in storage.list(LEASES) if (number := _number(path))]
+    if not numbers:
+        return 0, None
+    path = _path(max(numbers))
+    try:
+        return max(numbers), from_dict(Holder, json.loads(storage.get(path)), path)
+    except (ShardError, ConfigError, ValueError, TypeError, RecursionError):
+        return max(numbers), None  # removed this moment, or damaged: nobody renews it
+
+
+def _refusal(storage: Storage, holder: Holder) -> GenerationError:
+    age = time.time() - holder.heartbeat
+    left = EXPIRES_SECONDS - age if 0 <= age < EXPIRES_SECONDS else EXPIRES_SECONDS  # by a wrong clock: at most
+    return GenerationError(
+        f"{storage.url}: another `postmean generate` is at work there ({holder.describe()}): wait for it or stop it; "
+        f"if it is dead already, its lease expires in {left:.0f} s"
+    )
+
+
+def _path(number: int) -> str:
+    return f"{LEASES}/{number:06d}.json"
+
+
+def _number(path: str) -> int:
+    found = re.fullmatch(rf"{LEASES}/([0-9]{{6,12}})\.json", path)
+    return int(found[1]) if found else 0
+
+
+def _to_bytes(holder: Holder) -> bytes:
+    return (json.dumps(to_dict(holder), indent=1) + "\n").encode()
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+    return sha256(f"{socket.gethostname()} {boot} {namespace}".encode()).hexdigest()[:16]
+
+
+def _process_started(pid: int) -> int:
+    """Ticks from boot to the start of a living process; 0 where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])

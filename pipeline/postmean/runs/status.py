@@ -1,0 +1,166 @@
+"""How far a run is: from its plan, its commit records and what its driver last wrote, on any machine that sees it."""
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from postmean.base.errors import ConfigError, ShardError
+from postmean.base.serialise import from_dict, to_dict
+from postmean.runs.lease import find_holder, is_at_work
+from postmean.shards.positions import read_positions
+from postmean.shards.retention import deleted_shards
+from postmean.shards.run_folder import RunFolder
+from postmean.storage.storage import Storage
+
+STATUS = "status.json"
+FAILURES = "failures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverStatus:
+    """What the driver of a run knows beyond the storage; it writes this to OUT/status.json every few seconds."""
+
+    time: float
+    """Unix time of writing."""
+    bytes: int
+    """Of all committed shards."""
+    records_per_second: float
+    """Of the current call of generate since its fleet began."""
+    seconds_left: float | None
+    """At this rate; None before there is one."""
+    retries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """State of a run."""
+
+    out: str
+    state: Literal["nothing there", "running", "stopped", "finished"]
+    shards: int = 0
+    shards_done: int = 0
+    records: int = 0
+    records_done: int = 0
+    tuples: int = 0
+    tuples_ready: int = 0
+    """A trainer can read tuples 0 .. tuples_ready - 1."""
+    bytes: int | None = None
+    """Of the committed shards, as the driver last counted; None where no driver said."""
+    records_per_second: float | None = None
+    """None unless it runs."""
+    seconds_left: float | None = None
+    retries: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    """Cause of the last failure by shard, of shards that are still missing; 20 at most"""
+    failed: int = 0
+    trainers: dict[str, int] = field(default_factory=dict)
+    """Next tuple of each trainer that follows"""
+    deleted: int = 0
+    """Shards deleted when all trainers had consumed them"""
+    holder: str | None = None
+    """Who drives it, if it runs; who did, if that driver was killed."""
+
+
+class DriverLog:
+    """The driver's side: counts what is done and writes it."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._began: float | None = None
+        self._left = self._bytes = self._done = 0
+        self.retries = 0
+        """Attempts that failed so far."""
+
+    def start(self, left: int, size: int) -> None:
+        """The fleet begins.
+
+        Args:
+            left: records to make.
+            size: bytes of the shards that are committed already.
+        """
+        self._left, self._bytes = left, size
+        self._began = time.monotonic()
+
+    def add(self, records: int, size: int) -> None:
+        """A shard was committed."""
+        self._done += records
+        self._bytes += size
+
+    def write(self) -> None:
+        """Rewrite OUT/status.json, once the fleet has begun."""
+        if self._began is None:
+            return
+        rate = self._done / max(time.monotonic() - self._began, 1e-3)
+        status = DriverStatus(
+            time=time.time(),
+            bytes=self._bytes,
+            records_per_second=rate,
+            seconds_left=(self._left - self._done) / rate if rate else None,
+            retries=self.retries,
+        )
+        self._storage.put(STATUS, (json.dumps(to_dict(status), indent=1) + "\n").encode())
+
+
+def read_status(storage: Storage) -> RunStatus:
+    """The state of what lies in this storage.
+
+    Reads plan and lists, no commit record: a second for a million shards. Where the driver's last heartbeat seems old,
+    it waits for the next one, a dozen seconds at most: the driver was killed elsewhere, or a clock is wrong.
+    """
+    run = RunFolder(storage)
+    holder = find_holder(storage)
+    runs = holder is not None and is_at_work(storage, holder)
+    status = RunStatus(
+        out=storage.url, state="running" if runs else "nothing there", holder=holder.describe() if holder else None
+    )
+    if not run.has_manifest():
+        return status
+    manifest, plan = run.read_manifest(), run.read_plan()
+    done = np.zeros(len(plan), bool)
+    done[sorted(run.listed())] = True
+    missing = np.flatnonzero(~done)
+    failed = [shard for path in storage.list(FAILURES) if (shard := _shard(path)) is not None]
+    failed = [shard for shard in failed if shard < len(plan) and not done[shard]]
+    status = replace(
+        status,
+        state="finished" if not len(missing) else "running" if runs else "stopped",
+        shards=len(plan),
+        shards_done=int(done.sum()),
+        records=plan.total_records,
+        records_done=int(plan.records[done].sum()),
+        tuples=manifest.tuples,
+        tuples_ready=int(plan.first_tuple[missing[0]]) if len(missing) else manifest.tuples,
+        failures={f"{shard:06d}": _cause(storage, shard) for shard in failed[:20]},
+        failed=len(failed),
+        trainers={name: position.next_tuple for name, position in sorted(read_positions(storage).items())},
+        deleted=deleted_shards(run),
+    )
+    driver = _driver(storage)
+    if driver is None:
+        return status
+    status = replace(status, bytes=driver.bytes, retries=driver.retries)
+    if status.state != "running":
+        return status
+    return replace(status, records_per_second=driver.records_per_second, seconds_left=driver.seconds_left)
+
+
+def _driver(storage: Storage) -> DriverStatus | None:
+    try:
+        return from_dict(DriverStatus, json.loads(storage.get(STATUS)), STATUS)
+    except (ShardError, ConfigError, ValueError, RecursionError):
+        return None
+
+
+def _shard(path: str) -> int | None:
+    name = path.removeprefix(f"{FAILURES}/").removesuffix(".json")
+    return int(name) if name.isascii() and name.isdigit() else None
+
+
+def _cause(storage: Storage, shard: int) -> str:
+    try:
+        return str(json.loads(storage.get(f"{FAILURES}/{shard:06d}.json"))["cause"])
+    except (ShardError, ValueError, KeyError, TypeError, RecursionError):
+        return "unknown"  # it was committed this moment, or the file is damaged

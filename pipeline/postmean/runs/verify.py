@@ -1,0 +1,247 @@
+"""Verification of a run: every shard hashed and compared with the plan, a sample recomputed exactly in float64."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from postmean.base.errors import ShardError, VerificationError
+from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.manifest import OF_THE_EXACT_MEAN, Manifest
+from postmean.contract.plan import shard_tuples, uncertified
+from postmean.contract.records import Records
+from postmean.contract.tuples import TupleBlock
+from postmean.estimators.float64 import exact_mean
+from postmean.shards.retention import deleted_shards
+from postmean.shards.run_folder import COMMITS, RunFolder
+
+SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
+_FLOAT16_ERROR = 4e-8  # mean squared error of rounding a dense mean to float16: at most (2^-12)^2 a pixel
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmaRow:
+    """Error of the sampled tuples in one range of sigma, per dimension, in units of x."""
+
+    kind: str
+    """records, records at the Euler point (mean_next), or certified"""
+    sigma_from: float
+    sigma_to: float
+    count: int
+    mse: float
+    """Mean squared error against the exact mean"""
+    worst: float
+    """Largest mean squared error of a single tuple"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """What verification found."""
+
+    out: str
+    shards: int
+    committed: int
+    deleted: int
+    """Of the committed shards: deleted when all trainers had consumed them, so not checked."""
+    records: int
+    damaged: dict[int, str] = field(default_factory=dict)
+    """Cause by shard"""
+    rows: list[SigmaRow] = field(default_factory=list)
+
+
+@dataclass
+class _Sample:
+    """Tuples kept while the shards pass by, to be recomputed."""
+
+    kind: str
+    sigma: list[np.ndarray] = field(default_factory=list)
+    z: list[np.ndarray] = field(default_factory=list)
+    mean: list[np.ndarray] = field(default_factory=list)
+    entry: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, sigma: np.ndarray, z: np.ndarray, mean: np.ndarray, entry: np.ndarray) -> None:
+        for column, value in (("sigma", sigma), ("z", z), ("mean", mean), ("entry", entry)):
+            getattr(self, column).append(value)
+
+
+def verify(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[int], None]) -> VerifyReport:
+    """Check a run.
+
+    Args:
+        sample: records, and as many certified tuples, to recompute.
+        progress: called with the number of shards read so far.
+    Raises:
+        MismatchError: the run was made from another store, or this machine makes other random numbers.
+        VerificationError: the store's files are not what its header says.
+    """
+    manifest, plan = run.read_manifest(), run.read_plan()
+    manifest.check_store(store.header.fingerprint, run.storage.url)
+    manifest.check_tuples(run.storage.url)
+    if store.content_fingerprint() != store.header.fingerprint:
+        raise VerificationError(f"{store.path}: images or labels differ from the header's fingerprint: import again")
+    certified = run.read_certified_sigma()
+    deleted = deleted_shards(run)
+    committed = sorted(shard for shard in run.committed() if shard >= deleted)
+    each = -(-sample // max(1, len(committed)))
+    places = np.linspace(0, len(committed) - 1, min(sample, len(committed))).astype(int).tolist()
+    sampled = {position: _shift(number) for number, position in enumerate(places)}
+    samples = {kind: _Sample(kind) for kind in ("records", "mean_next", "certified")}
+    damaged: dict[int, str] = {}
+    for position, shard in enumerate(committed):
+        try:
+            records = run.read_shard(shard)
+            block = shard_tuples(manifest.tuple_source(), plan[shard], manifest.plan_certificate(certified))
+            if not np.array_equal(records.tuple_id, block.tuple_id):
+                raise ShardError("its tuples are not the plan's")
+            _check_values(records, manifest)
+        except ShardError as error:
+            damaged[shard] = str(error)
+            continue
+        if position in sampled:
+            _take(samples, manifest, store, block, records, _quantiles(each, sampled[position]), certified)
+        progress(position + 1)
+    rows = [row for kind in samples.values() for row in _errors(kind, manifest, store)]
+    return VerifyReport(
+        out=run.storage.url,
+        shards=len(plan),
+        committed=len(committed) + deleted,
+        deleted=deleted,
+        records=plan.total_records,
+        damaged=damaged,
+        rows=rows,
+    )
+
+
+def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
+    """What is wrong with a run, one line each; empty where all is well."""
+    found = [
+        f"shard {shard:06d}: {cause} (remove {report.out}/{COMMITS}/{shard:06d}.json and run the same generate again)"
+        for shard, cause in report.damaged.items()
+    ]
+    if report.committed < report.shards:
+        missing = report.shards - report.committed
+        found.append(f"{missing} of {report.shards} shards are missing: run the same generate command again")
+    for row in report.rows:
+        # a sampled estimator's error is its own business; the exact one and the certificate promise a tolerance
+        promised = row.kind == "certified" or manifest.estimator.name in ("auto", "exact")
+        allowed = manifest.tolerance + _FLOAT16_ERROR
+        # the certificate's promise is an expectation over eps, that of exact holds for each record
+        error = row.worst if manifest.estimator.name == "exact" and row.kind == "records" else row.mse
+        if manifest.estimator.name in OF_THE_EXACT_MEAN and promised and not error <= allowed:
+            found.append(
+                f"{row.kind} at sigma {row.sigma_from:g}..{row.sigma_to:g}: mean squared error {error:.1e}, "
+                f"promised were {allowed:.1e}: do not train on this run"
+            )
+    return found
+
+
+def _shift(number: int) -> float:
+    """Fraction in [0, 1) of the number-th sampled shard: any run of them is spread evenly (golden ratio sequence)."""
+    return (number + 0.5) * (5**0.5 - 1) / 2 % 1
+
+
+def _quantiles(count: int, shift: float) -> np.ndarray:
+    """`count` quantiles in [0, 1), evenly spaced; over the shards of a run their shifts fill the gaps."""
+    return (np.arange(count) + shift) / count
+
+
+def _check_values(records: Records, manifest: Manifest) -> None:
+    """Raise ShardError unless every mean is one of images of this store: a valid hash says only who wrote it."""
+    entries = manifest.tuple_source().entries
+    for means in (records.mean, records.mean_next):
+        if means is None:
+            continue
+        pixels = means.dense.astype(np.float32)
+        if not np.isfinite(pixels).all() or np.abs(pixels).max(initial=0.0) > 1.001:
+            raise ShardError("a mean is not finite or leaves [-1, 1]")
+        if (means.entry >= entries).any() or not ((means.weight >= 0) & (means.weight <= 1.001)).all():
+            raise ShardError(f"a mean has an entry beyond the {entries} of the data set or a weight outside [0, 1]")
+        sparse = means.count[means.count >= 0]
+        total = np.bincount(np.repeat(np.arange(len(sparse)), sparse), means.weight, len(sparse))
+        if (np.abs(total - 1) > 1e-3).any():
+            raise ShardError("the weights of a mean do not sum to 1")
+
+
+def _take(
+    samples: dict[str, _Sample],
+    manifest: Manifest,
+    store: ImageStore,
+    block: TupleBlock,
+    records: Records,
+    quantiles: np.ndarray,
+    certified: np.ndarray | None,
+) -> None:
+    """Keep the records of this shard at these quantiles of sigma, and the highest certified tuples of its range."""
+    source = manifest.tuple_source()
+    order = np.argsort(block.sigma, kind="stable")
+    rows = np.unique(order[(quantiles * len(order)).astype(int)])
+    parts = [records.slice(row, row + 1) for row in rows]
+    picked = block.select(rows)
+    z = _z(manifest, store, picked)
+    mean = np.concatenate([p.mean.decode(store) for p in parts]).reshape(len(rows), -1)
+    samples["records"].add(picked.sigma, z, mean, picked.entry)
+    if picked.sigma_next is not None and all(p.mean_next is not None for p in parts):
+        later = np.concatenate([p.mean_next.decode(store) for p in parts if p.mean_next is not None])
+        ratio = (picked.sigma_next / picked.sigma)[:, None]
+        exact = exact_mean_by_class(manifest, store, picked.entry, z, picked.sigma)
+        moves = picked.sigma_next > 0
+        # the Euler point as the pipeline makes it, from the exact mean
+        euler = (exact + ratio * (z - exact)).astype(np.float32)
+        samples["mean_next"].add(
+            picked.sigma_next[moves], euler[moves], later.reshape(len(rows), -1)[moves], picked.entry[moves]
+        )
+    if certified is not None:
+        around = source.block(int(block.tuple_id[0]), int(block.tuple_id[-1]) + 1)
+        below = around.select(~uncertified(source, around, certified))
+        if len(below):
+            highest = below.select(np.argsort(-below.sigma, kind="stable")[: len(quantiles)])
+            x = to_unit(store.pixels(highest.entry)).reshape(len(highest), -1)
+            samples["certified"].add(highest.sigma, _z(manifest, store, highest), x, highest.entry)
+
+
+def _z(manifest: Manifest, store: ImageStore, block: TupleBlock) -> np.ndarray:
+    x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
+    return x + block.sigma[:, None] * manifest.tuple_source().eps(block.tuple_id, store.dim)
+
+
+def exact_mean_by_class(
+    manifest: Manifest, store: ImageStore, entry: np.ndarray, z: np.ndarray, sigma: np.ndarray
+) -> np.ndarray:
+    """Exact means in float64 over the population of each tuple."""
+    entries = np.arange(manifest.tuple_source().entries)
+    if not manifest.conditional:
+        return exact_mean(store, entries, z, sigma)
+    out = np.empty((len(z), store.dim))
+    label, labels = store.label(entry), store.label(entries)
+    assert label is not None and labels is not None
+    for value in np.unique(label):
+        rows = label == value
+        out[rows] = exact_mean(store, entries[labels == value], z[rows], sigma[rows])
+    return out
+
+
+def _errors(sample: _Sample, manifest: Manifest, store: ImageStore) -> list[SigmaRow]:
+    if not sample.sigma or not sum(map(len, sample.sigma)):
+        return []
+    sigma, z, mean, entry = (np.concatenate(getattr(sample, name)) for name in ("sigma", "z", "mean", "entry"))
+    mse = np.empty(len(z))
+    for start in range(0, len(z), 64):
+        rows = slice(start, start + 64)
+        exact = exact_mean_by_class(manifest, store, entry[rows], z[rows], sigma[rows])
+        mse[rows] = np.square(mean[rows] - exact).mean(1)
+    rows = []
+    for low, high in pairwise(SIGMA_EDGES):
+        inside = (sigma > low) & (sigma <= high)
+        if inside.any():
+            rows.append(
+                SigmaRow(
+                    kind=sample.kind,
+                    sigma_from=low,
+                    sigma_to=high,
+                    count=int(inside.sum()),
+                    mse=float(mse[inside].mean()),
+                    worst=float(mse[inside].max()),
+                )
+            )
+    return rows

@@ -1,0 +1,89 @@
+"""The codec: how the records of a shard become the bytes of its files, and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+from postmean.base.errors import ConfigError
+from postmean.contract.plan import ShardPlan
+from postmean.contract.records import Records
+
+
+class Segment(NamedTuple):
+    """Shards of a run that were planned together: all but the last of them have the same number of records."""
+
+    number: int
+    first_shard: int
+    shards: int
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a codec must know of the run, the same for all of its shards.
+
+    Raises:
+        ConfigError: a number is not a positive integer.
+    """
+
+    image_shape: tuple[int, int, int]
+    """C, H, W"""
+    records_per_shard: int
+    total_records: int
+    """Of the run, all shards together; 0 where every tuple is certified."""
+    max_support: int
+    """Most (entry, weight) pairs of a sparse mean."""
+    has_next: bool
+    """Whether records carry mean_next (solver = heun)."""
+    self_contained: bool
+    """Whether records carry z, x, sigma, sigma_next and label, and every mean is dense."""
+    labels: bool
+    """Whether the data set has labels."""
+    has_sigma_next: bool = False
+    """Whether tuples have the level of a teacher point; a self-contained run writes it."""
+    earlier_segments: tuple[int, ...] = ()
+    """Records of every segment but the last; empty for a run that was never extended."""
+
+    @property
+    def segments(self) -> "list[Segment]":
+        """Every segment of the run."""
+        counts = [*self.earlier_segments, self.total_records - sum(self.earlier_segments)]
+        shards = [-(-count // self.records_per_shard) for count in counts]
+        firsts = accumulate([0, *shards])
+        return [Segment(*found) for found in zip(range(len(counts)), firsts, shards, counts, strict=False)]
+
+    def __post_init__(self) -> None:
+        sizes = (*self.image_shape, self.records_per_shard, self.total_records + 1, self.max_support + 1)
+        sizes += tuple(count + 1 for count in self.earlier_segments)
+        if (
+            sum(self.earlier_segments) > self.total_records
+            or len(self.image_shape) != 3
+            or not all(isinstance(size, int) and size > 0 for size in sizes)
+        ):
+            raise ConfigError(f"image shape, shard size and record count must be positive integers, got {self}")
+
+
+class ShardCodec(Protocol):
+    """One format. Encoding is deterministic: equal records give equal bytes on every machine."""
+
+    name: str
+
+    def encode(self, records: Records, row: ShardPlan, layout: Layout) -> dict[str, bytes]:
+        """Bytes of the shard's files by path relative to the run; ShardError where the records do not fit the row."""
+        ...
+
+    def decode(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> Records:
+        """The records from the bytes that `read` gives for each of `paths`; ShardError where they are damaged.
+
+        Trusts nothing: it runs no code of the file and needs memory in proportion to the file and the layout alone.
+        """
+        ...
+
+    def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
+        """Paths of the shard's files, in the order of `encode`."""
+        ...
+
+    def run_files(self, layout: Layout) -> dict[str, bytes]:
+        """Files of the run that belong to no shard, such as metadata that other readers of the format need."""
+        ...

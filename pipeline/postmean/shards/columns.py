@@ -1,0 +1,77 @@
+"""The columns of a shard: their names, dtypes and shapes, and the check that records have just these."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from postmean.base.errors import ShardError
+from postmean.contract.plan import ShardPlan
+from postmean.contract.records import Records
+from postmean.shards.codec import Layout
+
+
+class Column(NamedTuple):
+    """One array of `Records.to_arrays`; its first axis runs over records, pairs or dense means."""
+
+    dtype: np.dtype
+    tail: tuple[int, ...]
+    """Shape without the first axis."""
+
+
+def columns(layout: Layout) -> dict[str, Column]:
+    """The columns that `Records.to_arrays` has in a run of this layout, in the order they are written."""
+    image = layout.image_shape
+    found = {
+        "tuple_id": _column(np.int64),
+        "ess": _column(np.float32),
+        "top_weight": _column(np.float32),
+        "variance": _column(np.float32),
+        "tail_mass": _column(np.float32),
+        "found": _column(np.int32),
+    }
+    for target in ("mean", "mean_next") if layout.has_next else ("mean",):
+        found[f"{target}.count"] = _column(np.int32)
+        found[f"{target}.entry"] = _column(np.uint32)
+        found[f"{target}.weight"] = _column(np.float32)
+        found[f"{target}.dense"] = _column(np.float16, image)
+    if layout.self_contained:
+        found["plain.z"] = _column(np.float32, image)
+        found["plain.x"] = _column(np.uint8, image)
+        found["plain.sigma"] = _column(np.float32)
+        if layout.has_sigma_next:
+            found["plain.sigma_next"] = _column(np.float32)
+        if layout.labels:
+            found["plain.label"] = _column(np.int64)
+    return found
+
+
+def check_records(records: Records, row: ShardPlan, layout: Layout, where: str) -> None:
+    """Raise ShardError unless these are the records that the plan puts into this shard, in the run's columns."""
+    arrays = records.to_arrays()
+    expected = columns(layout)
+    if arrays.keys() != expected.keys():
+        odd = ", ".join(sorted(arrays.keys() ^ expected.keys()))
+        raise ShardError(f"{where}: columns missing or too many ({odd}): it belongs to a run of other settings")
+    for name, column in expected.items():
+        array = arrays[name]
+        if array.dtype != column.dtype or array.shape[1:] != column.tail:
+            raise ShardError(
+                f"{where}: column {name} is {array.dtype} {array.shape[1:]}, expected {column.dtype} {column.tail}: "
+                "it belongs to a run of other settings"
+            )
+    ids = records.tuple_id
+    if (
+        not 0 < len(ids) == row.records
+        or ids[0] != row.first_tuple
+        or ids[-1] != row.last_tuple
+        or (np.diff(ids) <= 0).any()
+    ):
+        raise ShardError(f"{where}: its tuples are not those of the plan: it belongs to another run")
+    most = -1 if layout.self_contained else layout.max_support
+    for target in (records.mean, records.mean_next):
+        if target is not None and (target.count.min() < -1 or target.count.max() > most):
+            raise ShardError(f"{where}: a mean has {target.count.max()} pairs, expected at most {most} (-1: dense)")
+
+
+def _column(dtype: type[np.generic], tail: tuple[int, ...] = ()) -> Column:
+    return Column(np.dtype(dtype), tail)

@@ -1,0 +1,41 @@
+"""Retention: shards that all trainers have consumed may be deleted. Their commit records stay, as a proof of what was.
+
+OUT/deleted.json says how many, counted from shard 0; it is written before anything is deleted.
+"""
+
+import json
+
+from postmean.base.errors import ShardError
+from postmean.shards.run_folder import RunFolder
+
+DELETED = "deleted.json"
+
+
+def deleted_shards(run: RunFolder) -> int:
+    """Shards 0 .. this - 1 were deleted.
+
+    Raises:
+        ShardError: the file that says so is damaged.
+    """
+    if not run.storage.exists(DELETED):
+        return 0
+    try:
+        count = json.loads(run.storage.get(DELETED))["shards"]
+        if type(count) is int and 0 <= count <= len(run.read_plan()):
+            return count
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise ShardError(f'{run.storage.url}/{DELETED}: damaged: write {{"shards": N}} with the first shard that is there')
+
+
+def delete_shards(run: RunFolder, start: int, stop: int) -> None:
+    """Delete the files of shards start .. stop - 1, all of which are committed; those before are deleted already.
+
+    Doing it twice is harmless.
+    """
+    if start == stop:
+        return
+    run.storage.put(DELETED, (json.dumps({"shards": stop}) + "\n").encode())
+    for shard in range(start, stop):
+        for path in run.shard_paths(shard):
+            run.storage.delete(path)

@@ -1,0 +1,224 @@
+"""Zarr v3: one group for each segment of the run, in each of its arrays one zarr shard for each of our shards.
+
+A shard of ours owns whole zarr shards: two writers in one would lose records. zarr itself makes the chunk files, in
+memory; the storage writes them, so that they appear atomically like all else.
+
+An extension has a group of its own, rather than more rows in the first: the short shard at the end of a segment would
+leave rows without a record in the middle of an array, which plain readers would take for records. So every row of every
+array is a record, and no file of a run ever changes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.storage import MemoryStore
+
+from postmean.base.errors import ShardError
+from postmean.contract.plan import ShardPlan
+from postmean.contract.records import QUALITY_COLUMNS, Means, Records
+from postmean.shards.codec import Layout, Segment
+from postmean.shards.columns import check_records
+from postmean.shards.zarr_chunks import check_chunks
+
+GROUP = "targets.zarr"
+"""Group of the first segment, which is all of a run that was never extended."""
+INNER_CHUNK = 16
+"""Most records of an inner chunk of images or pairs; a column of numbers has one inner chunk a shard."""
+
+
+class ZarrCodec:
+    """`targets.zarr/<array>/c/<shard>/0/..`, extensions in `targets-0001.zarr` and so on with shards counted from 0.
+
+    Arrays have the segment's records as their first axis.
+
+    tuple_id, the quality columns, and of mean (and mean_next with heun): `mean` float16 [M, C, H, W], zero where
+    sparse; `mean_count` int32 [M], -1 where dense; `mean_entry` uint32 and `mean_weight` float32 [M, max_support],
+    zero beyond the count. Self-contained runs have z, x, sigma, sigma_next and label, and only dense means.
+    """
+
+    name = "zarr"
+
+    def encode(self, records: Records, row: ShardPlan, layout: Layout) -> dict[str, bytes]:
+        check_records(records, row, layout, f"{GROUP} shard {row.shard}")
+        segment = _segment(row, layout)
+        start, stop = _span(row, segment, layout)
+        files: dict[str, Buffer] = {}
+        columns = _to_columns(records, layout)
+        for name, array in _create(layout, segment, files).items():
+            array[start:stop] = columns[name]
+        return {path: files[_key(path)].to_bytes() for path in self.paths(row, layout)}
+
+    def decode(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> Records:
+        segment = _segment(row, layout)
+        start, stop = _span(row, segment, layout)
+        files: dict[str, Buffer] = {}
+        arrays = _create(layout, segment, files)
+        columns = {}
+        for (name, spec), path in zip(_arrays(layout, segment).items(), self.paths(row, layout), strict=True):
+            data = read(path)
+            check_chunks(data, spec.inner, spec.shard, row.records, spec.record_bytes, path)
+            key = _key(path)
+            files[key] = default_buffer_prototype().buffer.from_bytes(data)
+            try:
+                columns[name] = np.asarray(arrays[name][start:stop])
+            except (RuntimeError, ValueError, TypeError) as error:
+                raise ShardError(f"{path}: damaged ({error}): generate shard {row.shard} again") from error
+            del files[key]
+        records = _from_columns(columns, layout)
+        check_records(records, row, layout, f"{GROUP} shard {row.shard}")
+        return records
+
+    def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
+        segment = _segment(row, layout)
+        group, chunk = group_of(segment), row.shard - segment.first_shard
+        return [
+            f"{group}/{name}/c/{chunk}" + "/0" * (len(spec.shape) - 1)
+            for name, spec in _arrays(layout, segment).items()
+        ]
+
+    def run_files(self, layout: Layout) -> dict[str, bytes]:
+        found = {}
+        for segment in layout.segments:
+            files: dict[str, Buffer] = {}
+            _create(layout, segment, files)
+            found |= {f"{group_of(segment)}/{path}": files[path].to_bytes() for path in sorted(files)}
+        return found
+
+
+def group_of(segment: Segment) -> str:
+    """Folder of a segment's group."""
+    return GROUP if segment.number == 0 else f"targets-{segment.number:04d}.zarr"
+
+
+def _key(path: str) -> str:
+    """Path within the group."""
+    return path.partition("/")[2]
+
+
+def _segment(row: ShardPlan, layout: Layout) -> Segment:
+    for segment in layout.segments:
+        if 0 <= row.shard - segment.first_shard < segment.shards:
+            return segment
+    raise ShardError(f"shard {row.shard}: the run has {layout.total_records} records: its plan was edited")
+
+
+class _Array(NamedTuple):
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    inner: int
+    """Records of an inner chunk."""
+    shard: int
+    """Records of a shard."""
+    dimensions: tuple[str, ...]
+
+    @property
+    def record_bytes(self) -> int:
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
+
+def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
+    shard = layout.records_per_shard
+    inner = max(size for size in range(1, INNER_CHUNK + 1) if shard % size == 0)
+
+    def numbers(dtype: type[np.generic]) -> _Array:
+        return _Array(np.dtype(dtype), (segment.records,), shard, shard, ("record",))
+
+    def pairs(dtype: type[np.generic]) -> _Array:
+        shape = (segment.records, max(1, layout.max_support))
+        return _Array(np.dtype(dtype), shape, inner, shard, ("record", "pair"))
+
+    def images(dtype: type[np.generic]) -> _Array:
+        shape = (segment.records, *layout.image_shape)
+        return _Array(np.dtype(dtype), shape, inner, shard, ("record", "channel", "row", "column"))
+
+    arrays = {"tuple_id": numbers(np.int64)}
+    arrays |= {name: numbers(np.int32 if name == "found" else np.float32) for name in QUALITY_COLUMNS}
+    for target in ("mean", "mean_next") if layout.has_next else ("mean",):
+        arrays[target] = images(np.float16)
+        if not layout.self_contained:
+            arrays[f"{target}_count"] = numbers(np.int32)
+            arrays[f"{target}_entry"], arrays[f"{target}_weight"] = pairs(np.uint32), pairs(np.float32)
+    if layout.self_contained:
+        arrays |= {"z": images(np.float32), "x": images(np.uint8), "sigma": numbers(np.float32)}
+        if layout.has_sigma_next:
+            arrays["sigma_next"] = numbers(np.float32)
+        if layout.labels:
+            arrays["label"] = numbers(np.int64)
+    return arrays
+
+
+def _create(layout: Layout, segment: Segment, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
+    """The group's arrays over `files` (paths within the group), with their metadata but no chunks."""
+    group = zarr.create_group(MemoryStore(files), zarr_format=3)
+    return {
+        name: group.create_array(
+            name,
+            shape=spec.shape,
+            dtype=spec.dtype,
+            shards=(spec.shard, *spec.shape[1:]),
+            chunks=(spec.inner, *spec.shape[1:]),
+            filters=None,
+            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+            fill_value=0,
+            dimension_names=spec.dimensions,
+            # a chunk of zeros too: else a file that got lost would read as zeros
+            config={"write_empty_chunks": True},
+        )
+        for name, spec in _arrays(layout, segment).items()
+    }
+
+
+def _span(row: ShardPlan, segment: Segment, layout: Layout) -> tuple[int, int]:
+    """First record of the shard among the segment's, and the one after its last."""
+    start = (row.shard - segment.first_shard) * layout.records_per_shard
+    stop = start + row.records
+    if not 0 < row.records <= layout.records_per_shard or stop > segment.records:
+        raise ShardError(f"shard {row.shard}: {row.records} records do not fit the run: its plan was edited")
+    return start, stop
+
+
+def _to_columns(records: Records, layout: Layout) -> dict[str, np.ndarray]:
+    columns = {name: getattr(records, name) for name in ("tuple_id", *QUALITY_COLUMNS)} | records.plain
+    for target in ("mean", "mean_next") if layout.has_next else ("mean",):
+        means: Means = getattr(records, target)
+        if layout.self_contained:
+            columns[target] = means.dense
+            continue
+        columns[target] = np.zeros((len(means), *layout.image_shape), np.float16)
+        columns[target][means.count < 0] = means.dense
+        used = _used(means.count, layout)
+        for name in ("entry", "weight"):
+            values = getattr(means, name)
+            columns[f"{target}_{name}"] = np.zeros(used.shape, values.dtype)
+            columns[f"{target}_{name}"][used] = values
+        columns[f"{target}_count"] = means.count
+    return columns
+
+
+def _from_columns(columns: dict[str, np.ndarray], layout: Layout) -> Records:
+    def means(target: str) -> Means:
+        dense = columns[target]
+        if layout.self_contained:
+            count = np.full(len(dense), -1, np.int32)
+            return Means(count, np.empty(0, np.uint32), np.empty(0, np.float32), dense)
+        count = columns[f"{target}_count"]
+        used = _used(count, layout)
+        return Means(count, columns[f"{target}_entry"][used], columns[f"{target}_weight"][used], dense[count < 0])
+
+    plain = [name for name in ("z", "x", "sigma", "sigma_next", "label") if name in columns]
+    return Records(
+        tuple_id=columns["tuple_id"],
+        mean=means("mean"),
+        mean_next=means("mean_next") if layout.has_next else None,
+        **{name: columns[name] for name in QUALITY_COLUMNS},
+        plain={name: columns[name] for name in plain},
+    )
+
+
+def _used(count: np.ndarray, layout: Layout) -> np.ndarray:
+    """Mask [R, max_support] of the pairs that a record has."""
+    return np.arange(max(1, layout.max_support)) < count[:, None]

@@ -1,0 +1,79 @@
+"""Storage behind HTTP, to read from: what `postmean serve` gives, at http:// or, behind a proxy, https://."""
+
+import re
+from datetime import timedelta
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.store import HTTPStore
+
+from postmean.base.errors import ConfigError, StorageError
+from postmean.storage.backoff import deadline_seconds
+from postmean.storage.object_errors import Missing, Unsatisfiable
+from postmean.storage.object_store import ObjectStorage
+from postmean.storage.serve_token import TOKEN_PATH, find_token
+from postmean.storage.storage import check_path
+
+_REQUEST_SECONDS = 60.0
+"""Of one request; the server answers within half of it, whether the shard is there or not."""
+
+
+class HttpStorage(ObjectStorage):
+    """Objects at URLs below another. What is transient is tried again as for an object store.
+
+    Raises:
+        ConfigError: the URL holds a user, password or query, or there is no token.
+    """
+
+    is_read_only = True
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname:
+            raise ConfigError(f"{parts.scheme}:// URL: expected {parts.scheme}://host:port, with no user or query")
+        self.url = self._root = url.rstrip("/")
+        self._seconds = deadline_seconds()
+        self._bucket_seen = True
+        self._store = HTTPStore.from_url(
+            self.url,
+            client_options={
+                "timeout": timedelta(seconds=_REQUEST_SECONDS),
+                "connect_timeout": timedelta(seconds=5),
+                "allow_http": True,
+                "default_headers": {"Authorization": f"Bearer {find_token()}"},
+            },
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_SECONDS)},
+        )
+
+    def exists(self, path: str) -> bool:
+        """Asked by GET of the first byte: the answer to HEAD has no body to say why a shard could not be made."""
+        check_path(path)
+        try:
+            self._run(path, lambda _: obstore.get_range(self._store, path, start=0, length=1))
+        except Missing:
+            return False
+        except Unsatisfiable:
+            pass  # it is there, and empty
+        return True
+
+    def put(self, path: str, data: bytes) -> NoReturn:
+        raise StorageError(f"{self.url}/{path}: it can only be read")
+
+    def create(self, path: str, data: bytes) -> NoReturn:
+        self.put(path, data)
+
+    def delete(self, path: str) -> NoReturn:
+        self.put(path, b"")
+
+    def list(self, prefix: str) -> NoReturn:
+        raise ConfigError(f"{self.url}: a live run: pass --follow-seconds, such as 600, to wait for its shards")
+
+    def _translate(self, error: Exception) -> Exception:
+        found = re.search(r"status code: (\d{3})", str(error))
+        if found and found[1] in ("401", "403"):
+            return StorageError(f"{self.url}: it refuses the token: set {TOKEN_PATH} to the server's file")
+        cause = re.search(r"shard failed: ([^\n]*)", str(error))
+        if cause:
+            return StorageError(f"{self.url}: a shard could not be made: {cause[1].strip()}")
+        return super()._translate(error)

@@ -1,0 +1,45 @@
+"""Storage in this process's memory: what a live run consists of."""
+
+from postmean.base.errors import ShardError
+from postmean.storage.storage import check_path
+
+
+class MemoryStorage:
+    """Objects in a dictionary, which other threads may read meanwhile."""
+
+    is_read_only = False
+
+    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+        self.url = "memory://live"
+        self.files = {} if files is None else dict(files)
+
+    def put(self, path: str, data: bytes) -> None:
+        self.files[check_path(path)] = data
+
+    def create(self, path: str, data: bytes) -> bool:
+        return self.files.setdefault(check_path(path), data) is data
+
+    def get(self, path: str) -> bytes:
+        if check_path(path) not in self.files:
+            raise ShardError(f"{self.url}/{path}: missing: generate it again")
+        return self.files[path]
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        part = self.get(path)[start : start + length]
+        if len(part) < length:
+            raise ShardError(f"{self.url}/{path}: ends {length - len(part)} bytes early: generate it again")
+        return part
+
+    def exists(self, path: str) -> bool:
+        return check_path(path) in self.files
+
+    def list(self, prefix: str) -> list[str]:
+        below = f"{check_path(prefix)}/" if prefix else ""
+        return sorted(path for path in tuple(self.files) if path.startswith(below))
+
+    def delete(self, path: str) -> None:
+        self.files.pop(check_path(path), None)
+
+    def clean_temporary(self) -> int:
+        """Nothing to do: there is nothing half-written."""
+        return 0

@@ -1,0 +1,251 @@
+"""Storage in an object store: s3:// (and all that speaks its language), gs:// and az://.
+
+A PUT is atomic by nature: whole objects or nothing, and readers see the new one as soon as it returns. Credentials
+come from the environment, the AWS profile files or the role of the machine; they are never part of the URL, so they
+reach no manifest, log or error.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from postmean.base.errors import ConfigError, ShardError, StorageError
+from postmean.storage.aws_profile import profile_settings
+from postmean.storage.backoff import DEADLINE, GivenUp, deadline_seconds, retried
+from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsatisfiable, Unsupported, translate
+from postmean.storage.storage import check_path, is_temporary
+
+T = TypeVar("T")
+
+_PART = 16 << 20  # bytes: of a multipart upload, and of one read
+_UPLOADS = 4  # parts at once
+_REQUEST_SECONDS, _CONNECT_SECONDS = 60.0, 5.0
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class ObjectStorage:
+    """Objects below a prefix of a bucket.
+
+    What may be gone the next time (5xx, 429, timeouts, broken connections) is tried again with back-off until
+    the deadline of the operation; what will not be (no such bucket, denied) is an error at once.
+
+    Args:
+        url: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; the prefix may be empty. For s3 the
+            environment's AWS_ENDPOINT_URL chooses another server; plain http needs AWS_ALLOW_HTTP=true, except on
+            this machine.
+        seconds: deadline of one operation (of each part of a large object), all attempts together; None takes
+            POSTMEAN_STORAGE_DEADLINE or 300.
+
+    Raises:
+        ConfigError: the URL names no bucket, or holds a user, password or query.
+    """
+
+    is_read_only = False
+
+    def __init__(self, url: str, seconds: float | None = None) -> None:
+        scheme, self._bucket, prefix = _split(url)
+        self._seconds = deadline_seconds() if seconds is None else seconds
+        self._root = f"{scheme}://{self._bucket}"
+        self.url = f"{self._root}/{prefix}" if prefix else self._root
+        self._store = _connect(scheme, self._bucket, prefix, self._seconds, retries=3)
+        # with retries of its own inside, a client would hide whether its first attempt created the object
+        self._once = _connect(scheme, self._bucket, prefix, self._seconds, retries=0)
+        self._bucket_seen = False
+
+    def put(self, path: str, data: bytes) -> None:
+        check_path(path)
+        self._run(path, lambda _: obstore.put(self._store, path, data, chunk_size=_PART, max_concurrency=_UPLOADS))
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Atomic where the store knows conditional writes (If-None-Match), as S3, GCS, Azure, R2 and MinIO do.
+
+        One that says that it does not is asked before the write whether something is there: two writers in the same
+        moment may then both believe that they created it.
+        """
+        check_path(path)
+
+        def attempt(number: int) -> bool:
+            try:
+                obstore.put(self._once, path, data, mode="create")
+            except AlreadyExistsError:
+                # after an attempt whose answer was lost, the object may be our own
+                return number > 0 and self.get(path) == data
+            return True
+
+        try:
+            return self._run(path, attempt)
+        except Unsupported:
+            if self.exists(path):
+                return False
+            self.put(path, data)
+            return self.get(path) == data
+
+    def get(self, path: str) -> bytes:
+        check_path(path)
+
+        def attempt(_: int) -> bytes:
+            found = obstore.get(self._store, path)
+            size = found.meta["size"]
+            if size <= _PART:
+                return bytes(found.bytes())
+            del found
+            parts = (self._part(path, start, min(_PART, size - start)) for start in range(0, size, _PART))
+            return b"".join(parts)
+
+        return self._read(path, attempt)
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        check_path(path)
+        parts = []
+        for begin in range(start, start + length, _PART):
+            wanted = min(_PART, start + length - begin)
+            try:
+                parts.append(self._part(path, begin, wanted))
+            except Unsatisfiable:
+                parts.append(b"")
+            if len(parts[-1]) < wanted:
+                short = start + length - begin - len(parts[-1])
+                raise ShardError(f"{self.url}/{path}: ends {short} bytes early: generate it again")
+        return b"".join(parts)
+
+    def exists(self, path: str) -> bool:
+        check_path(path)
+        try:
+            self._run(path, lambda _: obstore.head(self._store, path))
+        except Missing:
+            self._check_bucket()
+            return False
+        return True
+
+    def list(self, prefix: str) -> list[str]:
+        if prefix:
+            check_path(prefix)
+
+        def attempt(_: int) -> list[str]:
+            pages = obstore.list(self._store, prefix or None, chunk_size=1000)
+            return [item["path"] for page in pages for item in page]
+
+        found = [path for path in self._run(prefix, attempt) if not is_temporary(path.rpartition("/")[2])]
+        self._bucket_seen = True
+        return sorted(path for path in found if path.startswith(f"{prefix}/") or not prefix)
+
+    def delete(self, path: str) -> None:
+        check_path(path)
+        with suppress(Missing):
+            self._run(path, lambda _: obstore.delete(self._store, path))
+
+    def clean_temporary(self) -> int:
+        """Nothing to do: an object appears whole or not at all.
+
+        Parts of a multipart upload whose writer was killed stay in the bucket unseen, and cost storage, until a life
+        cycle rule of the bucket (abort incomplete multipart uploads) removes them: only its owner can know which.
+        """
+        return 0
+
+    def _read(self, path: str, attempt: Callable[[int], bytes]) -> bytes:
+        try:
+            return self._run(path, attempt)
+        except Missing:
+            raise ShardError(f"{self.url}/{path}: missing: generate it again or copy it there") from None
+
+    def _part(self, path: str, start: int, length: int) -> bytes:
+        return self._read(path, lambda _: bytes(obstore.get_range(self._store, path, start=start, length=length)))
+
+    def _check_bucket(self) -> None:
+        """StorageError where there is no bucket, which the answer to HEAD does not tell from a missing object."""
+        if not self._bucket_seen:
+            self._run("", lambda _: next(iter(obstore.list(self._store, chunk_size=1)), None))
+            self._bucket_seen = True
+
+    def _run(self, path: str, attempt: Callable[[int], T]) -> T:
+        """Try until it works or cannot work.
+
+        Raises:
+            Missing, Unsatisfiable, Unsupported: as the store answered.
+            StorageError: it refused, or the deadline passed.
+        """
+
+        def translated(number: int) -> T:
+            try:
+                return attempt(number)
+            except CLIENT_ERRORS as error:
+                raise self._translate(error) from None
+
+        try:
+            return retried(translated, self._seconds)
+        except GivenUp as error:
+            raise StorageError(
+                f"{self.url}/{path}: no success within {self._seconds:g} s (last: {error}): check network "
+                f"and endpoint, then run the same command again; {DEADLINE} sets the seconds"
+            ) from None
+
+    def _translate(self, error: Exception) -> Exception:
+        """The exception to raise instead of what the client raised."""
+        return translate(error, self._root)
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Scheme, bucket and prefix."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or ":" in parts.netloc or parts.query or parts.fragment:
+        # the URL is not repeated: what is wrong with it may be a secret
+        raise ConfigError(
+            f"{parts.scheme}:// URL with a user, password, port or query: pass just {parts.scheme}://bucket/prefix "
+            "and credentials in the environment"
+        )
+    prefix = parts.path.strip("/")
+    if not parts.netloc or (prefix and not _is_plain(prefix)):
+        raise ConfigError(f"{url}: expected {parts.scheme}://bucket/prefix, with a prefix free of '..' and '//'")
+    return parts.scheme, parts.netloc, prefix
+
+
+def _is_plain(prefix: str) -> bool:
+    try:
+        check_path(prefix)
+    except ShardError:
+        return False
+    return True
+
+
+def _connect(scheme: str, bucket: str, prefix: str, seconds: float, retries: int) -> Any:
+    options: dict[str, Any] = {
+        "prefix": prefix or None,
+        "client_options": {
+            "timeout": timedelta(seconds=min(_REQUEST_SECONDS, seconds)),
+            "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, seconds)),
+        },
+        "retry_config": {
+            "max_retries": retries,
+            "retry_timeout": timedelta(seconds=min(_REQUEST_SECONDS, seconds)),
+        },
+    }
+    try:
+        if scheme == "s3":
+            settings = profile_settings()
+            endpoint = settings.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
+            options["client_options"]["allow_http"] = _plain_http(endpoint)
+            return S3Store(bucket, **settings, **options)
+        return GCSStore(bucket, **options) if scheme == "gs" else AzureStore(bucket, **options)
+    except CLIENT_ERRORS as error:
+        reason = "no account: set AZURE_STORAGE_ACCOUNT_NAME" if "Account must be" in str(error) else "settings refused"
+        raise ConfigError(f"{scheme}://{bucket}: {reason}: see the environment variables of {scheme} stores") from None
+
+
+def _plain_http(endpoint: str) -> bool:
+    """Whether the endpoint is reached without TLS, if that may be."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "http":
+        return False
+    if parts.hostname in _LOCAL_HOSTS or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1"):
+        return True
+    raise ConfigError(
+        f"endpoint http://{parts.hostname}: keys and images would cross the network in the clear: "
+        "use https, or set AWS_ALLOW_HTTP=true"
+    )

@@ -1,0 +1,135 @@
+"""Runs and records for the tests of shards: random, of every shape that a codec must take."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from postmean.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
+from postmean.contract.noise import ICTNoise, LogNormalNoise
+from postmean.contract.plan import Plan
+from postmean.contract.process import EDMProcess
+from postmean.contract.records import Means, Records
+from postmean.shards.codec import Layout
+
+LAYOUT = Layout(
+    image_shape=(3, 4, 5),
+    records_per_shard=24,
+    total_records=40,
+    max_support=6,
+    has_next=False,
+    self_contained=False,
+    labels=True,
+)
+
+MANIFEST = Manifest(
+    schema_version=SCHEMA_VERSION,
+    code_version="0",
+    store_fingerprint="a" * 64,
+    store_shape=(50, 3, 4, 5),
+    classes=10,
+    process=EDMProcess(),
+    noise=LogNormalNoise(),
+    seed=0,
+    tuples=10**12,
+    flips=False,
+    conditional=False,
+    solver="euler",
+    estimator=EstimatorSettings(name="exact", k=8, n=8, m=8, index="exact", nprobe=1),
+    certificate=False,
+    tolerance=1e-6,
+    format="webdataset",
+    self_contained=False,
+    records_per_shard=24,
+    max_support=6,
+    device="cpu",
+    threads_per_actor=1,
+    tuple_fingerprint="0" * 16,
+)
+
+
+def manifest_of(layout: Layout, codec_name: str) -> Manifest:
+    """A manifest whose run has this layout."""
+    return replace(
+        MANIFEST,
+        format=codec_name,  # type: ignore[arg-type]
+        store_shape=(50, *layout.image_shape),
+        records_per_shard=layout.records_per_shard,
+        max_support=layout.max_support,
+        solver="heun" if layout.has_next else "euler",
+        self_contained=layout.self_contained,
+        classes=10 if layout.labels else 0,
+        noise=ICTNoise() if layout.has_sigma_next else LogNormalNoise(),
+        segments=tuple(int(tuple_ids(layout, 0)[end]) for end in np.cumsum(layout.earlier_segments, dtype=int)),
+    )
+
+
+def plan_of(layout: Layout, seed: int = 0) -> Plan:
+    """A plan whose tuple ids have gaps, as those of uncertified tuples do."""
+    ids = tuple_ids(layout, seed)
+    spans = [_span(layout, shard) for shard in range(sum(segment.shards for segment in layout.segments))]
+    first, stop = np.array(spans, int).reshape(-1, 2).T
+    return Plan(ids[first], ids[stop - 1], stop - first)
+
+
+def _span(layout: Layout, shard: int) -> tuple[int, int]:
+    """Numbers of the shard's first record and of the one after its last."""
+    before = 0
+    for segment in layout.segments:
+        if shard < segment.first_shard + segment.shards:
+            start = before + (shard - segment.first_shard) * layout.records_per_shard
+            return start, min(start + layout.records_per_shard, before + segment.records)
+        before += segment.records
+    raise IndexError(shard)
+
+
+def tuple_ids(layout: Layout, seed: int) -> np.ndarray:
+    """Ids of all records of the run."""
+    return np.cumsum(np.random.default_rng(seed).integers(1, 10, layout.total_records)) + 10**9
+
+
+def records_of(layout: Layout, shard: int, seed: int = 0, sparse_share: float = 0.7) -> Records:
+    """Random records of one shard of `plan_of(layout, seed)`."""
+    ids = tuple_ids(layout, seed)[slice(*_span(layout, shard))]
+    rng = np.random.default_rng([seed, shard])
+    count = len(ids)
+    plain = {}
+    if layout.self_contained:
+        plain["z"] = rng.standard_normal((count, *layout.image_shape), np.float32)
+        plain["x"] = rng.integers(0, 256, (count, *layout.image_shape), np.uint8)
+        plain["sigma"] = rng.random(count, np.float32)
+        if layout.has_sigma_next:
+            plain["sigma_next"] = rng.random(count, np.float32)
+        if layout.labels:
+            plain["label"] = rng.integers(0, 10, count)
+    return Records(
+        tuple_id=ids,
+        mean=_means(rng, count, layout, sparse_share),
+        mean_next=_means(rng, count, layout, sparse_share) if layout.has_next else None,
+        ess=1 + 100 * rng.random(count, np.float32),
+        top_weight=rng.random(count, np.float32),
+        variance=rng.random(count, np.float32) ** 9,
+        tail_mass=np.zeros(count, np.float32),
+        found=rng.integers(0, 50_000, count, np.int32),
+        plain=plain,
+    )
+
+
+def _means(rng: np.random.Generator, records: int, layout: Layout, sparse_share: float) -> Means:
+    is_sparse = np.full(records, False) if layout.self_contained else rng.random(records) < sparse_share
+    count = np.where(is_sparse, rng.integers(0, layout.max_support + 1, records), -1).astype(np.int32)
+    pairs, dense = int(np.maximum(count, 0).sum()), int((count < 0).sum())
+    return Means(
+        count,
+        rng.integers(0, 2**32, pairs, np.uint32),
+        rng.random(pairs, np.float32),
+        rng.standard_normal((dense, *layout.image_shape)).astype(np.float16),
+    )
+
+
+def assert_equal(found: Records, expected: Records) -> None:
+    """Every column equal, to the bit."""
+    ours, theirs = found.to_arrays(), expected.to_arrays()
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        assert (ours[name].dtype, ours[name].shape) == (array.dtype, array.shape), name
+        assert ours[name].tobytes() == array.tobytes(), name

@@ -1,0 +1,172 @@
+"""Checkpoints: a folder of safetensors and JSON, which diffusers reads too. Nothing in it is ever unpickled.
+
+CHECKPOINT/unet/              averaged (EMA) weights: UNet2DModel.from_pretrained(CHECKPOINT/unet)
+CHECKPOINT/denoiser.json      preconditioning, time conditioning, process: how to use the network
+CHECKPOINT/state.safetensors  raw weights and optimiser, to go on training
+CHECKPOINT/state.json         step, next tuple
+CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder is a ConsistencyModelPipeline
+
+A run keeps them in RUN/checkpoints/00001000. A folder of that name is complete: it is renamed into place.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from postmean.base.errors import ConfigError, DataError
+from postmean.base.serialise import from_dict, to_dict
+from postmean.contract.process import AnyProcess
+from postmean.training.config import AnyPreconditioning, CMPreconditioning
+from postmean.training.model.preconditioning import Denoiser
+
+SCHEMA_VERSION = 1
+FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserCard:
+    """denoiser.json: what the weights do not say."""
+
+    schema_version: int = SCHEMA_VERSION
+    preconditioning: AnyPreconditioning
+    time_conditioning: str
+    """What the network's time embedding sees."""
+    consistency: bool
+    """Whether the network is a consistency function, rather than a denoiser."""
+    process: AnyProcess
+    image_shape: tuple[int, int, int]
+    """C, H, W"""
+    classes: int
+    """0 for an unconditional network."""
+    images_seen: int
+
+
+def save_checkpoint(
+    run: Path, unet: Any, card: DenoiserCard, tensors: dict[str, torch.Tensor], place: dict[str, int], keep: int
+) -> Path:
+    """Write RUN/checkpoints/STEP in one atomic step, then remove all but the newest `keep`.
+
+    Args:
+        unet: UNet2DModel with the averaged weights.
+        tensors: what training needs beyond these, see `postmean.training.resume`.
+        place: step and next_tuple.
+    """
+    from safetensors.torch import save_file
+
+    folder = run / FOLDER
+    final = folder / f"{place['step']:08d}"
+    partial = folder / f".{final.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _write_weights(partial, unet, card)
+    (partial / "denoiser.json").write_text(json.dumps(to_dict(card), indent=1) + "\n")
+    save_file({name: t.contiguous() for name, t in tensors.items()}, partial / "state.safetensors")
+    (partial / "state.json").write_text(json.dumps(place, indent=1) + "\n")
+    for path in [*partial.rglob("*"), partial]:
+        _sync(path)
+    partial.rename(final)
+    _sync(folder)
+    for old in complete_checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints by rising step."""
+    folder = run / FOLDER
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((p for p in found if re.fullmatch(r"\d{8,}", p.name)), key=step_of)
+
+
+def remove_partial(run: Path) -> None:
+    """Remove what killed runs were writing."""
+    for path in (run / FOLDER).glob(".*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Training steps that led to a checkpoint of a run."""
+    return int(checkpoint.name)
+
+
+def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The tensors to go on training with; raises DataError where the file is missing or damaged."""
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(checkpoint / "state.safetensors")
+    except Exception as error:  # safetensors raises its own kinds
+        raise DataError(f"{checkpoint}: not a whole checkpoint ({error}): remove it, the one before is used") from error
+
+
+def find_checkpoint(path: Path | str) -> Path:
+    """A checkpoint folder itself, or the newest one of a run's folder; DataError where there is none."""
+    path = Path(path)
+    if (path / "denoiser.json").is_file():
+        return path
+    found = complete_checkpoints(path)
+    if not found:
+        raise DataError(f"{path}: neither a checkpoint nor a run with one: pass the --out folder of `postmean train`")
+    return found[-1]
+
+
+def read_card(path: Path | str) -> DenoiserCard:
+    """How the network of a checkpoint or run is to be used."""
+    file = find_checkpoint(path) / "denoiser.json"
+    try:
+        plain = json.loads(file.read_text())
+    except ValueError as error:
+        raise DataError(f"{file}: not JSON ({error}): take another checkpoint") from error
+    found = plain.get("schema_version") if isinstance(plain, dict) else None
+    if found != SCHEMA_VERSION:
+        raise DataError(
+            f"{file}: schema_version {found}, this postmean reads {SCHEMA_VERSION}: take another checkpoint"
+        )
+    try:
+        card = from_dict(DenoiserCard, plain, str(file))
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+    if card.time_conditioning != card.preconditioning.time_conditioning:
+        raise DataError(f"{file}: time_conditioning {card.time_conditioning!r} is not that of its preconditioning")
+    return card
+
+
+def load_denoiser(path: Path | str, device: torch.device | str = "cpu") -> Denoiser:
+    """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label)."""
+    checkpoint, card = find_checkpoint(path), read_card(path)
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
+    try:
+        unet = UNet2DModel.from_pretrained(
+            checkpoint / "unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+    except Exception as error:  # whatever diffusers and safetensors raise on damaged files
+        raise DataError(f"{checkpoint}/unet: cannot be loaded ({error}): take another checkpoint") from error
+    return Denoiser(unet, card.preconditioning).to(device).eval().requires_grad_(False)
+
+
+def _write_weights(folder: Path, unet: Any, card: DenoiserCard) -> None:
+    if not (card.consistency and isinstance(card.preconditioning, CMPreconditioning)):
+        unet.save_pretrained(folder / "unet", safe_serialization=True)
+        return
+    from diffusers.pipelines.consistency_models.pipeline_consistency_models import ConsistencyModelPipeline
+    from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
+
+    scheduler = CMStochasticIterativeScheduler(
+        sigma_min=card.preconditioning.sigma_min, sigma_data=card.preconditioning.sigma_data
+    )
+    ConsistencyModelPipeline(unet, scheduler).save_pretrained(folder, safe_serialization=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun it trains on all of its processes."""
+
+import os
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from postmean.base.command_line import parse_preset, print_report
+from postmean.base.log import is_structured, log_event
+from postmean.base.progress import duration
+from postmean.contract.presets import PRESETS as TARGETS
+from postmean.training.config import TrainConfig
+from postmean.training.presets import PRESETS
+
+SUMMARY = "Train on the targets of a run. The same command again goes on where the last one stopped."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags(TrainConfig):
+    """A preset's recipe, and where things are."""
+
+    targets: str
+    """Folder or URL of a run of `postmean generate`."""
+    store: Path
+    """Image store that the run was generated from."""
+    out: Path
+    """Folder for checkpoints, metrics.jsonl and config.json."""
+    init: str = ""
+    """Checkpoint or run whose averaged weights to begin with; empty: random weights."""
+    follow_seconds: float = 0.0
+    """Above 0, train while the targets are being made: wait for each shard, so long at most."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+def run(argv: list[str]) -> int:
+    """Run the subcommand."""
+    import tyro
+
+    paths = dict(targets=tyro.MISSING, store=tyro.MISSING, out=tyro.MISSING)
+    presets = {
+        name: (TARGETS[name].summary, TrainFlags(**_recipe(config), **paths)) for name, config in PRESETS.items()
+    }
+    flags = parse_preset(presets, argv, "train", SUMMARY)
+    from postmean.training.loop import train  # here: torch takes seconds
+
+    report = train(
+        TrainConfig(**_recipe(flags)),
+        flags.targets,
+        flags.store,
+        flags.out,
+        device=flags.device,
+        init=flags.init,
+        follow_seconds=flags.follow_seconds,
+    )
+    if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes have nothing to add
+        return 0
+    if report.resumed_from and is_structured():
+        log_event("resumed", step=report.resumed_from)
+    elif report.resumed_from:
+        print(f"resumed from step {report.resumed_from:,}", file=sys.stderr)
+    if report.step == report.resumed_from:
+        text = f"{flags.out}: already trained for {report.step:,} steps: nothing to do; pass more --steps to go on"
+    else:
+        text = (
+            f"trained {report.step - report.resumed_from:,} steps to {report.step:,} ({report.images:,} images) in "
+            f"{duration(report.seconds)}: {report.images_per_second:,.0f} images/s, waited {report.data_wait_share:.1%}"
+            f" of the time for targets, loss {report.loss:.4g}\ncheckpoint: {report.checkpoint}"
+        )
+    print_report(report, text, flags.json)
+    return 0
+
+
+def _recipe(config: TrainConfig) -> dict:
+    return {f.name: getattr(config, f.name) for f in fields(TrainConfig)}

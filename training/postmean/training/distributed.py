@@ -1,0 +1,120 @@
+"""Where this process stands among the others that torchrun started; alone it is rank 0 of 1."""
+
+import json
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from postmean.base.errors import ConfigError, MismatchError
+from postmean.base.serialise import differences
+
+
+@dataclass(frozen=True)
+class World:
+    """A process and its device, for the duration of a `with` block: at its end the process leaves the others."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files and reports."""
+        return self.rank == 0
+
+    @classmethod
+    def join(cls, device: str = "auto") -> "World":
+        """Join the processes of torchrun, if it started this one.
+
+        Args:
+            device: auto (a CUDA device where there is one), cpu, or cuda.
+        """
+        here = device_of(device)
+        if "WORLD_SIZE" not in os.environ:
+            return cls(0, 1, here)
+        dist.init_process_group("nccl" if here.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), here)
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
+        if not dist.is_initialized():
+            return
+        if kind is not None and self.device.type == "cuda" and dist.group.WORLD is not None:
+            # NCCL destroys a group only when all that was begun in it is done, which now never comes; gloo does not
+            # wait, and does not end its threads when it is aborted
+            dist.group.WORLD.abort()
+        else:
+            dist.destroy_process_group()
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over the processes."""
+        if self.size == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=devices)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over the processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def check_same(self, where: str, remedy: str, **ours: Any) -> None:
+        """Every process calls this with what must be the same in all of them, as plain trees.
+
+        Raises:
+            MismatchError: it is not; in every process, with the names of what differs.
+        """
+        if self.size == 1:
+            return
+        everyone = [json.loads(text) for text in self._texts(json.dumps(ours))]
+        for rank, theirs in enumerate(everyone):
+            found = differences(everyone[0], theirs)
+            if found:
+                listed = "; ".join(f"{name} is {a!r} at rank 0, {b!r} at rank {rank}" for name, a, b in found)
+                raise MismatchError(f"{where}: {listed}: {remedy}")
+
+    def _texts(self, ours: str) -> list[str]:
+        """The text of every process: as bytes in tensors, because objects would be pickled."""
+        data = torch.frombuffer(bytearray(ours.encode()), dtype=torch.uint8).to(self.device)
+        size = torch.tensor([len(data)], device=self.device)
+        sizes = [torch.zeros_like(size) for _ in range(self.size)]
+        dist.all_gather(sizes, size)
+        longest = max(int(each) for each in sizes)
+        texts = [data.new_zeros(longest) for _ in range(self.size)]
+        dist.all_gather(texts, nn.functional.pad(data, (0, longest - len(data))))
+        return [bytes(text[: int(n)].tolist()).decode() for text, n in zip(texts, sizes, strict=True)]
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this process.
+
+    Args:
+        name: auto (the CUDA device of this local rank where there is one), cpu, cuda, or cuda:1.
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name}: {str(error).splitlines()[0]}: pass --device cpu or auto") from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,184 @@
+"""FID and Inception Score by torch-fidelity: the same numbers as for its PNG folders, from data in memory.
+
+Heusel et al. 2017, Salimans et al. 2016; Niedoba et al. 2024, App. E evaluate 50 000 images against the training set
+with this package.
+"""
+
+import hashlib
+import urllib.error
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from postmean.base.errors import ConfigError, DataError
+from postmean.contract.image_store import ImageStore
+
+EXTRACTOR = "inception-v3-compat"
+WEIGHTS_FLAG = "--feature-extractor-weights"
+_HASH = "6726825d"  # SHA-256 of torch-fidelity's weights begins with it
+
+
+class Images(Protocol):
+    """Anything with a length that gives uint8 [C, H, W] images."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What torch-fidelity measured."""
+
+    images: int
+    reference_images: int
+    fid: float
+    """Frechet Inception Distance to the store, >= 0, lower is better."""
+    inception_score: float
+    """>= 1, higher is better."""
+    inception_score_std: float
+    """Over the splits."""
+    weights_sha256: str
+    """Of the feature extractor's weights; scores of other weights cannot be compared."""
+
+
+def evaluate(
+    images: Images,
+    store: ImageStore,
+    device: torch.device,
+    weights: Path | None = None,
+    batch_size: int = 64,
+    cache: Path | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Scores:
+    """FID of the images against the whole store, and their Inception Score.
+
+    Args:
+        weights: Inception weights in torch-fidelity's format; None: those that it downloads once.
+        cache: folder for the store's features; None: torch-fidelity's own. The name of the entry holds the hashes of
+            the store and of the weights.
+        progress: called with the number of images that have been read, those of the store included.
+    Raises:
+        ConfigError: the weights cannot be had, or are not Inception's.
+        DataError: fewer than two images, or of another shape than the store's.
+    """
+    from torch_fidelity import calculate_metrics
+
+    if len(images) < 2:
+        raise DataError(f"{len(images)} images: FID needs at least two, and is only comparable with thousands")
+    if tuple(images[0].shape[1:]) != store.image_shape[1:]:
+        raise DataError(f"images of {images[0].shape[1:]}, the store's are {store.image_shape[1:]}: pass its --store")
+    path = weights or _downloaded_weights()
+    digest = _check_weights(path)
+    counter = _Counter(progress)
+    try:
+        measured = calculate_metrics(
+            input1=_FidelityDataset(images, counter),
+            input2=_FidelityDataset(_StoreImages(store), counter),
+            input2_cache_name=f"postmean-{store.header.fingerprint[:16]}-{digest[:16]}",
+            cache_root=None if cache is None else str(cache),
+            cuda=device.type == "cuda",
+            batch_size=batch_size,
+            isc=True,
+            isc_splits=min(10, len(images)),
+            fid=True,
+            feature_extractor=EXTRACTOR,
+            feature_extractor_weights_path=str(path),
+            save_cpu_ram=True,  # no worker processes: the images are in memory already
+            verbose=False,
+        )
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        raise ConfigError(f"{WEIGHTS_FLAG} {path}: not the weights of torch-fidelity's Inception") from error
+    return Scores(
+        images=len(images),
+        reference_images=len(store),
+        fid=float(measured["frechet_inception_distance"]),
+        inception_score=float(measured["inception_score_mean"]),
+        inception_score_std=float(measured["inception_score_std"]),
+        weights_sha256=digest,
+    )
+
+
+class ArrayImages:
+    """Batches of uint8 [B, C, H, W] as one sequence of images."""
+
+    def __init__(self, batches: Sequence[np.ndarray]) -> None:
+        self._pixels = np.concatenate(list(batches))
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._pixels[index]
+
+
+class _StoreImages:
+    def __init__(self, store: ImageStore) -> None:
+        self._images = store.images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.array(self._images[index])
+
+
+class _Counter:
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._done, self._progress = 0, progress
+
+    def one_more(self) -> None:
+        self._done += 1
+        self._progress(self._done)
+
+
+class _FidelityDataset(Dataset):
+    """uint8 tensors [3, H, W], as torch-fidelity wants them; grey images three times over."""
+
+    def __init__(self, images: Images, counter: _Counter) -> None:
+        self._images, self._counter = images, counter
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self._counter.one_more()
+        pixels = torch.from_numpy(np.array(self._images[index]))
+        return pixels.expand(3, -1, -1).contiguous() if pixels.shape[0] == 1 else pixels
+
+
+def _downloaded_weights() -> Path:
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / URL_INCEPTION_V3.rsplit("/", 1)[1]
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=_HASH, progress=False)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:  # RuntimeError: another hash
+            reason = getattr(error, "reason", error)
+            raise ConfigError(
+                f"the Inception weights cannot be downloaded ({reason}): fetch {URL_INCEPTION_V3} on a machine with "
+                f"internet and pass {WEIGHTS_FLAG} FILE"
+            ) from error
+    return path
+
+
+def _check_weights(path: Path) -> str:
+    """SHA-256 of the file, once it is sure that it holds nothing but tensors."""
+    try:
+        # torch-fidelity unpickles the file without limits: it only gets what loads within them
+        torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except Exception as error:  # torch.load raises many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{WEIGHTS_FLAG} {path}: {reason}: not a file of weights") from error

@@ -1,0 +1,79 @@
+"""Sampled images on disk: a folder of PNGs named 000000.png, and a grid of the first ones."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from postmean.base.errors import ConfigError, DataError
+
+GRID = "grid.png"
+RECORD = "samples.json"
+"""How the images of the folder were drawn."""
+
+
+def begin_folder(folder: Path) -> None:
+    """Make the folder, without the samples of an earlier call.
+
+    Raises:
+        DataError: it holds PNGs that no earlier call wrote.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = list(folder.glob("*.png"))
+    if found and not (folder / RECORD).is_file():
+        raise DataError(f"{folder}: holds {len(found)} PNGs of something else: pass another --out")
+    for path in found:
+        if path.name == GRID or re.fullmatch(r"\d{6,}\.png", path.name):
+            path.unlink()
+
+
+def write_images(folder: Path, batch: np.ndarray, first: int) -> int:
+    """Write uint8 [B, C, H, W] as PNGs numbered from `first`; gives the number after the last."""
+    for number, image in enumerate(batch, first):
+        to_image(image).save(folder / f"{number:06d}.png")
+    return first + len(batch)
+
+
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """uint8 [C, H, W] as a grey (C = 1) or RGB (C = 3) image."""
+    if pixels.shape[0] not in (1, 3):
+        raise ConfigError(f"images of {pixels.shape[0]} channels cannot be written as PNG: 1 or 3 can")
+    return Image.fromarray(pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def write_grid(path: Path, pixels: np.ndarray, columns: int) -> None:
+    """Write uint8 [n, C, H, W] as one PNG, row by row; small images are enlarged so that one can see them."""
+    n, c, h, w = pixels.shape
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * columns, c, h, w), np.uint8)
+    sheet[:n] = pixels
+    sheet = sheet.reshape(rows, columns, c, h, w).transpose(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
+    scale = max(1, 32 // h)
+    to_image(sheet.repeat(scale, 1).repeat(scale, 2)).save(path)
+
+
+class ImageFolder:
+    """The numbered PNGs of a folder, in order, as uint8 [C, H, W].
+
+    Raises:
+        DataError: no such images there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = sorted(p for p in folder.glob("*.png") if p.name != GRID)
+        if not self._paths:
+            raise DataError(
+                f"{folder}: no PNG images there: make some with `postmean sample CHECKPOINT --out {folder}`"
+            )
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        try:
+            with Image.open(self._paths[index]) as image:
+                pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
+        except OSError as error:
+            raise DataError(f"{self._paths[index]}: {error}: sample again") from error
+        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -1,0 +1,158 @@
+"""Drawing images: Heun's method on the probability-flow ODE, and consistency sampling.
+
+Both work on the canonical z = x + sigma eps, so they serve every process. Image n of a seed is a function of (seed, n):
+its noise does not depend on the batch size, the number of images or the device.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+
+from postmean.base.errors import ConfigError
+from postmean.contract.image_store import to_pixels
+from postmean.contract.process import is_finite_positive, karras_grid
+
+DenoiserFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""D(z [B, C, H, W], sigma [B], label [B] or None)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeunSampler:
+    """Karras et al. 2022, Algorithm 1, or Algorithm 2 where churn > 0."""
+
+    steps: int = 18
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+    churn: float = 0.0
+    """S_churn; ImageNet-64 of that paper: 40, with s_min 0.05, s_max 50, s_noise 1.003."""
+    s_min: float = 0.05
+    s_max: float = 50.0
+    s_noise: float = 1.003
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 < self.sigma_min < self.sigma_max or self.churn < 0:
+            raise ConfigError(
+                f"sampler: expected steps >= 1, 0 < sigma_min < sigma_max and churn >= 0, got {self.steps}, "
+                f"{self.sigma_min}, {self.sigma_max}, {self.churn}"
+            )
+
+    def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
+        """Images, float64 [B, C, H, W], about in [-1, 1]."""
+        grid = karras_grid(max(self.steps, 2), self.sigma_min, self.sigma_max, self.rho)[::-1]
+        sigmas = [*grid[: self.steps].tolist(), 0.0]
+        z = sigmas[0] * noise.draw()
+        for sigma, sigma_next in pairwise(sigmas):
+            if self.churn and self.s_min <= sigma <= self.s_max:
+                gamma = min(self.churn / self.steps, 2**0.5 - 1)
+                z = z + sigma * ((1 + gamma) ** 2 - 1) ** 0.5 * self.s_noise * noise.draw()
+                sigma = sigma * (1 + gamma)
+            slope = (z - _evaluate(denoiser, z, sigma, label)) / sigma
+            z_next = z + (sigma_next - sigma) * slope
+            if sigma_next > 0:
+                slope_next = (z_next - _evaluate(denoiser, z_next, sigma_next, label)) / sigma_next
+                z_next = z + (sigma_next - sigma) * (slope + slope_next) / 2
+            z = z_next
+        return z
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencySampler:
+    """Song et al. 2023, Algorithm 1: f at the first level, then noise again and f at each of the others."""
+
+    sigmas: tuple[float, ...] = (80.0,)
+    """Falling noise levels, one evaluation each; (80, 0.821) are the two of Song & Dhariwal 2024 for CIFAR-10."""
+    sigma_min: float = 0.002
+
+    def __post_init__(self) -> None:
+        falling = all(a > b for a, b in pairwise(self.sigmas))
+        if not self.sigmas or not falling or not all(is_finite_positive(s) for s in self.sigmas):
+            raise ConfigError(f"sampler: sigmas must be positive and fall, got {self.sigmas}")
+        if self.sigmas[-1] < self.sigma_min:
+            raise ConfigError(f"sampler: the last of sigmas {self.sigmas} is below sigma_min {self.sigma_min}")
+
+    def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
+        """Images, float64 [B, C, H, W], about in [-1, 1]."""
+        x = _evaluate(denoiser, self.sigmas[0] * noise.draw(), self.sigmas[0], label)
+        for sigma in self.sigmas[1:]:
+            z = x.clamp(-1, 1) + (sigma**2 - self.sigma_min**2) ** 0.5 * noise.draw()
+            x = _evaluate(denoiser, z, sigma, label)
+        return x
+
+
+Sampler = HeunSampler | ConsistencySampler
+SolverName = Literal["heun", "consistency"]
+
+
+def make_sampler(
+    solver: SolverName, steps: int | None, sigma_min: float = 0.002, sigma_max: float = 80.0, churn: float = 0.0
+) -> Sampler:
+    """The sampler of these settings.
+
+    Args:
+        steps: None for 18 Heun steps or 1 evaluation of a consistency function.
+    """
+    if solver == "heun":
+        return HeunSampler(steps=steps or 18, sigma_min=sigma_min, sigma_max=sigma_max, churn=churn)
+    if not steps or steps == 1:
+        return ConsistencySampler(sigmas=(sigma_max,), sigma_min=sigma_min)
+    if steps == 2:
+        return ConsistencySampler(sigmas=(sigma_max, 0.821), sigma_min=sigma_min)
+    grid = karras_grid(steps + 1, sigma_min, sigma_max, 7.0)[:0:-1]
+    return ConsistencySampler(sigmas=tuple(grid.tolist()), sigma_min=sigma_min)
+
+
+class Noise:
+    """Unit noise for the images of a batch, each from its own Philox stream (seed, image)."""
+
+    def __init__(self, seed: int, images: range, shape: tuple[int, int, int], device: torch.device | str) -> None:
+        self._generators = [_generator(seed, image, 0) for image in images]
+        self._shape, self._device = shape, device
+
+    def draw(self) -> torch.Tensor:
+        """The next noise of each image, float64 [B, C, H, W]."""
+        drawn = np.stack([g.standard_normal(self._shape, np.float32) for g in self._generators])
+        return torch.from_numpy(drawn).to(self._device, torch.float64)
+
+
+def random_labels(seed: int, images: range, classes: int) -> np.ndarray:
+    """A class of each image, uniform, int64."""
+    return np.array([_generator(seed, image, 1).integers(classes) for image in images], np.int64)
+
+
+@torch.no_grad()
+def sample_batches(
+    denoiser: DenoiserFunction,
+    sampler: Sampler,
+    count: int,
+    shape: tuple[int, int, int],
+    seed: int = 0,
+    batch_size: int = 64,
+    labels: np.ndarray | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[np.ndarray]:
+    """Images 0 .. count - 1 of a seed, in batches of uint8 [B, C, H, W].
+
+    Args:
+        labels: int64 [count] for a class-conditional denoiser.
+    """
+    for first in range(0, count, batch_size):
+        images = range(first, min(first + batch_size, count))
+        label = None if labels is None else torch.from_numpy(labels[images.start : images.stop]).to(device)
+        x = sampler.sample(denoiser, Noise(seed, images, shape, device), label)
+        yield to_pixels(x.cpu().numpy())
+
+
+def _evaluate(denoiser: DenoiserFunction, z: torch.Tensor, sigma: float, label: torch.Tensor | None) -> torch.Tensor:
+    levels = torch.full((len(z),), sigma, dtype=torch.float32, device=z.device)
+    # the path is integrated in float64, the network runs in float32
+    return denoiser(z.to(torch.float32), levels, label).to(torch.float64)
+
+
+def _generator(seed: int, image: int, stream: int) -> np.random.Generator:
+    key = np.array([seed, 0x5A3B1E00 + stream], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, image], np.uint64)))

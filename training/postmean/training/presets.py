@@ -1,0 +1,132 @@
+"""Training presets: the recipe of each paper over the targets of `postmean.contract.presets`.
+
+    preset          network              batch  images   optimiser    dropout  average of weights
+    edm-cifar10     DDPM++ 128 [2,2,2]     512  200 M    Adam 1e-3    0.13     half-life 0.5 M, ramp 0.05
+    edm-imagenet64  ADM 192 [1,2,3,4]     4096  2500 M   Adam 1e-4    0.10     half-life 50 M, ramp 0.05
+    ict-cifar10     NCSN++ 128 [2,2,2]    1024  410 M    RAdam 1e-4   0.3      0.99993
+    ict-imagenet64  ADM 192 [1,2,3,4]     4096  3277 M   RAdam 1e-4   0.2      0.99997
+    ect-cifar10     DDPM++ 128 [2,2,2]     128  25.6 M   RAdam 1e-4   0.2      0.9999
+    ect-imagenet64  ADM 192 [1,2,3,4]      128  12.8 M   RAdam 1e-4   0.2      0.9999
+    vp-, flow-cifar10: as edm-cifar10, on the levels of those processes
+
+EDM: Karras et al. 2022, Table 7. iCT: Song & Dhariwal 2024; Niedoba et al. 2024, Table 3. ECT: Geng et al. 2024, which
+begins from an EDM checkpoint: pass --init. The ADM of iCT and ECT is our choice of network for 64x64.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from postmean.contract.presets import PRESETS as TARGETS
+from postmean.training.config import (
+    CMPreconditioning,
+    ConstantEMA,
+    ECTLoss,
+    EDMLoss,
+    EDMPreconditioning,
+    HalfLifeEMA,
+    ICTLoss,
+    NetworkConfig,
+    OptimiserConfig,
+    TrainConfig,
+)
+
+DDPMPP = NetworkConfig(
+    architecture="ddpm++", channels=128, channel_mult=(2, 2, 2), layers_per_block=4, attention_resolutions=(16,)
+)
+NCSNPP = replace(DDPMPP, architecture="ncsn++")
+ADM = NetworkConfig(
+    architecture="adm", channels=192, channel_mult=(1, 2, 3, 4), layers_per_block=3, attention_resolutions=(32, 16, 8)
+)
+DIGITS = NetworkConfig(
+    architecture="ddpm++", channels=32, channel_mult=(1, 2), layers_per_block=1, attention_resolutions=(4,)
+)
+
+
+def _recipe(name: str, batch_size: int, **settings: Any) -> TrainConfig:
+    targets = TARGETS[name]
+    return TrainConfig(
+        process=targets.process,
+        noise=targets.noise,
+        solver=targets.solver,
+        flips=targets.flips,
+        conditional=targets.conditional,
+        batch_size=batch_size,
+        steps=targets.tuples // batch_size,
+        **settings,
+    )
+
+
+def _edm(name: str, network: NetworkConfig = DDPMPP, dropout: float = 0.13) -> TrainConfig:
+    return _recipe(
+        name,
+        512,
+        network=replace(network, dropout=dropout),
+        preconditioning=EDMPreconditioning(),
+        loss=EDMLoss(),
+        optimiser=OptimiserConfig(name="adam", lr=1e-3, warmup_kimg=10_000),
+        ema=HalfLifeEMA(half_life_kimg=500),
+    )
+
+
+def _consistency(name: str, batch_size: int, network: NetworkConfig, dropout: float, decay: float, **settings: Any):
+    return _recipe(
+        name,
+        batch_size,
+        network=replace(network, dropout=dropout),
+        optimiser=OptimiserConfig(name="radam", lr=1e-4),
+        ema=ConstantEMA(decay=decay),
+        **settings,
+    )
+
+
+_ICT: dict[str, Any] = dict(preconditioning=CMPreconditioning(), loss=ICTLoss())
+
+PRESETS: dict[str, TrainConfig] = {
+    "edm-cifar10": _edm("edm-cifar10"),
+    "edm-imagenet64": _recipe(
+        "edm-imagenet64",
+        4096,
+        network=replace(ADM, dropout=0.10),
+        preconditioning=EDMPreconditioning(),
+        loss=EDMLoss(),
+        optimiser=OptimiserConfig(name="adam", lr=1e-4, warmup_kimg=10_000),
+        ema=HalfLifeEMA(half_life_kimg=50_000),
+        precision="bf16",
+    ),
+    "ict-cifar10": _consistency("ict-cifar10", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
+    "ict-imagenet64": _consistency("ict-imagenet64", 4096, ADM, 0.2, 0.99997, precision="bf16", **_ICT),
+    "ect-cifar10": _consistency(
+        "ect-cifar10", 128, DDPMPP, 0.2, 0.9999, preconditioning=EDMPreconditioning(), loss=ECTLoss()
+    ),
+    "ect-imagenet64": _consistency(
+        "ect-imagenet64",
+        128,
+        ADM,
+        0.2,
+        0.9999,
+        preconditioning=EDMPreconditioning(),
+        loss=ECTLoss(c=0.06, weight="edm"),
+        precision="bf16",
+    ),
+    "vp-cifar10": _edm("vp-cifar10"),
+    "flow-cifar10": _edm("flow-cifar10"),
+    "edm-digits": _recipe(
+        "edm-digits",
+        256,
+        network=DIGITS,
+        preconditioning=EDMPreconditioning(),
+        loss=EDMLoss(),
+        optimiser=OptimiserConfig(name="adam", lr=2e-3, warmup_kimg=10),
+        ema=HalfLifeEMA(half_life_kimg=5),
+        checkpoint_every=200,
+    ),
+    "ict-digits": _recipe(
+        "ict-digits",
+        256,
+        network=DIGITS,
+        optimiser=OptimiserConfig(name="radam", lr=2e-3),
+        ema=ConstantEMA(decay=0.99),
+        checkpoint_every=200,
+        **_ICT,
+    ),
+}

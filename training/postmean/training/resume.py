@@ -1,0 +1,92 @@
+"""Exact resume: what is kept between two calls of `train`, and whether a run may be gone on with."""
+
+import json
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from postmean.base.errors import DataError, MismatchError
+from postmean.base.serialise import differences, to_dict
+from postmean.contract.manifest import Manifest
+from postmean.training.config import FREE_FIELDS, TrainConfig
+
+CONFIG = "config.json"
+# of the targets: fields that say how they are stored or computed, not what they are
+_FREE_TARGET_FIELDS = (
+    "tuples",
+    "segments",
+    "code_version",
+    "format",
+    "records_per_shard",
+    "threads_per_actor",
+    "device",
+)
+
+
+def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
+    """Raise MismatchError where OUT holds a run of another config or other targets."""
+    path = out / CONFIG
+    if not path.exists():
+        return
+    try:
+        plain = json.loads(path.read_text())
+        before_config, before_targets = plain["config"], identity_of(plain["targets"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not the config of a run ({error}): pass another --out") from error
+    # as JSON: tuples are lists in the file
+    found = [d for d in differences(to_dict(config), before_config) if d[0].split(".")[0] not in FREE_FIELDS]
+    found += [
+        (f"targets.{name}", ours, theirs)
+        for name, ours, theirs in differences(identity_of(manifest.to_dict()), before_targets)
+    ]
+    if found:
+        listed = "; ".join(f"{name} is {theirs!r} there, {ours!r} here" for name, ours, theirs in found)
+        raise MismatchError(f"{out}: holds another run: {listed}: pass the same settings or another --out")
+
+
+def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What decides the targets, of a manifest as a plain tree: the same before and after the run is extended."""
+    return {name: value for name, value in manifest.items() if name not in _FREE_TARGET_FIELDS}
+
+
+def trainer_name(out: Path) -> str:
+    """Name of the trainer in the runs that it follows: that of its folder and a random part, the same ever after."""
+    try:
+        name = json.loads((out / CONFIG).read_text())["trainer"]
+        if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]{1,80}", name):
+            return name
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return f"{re.sub('[^A-Za-z0-9]+', '-', out.resolve().name)[:60].strip('-')}-{secrets.token_hex(4)}"
+
+
+def write_config(out: Path, config: TrainConfig, manifest: Manifest, trainer: str, **paths: str) -> None:
+    """Write OUT/config.json: the resolved config, what the targets are, where they were found, and `trainer_name`."""
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".{CONFIG}.partial"
+    plain = {"config": to_dict(config), "targets": manifest.to_dict(), "paths": paths, "trainer": trainer}
+    partial.write_text(json.dumps(plain, indent=1) + "\n")
+    partial.rename(out / CONFIG)
+
+
+def training_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Weights and optimiser state by name, on the CPU."""
+    tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+
+
+def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of `training_tensors`."""
+    network.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,80 @@
+"""Whether targets are what a trainer needs: each disagreement is an error that names the field and the remedy."""
+
+from collections.abc import Container
+
+from postmean.base.errors import ConfigError, MismatchError
+from postmean.base.serialise import differences, to_dict
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import Manifest
+from postmean.contract.noise import ICTNoise
+from postmean.contract.plan import Plan
+from postmean.training.config import TargetSettings
+from postmean.training.stream.targets import shards_of
+
+
+def check_agreement(
+    manifest: Manifest, store: ImageStore, batch_size: int, settings: TargetSettings | None, where: str
+) -> None:
+    """Raise MismatchError unless the run was made from this store, with these random numbers and settings."""
+    manifest.check_store(store.header.fingerprint, where)
+    manifest.check_tuples(where)
+    if settings is not None:
+        ours = to_dict(settings)
+        theirs = {name: to_dict(getattr(manifest, name)) for name in ours}
+        if theirs["solver"] == "heun" and ours["solver"] == "euler":
+            theirs["solver"] = "euler"  # Euler needs `mean` alone, which Heun's records have too
+        found = differences(ours, theirs)
+        if found:
+            listed = "; ".join(f"{path} is {b!r} in the targets, {a!r} in the trainer" for path, a, b in found)
+            raise MismatchError(f"{where}: {listed}: pass the settings of the targets, or generate again with these")
+    if isinstance(manifest.noise, ICTNoise) and manifest.noise.batch_size != batch_size:
+        raise MismatchError(
+            f"{where}: noise.batch_size {manifest.noise.batch_size}, the trainer's batch_size is {batch_size}: "
+            f"the curriculum counts steps of that size: pass --batch-size {manifest.noise.batch_size} or generate "
+            f"again with --noise.batch-size {batch_size}"
+        )
+
+
+def check_enough(
+    manifest: Manifest, plan: Plan, ready: Container[int], start: int, batch_size: int, steps: int | None, where: str
+) -> int:
+    """The step count, once it is sure that the targets of all these steps are there.
+
+    Args:
+        ready: shards that are there, or will be waited for.
+        start: first tuple.
+        steps: batches from `start` on; None for as many as the run has.
+    Raises:
+        ConfigError: start is not the beginning of a batch.
+        MismatchError: the run has fewer tuples, or not all of their shards are committed.
+    """
+    if start < 0 or start % batch_size:
+        raise ConfigError(f"start_tuple {start}: expected a multiple of the batch size {batch_size}")
+    if steps is None:
+        steps = max(0, manifest.tuples - start) // batch_size
+    stop = start + steps * batch_size
+    if stop > manifest.tuples:
+        raise MismatchError(
+            f"{where}: tuples {manifest.tuples}, {stop // batch_size} steps of {batch_size} need {stop}: "
+            f"generate more: `postmean generate` with --tuples {stop}, or train for "
+            f"{manifest.tuples // batch_size} steps"
+        )
+    missing = [shard for shard in shards_of(plan, start, stop) if shard not in ready]
+    if missing:
+        until = int(plan.first_tuple[missing[0]])
+        raise MismatchError(
+            f"{where}: {len(missing)} of the shards for tuples {start}..{stop - 1} are not committed, the first is "
+            f"{missing[0]:06d} at tuple {until}: generate more: run the same `postmean generate` again to finish, "
+            f"train for {until // batch_size} steps, or pass --follow-seconds to wait for them"
+        )
+    return steps
+
+
+def check_kept(plan: Plan, deleted: int, start: int, where: str) -> None:
+    """Raise MismatchError where the shard of the first tuple is one of those that were deleted."""
+    if plan.shard_of(start) < deleted:
+        kept = int(plan.last_tuple[deleted - 1]) + 1
+        raise MismatchError(
+            f"{where}: tuple {start} is in a shard that was deleted when all trainers had consumed it, tuples from "
+            f"{kept} on are there: generate again into another --out, or begin at a later checkpoint"
+        )

@@ -1,0 +1,79 @@
+"""Following a run that is still being made: waiting for its beginning, and for each shard as its turn comes."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from postmean.base.errors import ShardError
+from postmean.base.log import is_structured, log_event
+from postmean.shards.run_folder import RunFolder
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks; an object store bills each
+_QUIET_SECONDS = 3.0  # before a wait is news
+
+
+class Follower:
+    """Waits for what `postmean generate` has yet to write.
+
+    Args:
+        seconds: how long for any one thing.
+    """
+
+    def __init__(self, run: RunFolder, seconds: float) -> None:
+        self._run, self._seconds = run, seconds
+        self._stop = threading.Event()
+
+    def wait_for_beginning(self, says_so: bool) -> None:
+        """Return once the run has its manifest, which is written last of what a reader needs.
+
+        Args:
+            says_so: whether to tell the user of the wait, if there is one.
+        Raises:
+            ShardError: not within `seconds`.
+        """
+        notice = threading.Timer(_QUIET_SECONDS, self._say)
+        if says_so:
+            notice.start()
+        try:
+            self._wait(self._run.has_manifest, f"{self._run.storage.url}: no run began there")
+        finally:
+            notice.cancel()
+
+    def _say(self) -> None:
+        url = self._run.storage.url
+        log_event("waiting", targets=url, seconds=self._seconds)
+        if not is_structured():
+            print(f"{url}: waiting for a run to begin there, {self._seconds:g} s at most", file=sys.stderr, flush=True)
+
+    def wait_for_shard(self, shard: int) -> None:
+        """Return once the shard is committed.
+
+        Raises:
+            ShardError: not within `seconds`, or `stop` was called.
+            StorageError: a live run could not make it, and why.
+        """
+        self._wait(
+            lambda: self._run.is_committed(shard), f"{self._run.storage.url}: shard {shard:06d} was not committed"
+        )
+
+    def stop(self) -> None:
+        """End all waiting, now and until `restart`."""
+        self._stop.set()
+
+    def restart(self) -> None:
+        """Wait again from now on. Waits that were stopped still end, as soon as their look at the storage does."""
+        self._stop = threading.Event()
+
+    def _wait(self, is_there: Callable[[], bool], what: str) -> None:
+        stop, deadline, pause = self._stop, time.monotonic() + self._seconds, _FIRST_PAUSE
+        while not is_there():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ShardError(
+                    f"{what} within {self._seconds:g} s: see `postmean status {self._run.storage.url}` and run "
+                    "`postmean generate` again if it stopped, or wait longer with --follow-seconds"
+                )
+            if stop.wait(min(pause, left)):
+                raise ShardError(f"{what}: the stream was closed")
+            pause = min(2 * pause, _LONGEST_PAUSE)
