@@ -12,7 +12,6 @@ import os
 import statistics
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from paper_way import PaperWay
@@ -31,8 +30,8 @@ from throughput import (
 
 from postmean.base.progress import Progress
 from postmean.contract.image_store import to_unit
-from postmean.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName
 from postmean.engine.process_setup import prepare_process
+from postmean.estimators.traits import table
 from postmean.neighbours.self_join import self_join
 
 
@@ -59,8 +58,8 @@ def measure(store, options: argparse.Namespace) -> dict:
     paper = PaperWay(to_unit(store.images).reshape(len(store), store.dim))
     ways = [
         (name, c)
-        for name in get_args(EstimatorName)
-        for c in ((True, False) if name in OF_THE_EXACT_MEAN else (False,))
+        for name, traits in table().items()
+        for c in ((True, False) if traits.estimates_exact_mean else (False,))
     ]
     replicas = {(name, c): replica_for(store, options.noise, name, join if c else None, False) for name, c in ways}
     source = replicas[ways[0]][0].tuple_source()

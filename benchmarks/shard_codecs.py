@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from postmean.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
-from postmean.contract.noise import LogNormalNoise
+from postmean.contract.manifest import SCHEMA_VERSION, Manifest
 from postmean.contract.plan import Plan
-from postmean.contract.process import EDMProcess
+from postmean.contract.recipe import TargetRecipe
 from postmean.contract.records import Means, Records
+from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.shards.codec import Layout
 from postmean.shards.codecs import codec
 from postmean.shards.run_folder import RunFolder, layout_of
@@ -89,7 +89,7 @@ def make_records(case: Case, layout: Layout, rng: np.random.Generator) -> Record
         top_weight=rng.random(rows, np.float32),
         variance=rng.random(rows, np.float32),
         tail_mass=np.zeros(rows, np.float32),
-        found=np.full(rows, 2048, np.int32),
+        support_size=np.full(rows, 2048, np.int32),
         plain=plain,
     )
 
@@ -130,20 +130,16 @@ def manifest_of(case: Case, codec_name: str, rows: int) -> Manifest:
         store_fingerprint="",
         store_shape=(50_000, *case.image_shape),
         classes=10,
-        process=EDMProcess(),
-        noise=LogNormalNoise(),
+        recipe=TargetRecipe(),
         seed=0,
         tuples=10 * rows,
-        flips=False,
-        conditional=False,
-        solver="euler",
-        estimator=EstimatorSettings(name="exact", k=1, n=1, m=1, index="exact", nprobe=1),
-        certificate=False,
-        tolerance=1e-6,
-        format=codec_name,  # type: ignore[arg-type]
-        self_contained=case.self_contained,
-        records_per_shard=rows,
-        max_support=MAX_SUPPORT,
+        estimator=EstimatorSettings(name="exact", certificate=False),
+        shards=ShardSettings(
+            format=codec_name,  # type: ignore[arg-type]
+            self_contained=case.self_contained,
+            records_per_shard=rows,
+            max_support=MAX_SUPPORT,
+        ),
         device="cpu",
         threads_per_actor=1,
         tuple_fingerprint="",

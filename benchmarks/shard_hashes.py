@@ -12,7 +12,6 @@ import hashlib
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from postmean.base.flags import with_flags
 from postmean.cli.index import run as index
 from postmean.contract.image_store import ImageStore, StoreWriter
 from postmean.contract.presets import PRESETS
@@ -87,7 +87,7 @@ def make_store(path: Path, images: int) -> ImageStore:
 def run_hashes(store: ImageStore, out: Path, preset: str, **settings: Any) -> dict[str, str]:
     """Hashes of one run, made by one replica in this process."""
     _, config = presets(GenerateConfig, store=store.path, out=str(out))[preset]
-    config = replace(config, **{"tuples": 4000, "records_per_shard": 256, "device": "cpu"} | settings)
+    config = with_flags(config, **{"tuples": 4000, "records_per_shard": 256, "device": "cpu"} | settings)
     run = RunFolder(open_storage(out))
     job = prepare(config, run)
     job.begin(run)

@@ -30,7 +30,6 @@ from postmean.contract.plan import make_plan
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.loop import make_optimiser
-from postmean.training.model.losses import loss_of
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.presets import PRESETS
@@ -107,7 +106,7 @@ def training_step(preset: str, store: Path) -> Callable[[TargetBatch], None]:
 
     def step(batch: TargetBatch) -> None:
         optimiser.zero_grad(set_to_none=True)
-        loss_of(config.loss, denoiser, denoiser, replace(batch, label=None)).mean().backward()
+        config.loss(denoiser, denoiser, replace(batch, label=None)).mean().backward()
         optimiser.step()
 
     return step
@@ -119,7 +118,7 @@ def single_sample(run: Path, out: Path) -> Path:
     certified = np.full(manifest.store_shape[0], np.inf, np.float32)
     folder = RunFolder(open_storage(out))
     folder.write_certified_sigma(certified)
-    folder.write_plan(make_plan(manifest.tuple_source(), manifest.tuples, certified, manifest.records_per_shard))
+    folder.write_plan(make_plan(manifest.tuple_source(), manifest.tuples, certified, manifest.shards.records_per_shard))
     folder.write_manifest(manifest)
     return out
 

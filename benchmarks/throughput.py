@@ -14,23 +14,26 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from paper_way import PaperWay
 
 from postmean.cli import import_images
 from postmean.contract.image_store import ImageStore, to_unit
-from postmean.contract.manifest import OF_THE_EXACT_MEAN, EstimatorName, Manifest
+from postmean.contract.manifest import Manifest
 from postmean.contract.noise import ICTNoise, LogNormalNoise
 from postmean.contract.plan import uncertified
+from postmean.contract.recipe import TargetRecipe
+from postmean.contract.settings import EstimatorSettings
 from postmean.contract.tuples import TupleBlock
 from postmean.engine.process_setup import prepare_process
 from postmean.estimators.float64 import exact_mean
 from postmean.estimators.replica import Replica
+from postmean.estimators.traits import traits_of
+from postmean.fleet.settings import ActorSettings
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.self_join import SelfJoin, self_join
-from postmean.runs.config import GenerateConfig
+from postmean.runs.config import JobConfig
 from postmean.runs.job import resolve
 
 SIGMAS = (0.3, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 80.0)
@@ -69,25 +72,22 @@ def replica_for(
     store: ImageStore, noise: str, estimator: str, join: SelfJoin | None, conditional: bool
 ) -> tuple[Manifest, Replica, np.ndarray | None]:
     """Manifest, replica and certified_sigma of a run with these settings; without a self-join, without certificate."""
-    config = GenerateConfig(
+    config = JobConfig(
         store=store.path,
-        out="",
         tuples=1 << 40,
-        noise=LogNormalNoise() if noise == "edm" else ICTNoise(),
-        conditional=conditional,
-        estimator=cast(EstimatorName, estimator),
-        certificate=join is not None,
-        threads_per_actor=os.cpu_count() or 1,
+        recipe=TargetRecipe(noise=LogNormalNoise() if noise == "edm" else ICTNoise(), conditional=conditional),
+        estimator=EstimatorSettings(name=estimator, certificate=join is not None),
+        actor=ActorSettings(threads_per_actor=os.cpu_count() or 1),
     )
     manifest = resolve(config, store)
-    certified = certified_sigma(join, manifest.tolerance, store.dim) if join else None
+    certified = certified_sigma(join, manifest.estimator.tolerance, store.dim) if join else None
     return manifest, Replica(manifest, store, certified), certified
 
 
 def measure(store: ImageStore, options: argparse.Namespace) -> dict:
     prepare_process(os.cpu_count() or 1)
     began = time.perf_counter()
-    wanted = options.certificate and options.estimator in OF_THE_EXACT_MEAN
+    wanted = options.certificate and traits_of(options.estimator).estimates_exact_mean
     join = self_join(store, False, options.conditional) if wanted else None
     join_seconds = time.perf_counter() - began
     manifest, replica, certified = replica_for(store, options.noise, options.estimator, join, options.conditional)
@@ -110,7 +110,7 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
         "noise": options.noise,
         "conditional": options.conditional,
         "estimator": options.estimator,
-        "certificate": manifest.certificate,
+        "certificate": manifest.estimator.certificate,
         "threads": manifest.threads_per_actor,
         "self_join_seconds": join_seconds,
         "baseline_tuples_per_s": baseline,

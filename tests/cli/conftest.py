@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from postmean.contract.image_store import ImageStore
-from postmean.runs.config import GenerateConfig
 from tests.support.runs import indexed_store, make_by_hand
+from tests.support.settings import generate_config
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
 def finished(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of `settings`; never written to."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    make_by_hand(GenerateConfig(store=store.path, out=str(out), tuples=600, records_per_shard=64, estimator="exact"))
+    make_by_hand(generate_config(store, out, tuples=600, records_per_shard=64, estimator="exact"))
     return out
 
 

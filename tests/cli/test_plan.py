@@ -7,10 +7,10 @@ import pytest
 
 from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
-from postmean.contract.manifest import ShardFormat
 from postmean.contract.noise import ICTNoise, LogNormalNoise
-from postmean.runs.config import GenerateConfig
+from postmean.contract.settings import ShardFormat
 from tests.support.runs import make_by_hand
+from tests.support.settings import generate_config
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ def test_plan_tells_records_shards_and_bytes_of_the_run(
     self_contained: bool,
     heun: bool,
 ) -> None:
-    config = GenerateConfig(
-        store=store.path,
-        out=str(tmp_path / "run"),
+    config = generate_config(
+        store,
+        tmp_path / "run",
         tuples=1500,
         records_per_shard=records_per_shard,
         estimator="exact",

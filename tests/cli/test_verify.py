@@ -11,23 +11,19 @@ import pytest
 
 from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
-from postmean.contract.manifest import ShardFormat
 from postmean.contract.records import Means, Records
-from postmean.runs.config import GenerateConfig
+from postmean.contract.settings import ShardFormat
 from postmean.runs.verify import SIGMA_EDGES, verify
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from tests.support.runs import make_by_hand
+from tests.support.settings import generate_config
 
 
 @pytest.fixture(scope="module")
 def finished_zarr(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("zarr") / "run"
-    make_by_hand(
-        GenerateConfig(
-            store=store.path, out=str(out), tuples=600, records_per_shard=64, estimator="exact", format="zarr"
-        )
-    )
+    make_by_hand(generate_config(store, out, tuples=600, records_per_shard=64, estimator="exact", format="zarr"))
     return out
 
 
@@ -155,7 +151,7 @@ def test_json_is_one_document_with_the_findings(damaged: tuple[Path, Path], stor
 def test_the_sample_is_spread_evenly_over_sigma_even_with_one_record_a_shard(store: ImageStore, tmp_path: Path) -> None:
     tuples, size = 6400, 100
     settings = {"tuples": tuples, "records_per_shard": size, "estimator": "single-sample"}
-    run = make_by_hand(GenerateConfig(store=store.path, out=str(tmp_path), **settings))  # type: ignore[arg-type]
+    run = make_by_hand(generate_config(store, tmp_path, **settings))  # type: ignore[arg-type]
     shards = len(run.read_plan())
     report = verify(run, store, shards, lambda done: None)
     counts = [0] * (len(SIGMA_EDGES) - 1)

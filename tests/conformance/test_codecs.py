@@ -20,7 +20,7 @@ from tests.support.shard_examples import LAYOUT, assert_equal, manifest_of, plan
 
 KINDS = {
     "plain": LAYOUT,
-    "heun": replace(LAYOUT, has_next=True),
+    "heun": replace(LAYOUT, has_next=True, has_sigma_next=True),
     "extended": replace(LAYOUT, earlier_segments=(30,)),
     "self-contained": replace(LAYOUT, self_contained=True),
     "self-contained heun without labels": replace(

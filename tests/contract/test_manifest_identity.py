@@ -2,40 +2,32 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from postmean.base.errors import ConfigError, MismatchError, ShardError
-from postmean.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
+from postmean.base.flags import with_flags
+from postmean.contract.manifest import Manifest
 from postmean.contract.presets import PRESETS
 from postmean.contract.process import TableProcess
+from postmean.contract.settings import EstimatorSettings
+from tests.support.settings import manifest as imagined
 
 
 def manifest_of(name: str = "ict-cifar10") -> Manifest:
     preset = PRESETS[name]
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
+    manifest = imagined(
         code_version="0",
         store_fingerprint="ab" * 32,
-        store_shape=(50, 3, 4, 5),
-        classes=10,
-        process=preset.process,
-        noise=preset.noise,
+        recipe=preset.recipe,
         seed=3,
         tuples=preset.tuples,
-        flips=preset.flips,
-        conditional=preset.conditional,
-        solver=preset.solver,
         estimator=EstimatorSettings(name="knn-snis", k=2048, n=256, m=256, index="ivf8-sq8", nprobe=4),
-        certificate=True,
-        tolerance=1e-6,
         format="zarr",
-        self_contained=False,
         records_per_shard=512,
         max_support=256,
-        device="cpu",
         threads_per_actor=2,
-        tuple_fingerprint="0" * 16,
     )
     return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())
 
@@ -53,7 +45,7 @@ def test_manifest_of_each_preset_is_the_same_after_json(name):
 
 def test_table_process_is_the_same_after_json():
     table = TableProcess(t_knots=(0.0, 1.0), s_knots=(1.0, 0.5), sigma_knots=(0.01, 50.0))
-    manifest = replace(manifest_of(), process=table)
+    manifest = with_flags(manifest_of(), process=table)
     assert Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())), "m") == manifest
 
 
@@ -63,15 +55,26 @@ def test_unknown_missing_and_impossible_fields_are_refused_by_name():
         if field not in ("schema_version", "segments"):  # a run that was never extended may lack these
             with pytest.raises(ShardError, match=field):
                 Manifest.from_dict({k: v for k, v in plain.items() if k != field}, "manifest.json")
-    for group in ("noise", "estimator"):
+    for group in ("recipe", "estimator", "shards"):
         with pytest.raises(ShardError, match="extra"):
             Manifest.from_dict(plain | {group: plain[group] | {"extra": 1}}, "manifest.json")
     with pytest.raises(ShardError, match="extra"):
+        Manifest.from_dict(changed(plain, "noise", plain["recipe"]["noise"] | {"extra": 1}), "manifest.json")
+    with pytest.raises(ShardError, match="extra"):
         Manifest.from_dict(plain | {"extra": 1}, "manifest.json")
     with pytest.raises(ShardError, match="'cosine' is not one of"):
-        Manifest.from_dict(plain | {"noise": {"kind": "cosine"}}, "manifest.json")
+        Manifest.from_dict(changed(plain, "noise", {"kind": "cosine"}), "manifest.json")
     with pytest.raises(ShardError, match="P_std"):
-        Manifest.from_dict(plain | {"noise": plain["noise"] | {"P_std": -1.0}}, "manifest.json")
+        Manifest.from_dict(changed(plain, "noise", plain["recipe"]["noise"] | {"P_std": -1.0}), "manifest.json")
+
+
+def changed(plain: dict[str, Any], field: str, value: object) -> dict[str, Any]:
+    """The plain manifest with this field changed, in the group that has it."""
+    for group in ("recipe", "estimator", "shards"):
+        if field in plain[group]:
+            return plain | {group: plain[group] | {field: value}}
+    assert field in plain
+    return plain | {field: value}
 
 
 @pytest.mark.parametrize("plain", [None, [], 3, "x", {}, {"schema_version": 0}, {"schema_version": "1"}])
@@ -103,20 +106,20 @@ def test_what_is_no_manifest_is_refused(plain):
 )
 def test_values_of_another_type_are_refused_by_name(field, value):
     with pytest.raises(ShardError, match=field):
-        Manifest.from_dict(manifest_of().to_dict() | {field: value}, "manifest.json")
+        Manifest.from_dict(changed(manifest_of().to_dict(), field, value), "manifest.json")
 
 
 def test_whole_numbers_are_numbers():
     """JSON writers of other languages drop the point of 1.0."""
     plain = manifest_of("edm-cifar10").to_dict()
-    plain["noise"] = plain["noise"] | {"P_mean": -1}
-    noise = Manifest.from_dict(plain, "m").noise
+    plain["recipe"]["noise"]["P_mean"] = -1
+    noise = Manifest.from_dict(plain, "m").recipe.noise
     assert noise.P_mean == -1.0  # type: ignore[union-attr]
 
 
 def test_differences_name_every_field():
     ours = manifest_of()
-    theirs = replace(ours, seed=9, estimator=replace(ours.estimator, k=7), process=PRESETS["vp-cifar10"].process)
+    theirs = with_flags(ours, seed=9, k=7, process=PRESETS["vp-cifar10"].recipe.process)
     with pytest.raises(MismatchError) as error:
         ours.check_same(theirs, "s3://run")
     for part in ("s3://run", "seed is 9 there, 3 here", "estimator.k is 7 there, 2048 here", "process.kind"):
@@ -148,11 +151,8 @@ def test_the_fingerprint_tells_settings_apart_and_outlives_an_extension():
     short = replace(manifest_of(), tuples=1000)
     longer = replace(short, tuples=2000).continuing(short, "here")
     assert longer.fingerprint == short.fingerprint
-    estimator = replace(short.estimator, n=short.estimator.n + 1)
-    others = [
-        replace(short, **change)
-        for change in (dict(seed=4), dict(estimator=estimator), dict(flips=not short.flips), dict(code_version="1"))
-    ]
+    changes = dict(seed=4), dict(n=short.estimator.n + 1), dict(flips=not short.recipe.flips), dict(code_version="1")
+    others = [with_flags(short, **change) for change in changes]
     assert len({other.fingerprint for other in [short, *others]}) == 5
 
 

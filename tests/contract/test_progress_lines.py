@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from postmean.base.progress import Progress, byte_size, duration
 from postmean.base import progress as progress_module
+from postmean.base.progress import Progress, byte_size, duration
 
 
 class Clock:

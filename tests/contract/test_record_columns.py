@@ -91,7 +91,7 @@ def records_of(rng: np.random.Generator, size: int, has_next: bool, plain: bool)
         mean=means(),
         mean_next=means() if has_next else None,
         **{name: rng.random(size).astype(np.float32) for name in ("ess", "top_weight", "variance", "tail_mass")},
-        found=rng.integers(0, 99, size).astype(np.int32),
+        support_size=rng.integers(0, 99, size).astype(np.int32),
         plain={"z": rng.random((size, *SHAPE)), "sigma": rng.random(size)} if plain else {},
     )
 

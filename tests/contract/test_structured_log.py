@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from postmean.base import progress as progress_module
 from postmean.base.log import log_event
 from postmean.base.progress import Progress
 from postmean.cli.main import run
-from postmean.base import progress as progress_module
 
 
 class Clock:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from postmean.contract.image_store import ImageStore
-from postmean.contract.manifest import ShardFormat
+from postmean.contract.settings import ShardFormat
 from postmean.runs.config import GenerateConfig
 from tests.support.runs import files_of, indexed_store, make_by_hand
+from tests.support.settings import generate_config
 
 TUPLES, RECORDS_PER_SHARD, SEED = 12_000, 128, 5
 """Some 55 shards of a tenth of a second each: enough that a kill after the first few comes in the middle."""
@@ -44,9 +45,9 @@ def expected(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 def config(store: Path, out: Path, format: ShardFormat) -> GenerateConfig:
     """The settings of `job`."""
-    return GenerateConfig(
-        store=store,
-        out=str(out),
+    return generate_config(
+        store,
+        out,
         tuples=TUPLES,
         seed=SEED,
         records_per_shard=RECORDS_PER_SHARD,

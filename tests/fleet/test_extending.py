@@ -10,8 +10,8 @@ import zarr
 
 from postmean.base.errors import MismatchError
 from postmean.contract.image_store import ImageStore
-from postmean.contract.manifest import ShardFormat
 from postmean.contract.plan import Plan
+from postmean.contract.settings import ShardFormat
 from postmean.estimators.replica import Replica
 from postmean.runs.config import GenerateConfig
 from postmean.runs.generate import is_finished
@@ -84,7 +84,7 @@ def test_an_extension_adds_shards_and_changes_none(
     manifest = run.read_manifest()
     assert (manifest.tuples, manifest.segments) == (THIRD, (FIRST, SECOND))
     assert run.committed() == set(range(lengths[-1]))
-    size = settings.records_per_shard
+    size = settings.shards.records_per_shard
     short = [shard for shard, (_, _, records) in enumerate(rows(run)) if records != size]
     assert set(short) <= {length - 1 for length in lengths}
     assert len(short) == 3

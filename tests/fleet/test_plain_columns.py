@@ -10,10 +10,11 @@ import webdataset
 import zarr
 
 from postmean.contract.image_store import ImageStore
-from postmean.contract.manifest import ShardFormat
 from postmean.contract.noise import ICTNoise
+from postmean.contract.settings import ShardFormat
 from postmean.runs.config import GenerateConfig
 from tests.support.runs import files_of, make_by_hand, postmean
+from tests.support.settings import generate_config
 
 TUPLES = 256
 SIZES = {"tuples": TUPLES, "records_per_shard": 100, "seed": 3}
@@ -21,9 +22,9 @@ NOISE = ICTNoise(total_steps=4, batch_size=64, s0=4, s1=16)
 
 
 def config(store: ImageStore, out: Path, format: ShardFormat) -> GenerateConfig:
-    return GenerateConfig(
-        store=store.path,
-        out=str(out),
+    return generate_config(
+        store,
+        out,
         estimator="exact",
         noise=NOISE,
         solver="heun",

@@ -17,9 +17,11 @@ from postmean.engine.log_weights import queries_at_a_time
 from postmean.engine.population import Population
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.self_join import self_join
+from postmean.planning.config import SampleSettings
 from postmean.planning.workload import workload
 from postmean.runs.config import GenerateConfig
 from tests.support.runs import digits_store
+from tests.support.settings import generate_config
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def indexed(store: ImageStore) -> ImageStore:
 
 
 def settings(store: ImageStore, **others) -> GenerateConfig:
-    return GenerateConfig(store=store.path, out="nowhere", **{"tuples": 300_000, **others})
+    return generate_config(store, "nowhere", **{"tuples": 300_000, **others})
 
 
 @pytest.mark.parametrize("conditional", [False, True], ids=["all images", "a class"])
@@ -51,7 +53,7 @@ def test_records_of_a_data_set_follow_from_a_quarter_of_it(
     whole: ImageStore, quarter: ImageStore, conditional: bool
 ) -> None:
     expected = workload(settings(whole, conditional=conditional)).records
-    extrapolated = workload(settings(quarter, conditional=conditional), images=len(whole)).records
+    extrapolated = workload(settings(quarter, conditional=conditional), SampleSettings(images=len(whole))).records
     taken_as_it_is = workload(settings(quarter, conditional=conditional)).records
     assert extrapolated == pytest.approx(expected, rel=0.08)
     assert abs(extrapolated - expected) < abs(taken_as_it_is - expected)
@@ -59,15 +61,17 @@ def test_records_of_a_data_set_follow_from_a_quarter_of_it(
 
 def test_more_images_make_more_records(quarter: ImageStore) -> None:
     plain = workload(settings(quarter))
-    counts = [workload(settings(quarter), images=n).records for n in (len(quarter), 2_000, 20_000, 2_000_000)]
+    counts = [
+        workload(settings(quarter), SampleSettings(images=n)).records for n in (len(quarter), 2_000, 20_000, 2_000_000)
+    ]
     assert counts[0] == plain.records
     assert counts == sorted(set(counts))
-    assert workload(settings(quarter), images=2_000).stands_for == 2_000 / len(quarter)
+    assert workload(settings(quarter), SampleSettings(images=2_000)).stands_for == 2_000 / len(quarter)
 
 
 def test_classes_that_grow_with_the_data_set_change_nothing(quarter: ImageStore) -> None:
     plain = workload(settings(quarter, conditional=True))
-    grown = workload(settings(quarter, conditional=True), images=100 * len(quarter), classes=1000)
+    grown = workload(settings(quarter, conditional=True), SampleSettings(images=100 * len(quarter), classes=1000))
     assert (grown.stands_for, grown.records) == (1.0, plain.records)
 
 
@@ -118,4 +122,4 @@ def test_an_index_of_faiss_is_not_extrapolated(tmp_path: Path) -> None:
     store = digits_store(tmp_path / "flat", 100)
     assert index([str(store.path), "--index=flat"]) == 0
     with pytest.raises(ConfigError, match=r"--images 9,000: the cost of --index flat is not extrapolated"):
-        workload(settings(store, estimator="knn-snis", index="flat"), images=9_000)
+        workload(settings(store, estimator="knn-snis", index="flat"), SampleSettings(images=9_000))

@@ -106,10 +106,10 @@ def test_the_entrypoint_is_a_generation_that_the_cluster_has_room_for() -> None:
     config = generate_config(JOB["spec"]["entrypoint"])
     estimator = group(JOB["spec"]["rayClusterSpec"], "estimator")
     limits = estimator["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert config.device == "cuda"
-    assert config.actors is not None
-    assert config.actors <= estimator["maxReplicas"] * limits["nvidia.com/gpu"]
-    assert config.threads_per_actor <= int(limits["cpu"])
+    assert config.actor.device == "cuda"
+    assert config.fleet.actors is not None
+    assert config.fleet.actors <= estimator["maxReplicas"] * limits["nvidia.com/gpu"]
+    assert config.actor.threads_per_actor <= int(limits["cpu"])
 
 
 def test_an_unknown_flag_in_an_entrypoint_would_be_noticed() -> None:

@@ -176,7 +176,7 @@ def test_sigterm_ends_the_generation_before_the_cluster(tmp_path: Path) -> None:
 def test_the_example_in_the_script_parses() -> None:
     (shown,) = re.findall(r"^#\s+sbatch \S*generate\.sbatch (.*)$", SCRIPT.read_text(), re.MULTILINE)
     config = parse_preset(presets(GenerateConfig), shlex.split(shown), "generate", "")
-    assert config.device == "cuda" and config.store.is_absolute()
+    assert config.actor.device == "cuda" and config.store.is_absolute()
 
 
 def test_it_is_told_of_the_time_limit_and_started_again_when_a_node_is_lost() -> None:

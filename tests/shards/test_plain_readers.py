@@ -106,8 +106,8 @@ def test_a_zarr_shard_of_zeros_is_written_all_the_same(tmp_path: Path) -> None:
 def test_manifest_and_plan_are_plain_json_and_parquet(tmp_path: Path) -> None:
     records = write_run(tmp_path, LAYOUT, "webdataset")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["noise"]["kind"] == "lognormal"
-    assert manifest["records_per_shard"] == LAYOUT.records_per_shard
+    assert manifest["recipe"]["noise"]["kind"] == "lognormal"
+    assert manifest["shards"]["records_per_shard"] == LAYOUT.records_per_shard
     plan = pq.read_table(tmp_path / "plan.parquet").to_pydict()
     assert plan["records"] == [24, 16]
     assert (plan["first_tuple"][0], plan["last_tuple"][-1]) == (records.tuple_id[0], records.tuple_id[-1])

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from postmean.base.errors import ShardError
+from postmean.base.flags import with_flags
 from postmean.contract.plan import Plan
 from postmean.shards.run_folder import RunFolder, layout_of
 from postmean.storage.open import open_storage
@@ -37,10 +37,10 @@ def test_manifest_plan_and_certificate_read_back(tmp_path: Path) -> None:
     assert not run.has_manifest()
     run.write_certified_sigma(certified_sigma)
     run.write_plan(PLAN)
-    run.write_manifest(replace(MANIFEST, certificate=True))
+    run.write_manifest(with_flags(MANIFEST, certificate=True))
     again = reopen(run)
     assert again.has_manifest()
-    assert again.read_manifest() == replace(MANIFEST, certificate=True)
+    assert again.read_manifest() == with_flags(MANIFEST, certificate=True)
     assert again.read_plan().to_bytes() == PLAN.to_bytes()
     np.testing.assert_array_equal(again.read_certified_sigma(), certified_sigma)
     assert again.layout() == layout_of(again.read_manifest(), PLAN) == LAYOUT
@@ -50,7 +50,7 @@ def test_manifest_plan_and_certificate_read_back(tmp_path: Path) -> None:
 def test_metadata_of_the_format_is_written_in_either_order(tmp_path: Path, manifest_first: bool) -> None:
     run = RunFolder(open_storage(tmp_path))
     steps: list[Callable[[], None]] = [
-        lambda: run.write_manifest(replace(MANIFEST, format="zarr")),
+        lambda: run.write_manifest(with_flags(MANIFEST, format="zarr")),
         lambda: run.write_plan(PLAN),
     ]
     for step in steps if manifest_first else reversed(steps):
@@ -69,7 +69,7 @@ def test_a_run_without_the_certificate_has_none(run: RunFolder) -> None:
 )
 def test_a_damaged_certificate_is_refused(tmp_path: Path, damage: bytes | int | None) -> None:
     run = RunFolder(open_storage(tmp_path))
-    run.write_manifest(replace(MANIFEST, certificate=True))
+    run.write_manifest(with_flags(MANIFEST, certificate=True))
     if isinstance(damage, int):
         run.write_certified_sigma(np.ones(damage))
     elif damage is not None:
@@ -185,7 +185,7 @@ def test_statistics_are_means_over_the_records(run: RunFolder) -> None:
     records = records_of(LAYOUT, 0)
     statistics = run.commit_shard(PLAN[0], records).statistics
     assert statistics["ess"] == pytest.approx(records.ess.mean())
-    assert statistics["found"] == pytest.approx(records.found.mean())
+    assert statistics["support_size"] == pytest.approx(records.support_size.mean())
     assert statistics["sparse_share"] == pytest.approx((records.mean.count >= 0).mean())
     size = (Path(run.storage.url) / "shards/000000.tar").stat().st_size
     assert statistics["bytes_per_record"] == pytest.approx(size / len(records))

@@ -115,7 +115,7 @@ def test_columns_that_contradict_each_other_are_refused(column: str, array: np.n
         "tuple_id as text",
         "tuple_id too large",
         "label as a fraction of text",
-        "found infinite",
+        "support size infinite",
     ],
 )
 def test_a_sample_with_other_numbers_is_refused(text: str) -> None:
@@ -125,7 +125,7 @@ def test_a_sample_with_other_numbers_is_refused(text: str) -> None:
         "tuple_id as text": numbers | {"tuple_id": "1"},
         "tuple_id too large": numbers | {"tuple_id": 10**40},
         "label as a fraction of text": numbers | {"label": ["1"]},
-        "found infinite": numbers | {"found": float("inf")},
+        "support size infinite": numbers | {"support_size": float("inf")},
     }
     content = json.dumps(changed[text]) if text in changed else text
     refused(SELF_CONTAINED, [*members[:3], (members[3][0], content.encode()), *members[4:]])

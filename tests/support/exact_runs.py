@@ -7,14 +7,13 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from postmean.contract.image_store import ImageStore, StoreWriter, to_unit
-from postmean.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest, code_version
-from postmean.contract.noise import LogNormalNoise
+from postmean.contract.manifest import Manifest
 from postmean.contract.plan import make_plan, shard_tuples
-from postmean.contract.process import EDMProcess
 from postmean.contract.records import Records, pack_means
 from postmean.contract.tuples import TupleSource
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
+from tests.support.settings import manifest as imagined
 
 
 def digits_store(path: Path, images: int = 1797, channels: int = 1) -> ImageStore:
@@ -59,12 +58,12 @@ def exact_targets(store: ImageStore, manifest: Manifest, source: TupleSource, st
     block = source.block(start, stop)
     z = x[block.entry] + block.sigma[:, None].astype(np.float64) * source.eps(block.tuple_id, store.dim)
     same = None
-    if manifest.conditional:
+    if manifest.recipe.conditional:
         labels = store.label(np.arange(source.entries))
         same = labels[None] == labels[block.entry][:, None]
     mean, weight = posterior_mean(z, block.sigma, x, same)
     found = {"block": block, "x": x[block.entry], "z": z, "mean": mean, "weight": weight}
-    if manifest.solver == "heun":
+    if manifest.recipe.solver == "heun":
         ratio = (block.sigma_next / block.sigma)[:, None].astype(np.float64)
         z_next = mean + ratio * (z - mean)
         found["mean_next"], found["weight_next"] = posterior_mean(z_next, np.maximum(block.sigma_next, 1e-6), x, same)
@@ -82,31 +81,18 @@ def make_run(
     **settings: object,
 ) -> Manifest:
     """A run of exact targets, as `postmean generate` would leave it. Settings override the manifest's fields."""
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        code_version=code_version(),
-        store_fingerprint=store.header.fingerprint,
-        store_shape=store.header.shape,
-        classes=store.classes,
-        process=EDMProcess(),
-        noise=LogNormalNoise(),
-        seed=7,
-        tuples=tuples,
-        flips=False,
-        conditional=False,
-        solver="euler",
-        estimator=EstimatorSettings(name="exact", k=0, n=0, m=0, index="exact", nprobe=0),
-        certificate=certified_sigma is not None,
-        tolerance=1e-6,
-        format="webdataset",
-        self_contained=False,
-        records_per_shard=records_per_shard,
-        max_support=max_support,
-        device="cpu",
-        threads_per_actor=1,
-        tuple_fingerprint="",
-    )
-    manifest = dataclasses.replace(manifest, **settings)
+    defaults = {
+        "store_fingerprint": store.header.fingerprint,
+        "store_shape": store.header.shape,
+        "classes": store.classes,
+        "seed": 7,
+        "tuples": tuples,
+        "certificate": certified_sigma is not None,
+        "records_per_shard": records_per_shard,
+        "max_support": max_support,
+        "tuple_fingerprint": "",
+    }
+    manifest = imagined(**defaults | settings)
     source = manifest.tuple_source()
     if not manifest.tuple_fingerprint:
         manifest = dataclasses.replace(manifest, tuple_fingerprint=source.fingerprint())
@@ -132,9 +118,9 @@ def commit_exact_shard(
 
     def pack(mean: np.ndarray, weights: np.ndarray):
         support = [(np.flatnonzero(w > 1e-12), w[w > 1e-12]) for w in weights]
-        return pack_means(mean.reshape(-1, *store.image_shape).astype(np.float32), support, manifest.max_support)
+        return pack_means(mean.reshape(-1, *store.image_shape).astype(np.float32), support, manifest.shards.max_support)
 
-    heun = manifest.solver == "heun"
+    heun = manifest.recipe.solver == "heun"
     run.commit_shard(
         row,
         Records(
@@ -145,6 +131,6 @@ def commit_exact_shard(
             top_weight=np.minimum(weight.max(1), 1).astype(np.float32),
             variance=np.zeros(len(block), np.float32),
             tail_mass=np.zeros(len(block), np.float32),
-            found=np.full(len(block), source.entries, np.int32),
+            support_size=np.full(len(block), source.entries, np.int32),
         ),
     )

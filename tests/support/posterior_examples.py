@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
 from scipy.stats import chisquare
 
 from postmean.contract.image_store import ImageStore, StoreWriter
-from postmean.contract.manifest import EstimatorName, EstimatorSettings
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population
 from postmean.estimators.choose import make_estimator
 from postmean.estimators.estimate import Estimate, Estimator, Queries
+from postmean.estimators.traits import table
 
-ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
+ESTIMATORS = tuple(table())
 
 
 def random_images(count: int = 40, shape: tuple[int, int, int] = (3, 4, 5), seed: int = 0) -> np.ndarray:
@@ -128,14 +128,12 @@ def posteriors(x_MD: np.ndarray, queries: Queries) -> list[Posterior]:
     return out
 
 
-def settings_of(name: EstimatorName, **changes: int | str) -> EstimatorSettings:
+def settings_of(name: str, **changes: int | str) -> EstimatorSettings:
     """Small settings: k 12, n 64, m 64, exact search."""
     return EstimatorSettings(**({"name": name, "k": 12, "n": 64, "m": 64, "index": "exact", "nprobe": 1} | changes))  # type: ignore[arg-type]
 
 
-def estimator_of(
-    name: EstimatorName, population: Population, max_support: int = 256, **changes: int | str
-) -> Estimator:
+def estimator_of(name: str, population: Population, max_support: int = 256, **changes: int | str) -> Estimator:
     """An estimator by name, its settings those of `settings_of`."""
     return make_estimator(settings_of(name, **changes), population, max_support)
 

@@ -1,15 +1,14 @@
 """Runs and records for the tests of shards: random, of every shape that a codec must take."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from postmean.contract.manifest import SCHEMA_VERSION, EstimatorSettings, Manifest
+from postmean.base.flags import with_flags
+from postmean.contract.manifest import Manifest
 from postmean.contract.noise import ICTNoise, LogNormalNoise
 from postmean.contract.plan import Plan
-from postmean.contract.process import EDMProcess
 from postmean.contract.records import Means, Records
 from postmean.shards.codec import Layout
+from tests.support.settings import manifest
 
 LAYOUT = Layout(
     image_shape=(3, 4, 5),
@@ -21,35 +20,12 @@ LAYOUT = Layout(
     labels=True,
 )
 
-MANIFEST = Manifest(
-    schema_version=SCHEMA_VERSION,
-    code_version="0",
-    store_fingerprint="a" * 64,
-    store_shape=(50, 3, 4, 5),
-    classes=10,
-    process=EDMProcess(),
-    noise=LogNormalNoise(),
-    seed=0,
-    tuples=10**12,
-    flips=False,
-    conditional=False,
-    solver="euler",
-    estimator=EstimatorSettings(name="exact", k=8, n=8, m=8, index="exact", nprobe=1),
-    certificate=False,
-    tolerance=1e-6,
-    format="webdataset",
-    self_contained=False,
-    records_per_shard=24,
-    max_support=6,
-    device="cpu",
-    threads_per_actor=1,
-    tuple_fingerprint="0" * 16,
-)
+MANIFEST = manifest(code_version="0")
 
 
 def manifest_of(layout: Layout, codec_name: str) -> Manifest:
     """A manifest whose run has this layout."""
-    return replace(
+    return with_flags(
         MANIFEST,
         format=codec_name,  # type: ignore[arg-type]
         store_shape=(50, *layout.image_shape),
@@ -58,7 +34,7 @@ def manifest_of(layout: Layout, codec_name: str) -> Manifest:
         solver="heun" if layout.has_next else "euler",
         self_contained=layout.self_contained,
         classes=10 if layout.labels else 0,
-        noise=ICTNoise() if layout.has_sigma_next else LogNormalNoise(),
+        noise=ICTNoise() if layout.has_sigma_next or layout.has_next else LogNormalNoise(),
         segments=tuple(int(tuple_ids(layout, 0)[end]) for end in np.cumsum(layout.earlier_segments, dtype=int)),
     )
 
@@ -109,7 +85,7 @@ def records_of(layout: Layout, shard: int, seed: int = 0, sparse_share: float = 
         top_weight=rng.random(count, np.float32),
         variance=rng.random(count, np.float32) ** 9,
         tail_mass=np.zeros(count, np.float32),
-        found=rng.integers(0, 50_000, count, np.int32),
+        support_size=rng.integers(0, 50_000, count, np.int32),
         plain=plain,
     )
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from postmean.training.config import CMPreconditioning, ECTLoss, EDMLoss, ICTLoss
-from postmean.training.model.losses import ect_loss, edm_loss, ict_loss, loss_of, pseudo_huber, teacher_point
+from postmean.training.config import CMPreconditioning
+from postmean.training.model.losses.ect import ECTLoss, ect_loss
+from postmean.training.model.losses.edm import EDMLoss, edm_loss
+from postmean.training.model.losses.ict import ICTLoss, ict_loss
+from postmean.training.model.losses.loss import pseudo_huber, teacher_point
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.presets import DIGITS
@@ -137,7 +140,7 @@ def test_teacher_draws_the_dropout_mask_of_the_student_and_no_gradient():
     batch = batch_of(x, sigma, sigma - 1e-5, x)
     with torch.no_grad():
         noise = (denoiser(x, sigma) - denoiser(x, sigma)).square().mean()
-    loss = loss_of(ICTLoss(huber=0.0), denoiser, denoiser, batch) * 1e-5
+    loss = ICTLoss(huber=0.0)(denoiser, denoiser, batch) * 1e-5
     assert loss.max() ** 2 / 64 < 1e-3 * noise
     loss.sum().backward()
     assert all(p.grad is not None for p in denoiser.parameters())
@@ -153,5 +156,5 @@ def test_edm_loss_passes_z_and_not_x_to_the_network():
             return z
 
     model = Model(torch.nn.Identity(), CMPreconditioning())
-    loss_of(EDMLoss(), model, model, batch_of(z, torch.ones(2), None, x))
+    EDMLoss()(model, model, batch_of(z, torch.ones(2), None, x))
     assert torch.equal(seen[0], z)

@@ -57,6 +57,6 @@ def test_every_preset_builds_and_agrees_with_its_targets():
         side = 8 if "digits" in name else 64 if "64" in name else 32
         shape = (1, 8, 8) if side == 8 else (3, side, side)
         with torch.device("meta"):
-            build_network(config.network, shape, 1000 if config.conditional else 0)
+            build_network(config.network, shape, 1000 if config.recipe.conditional else 0)
         assert config.steps * config.batch_size <= TARGETS[name].tuples
-        assert config.noise == TARGETS[name].noise and config.solver == TARGETS[name].solver
+        assert config.recipe == TARGETS[name].recipe

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from postmean.training.config import CMPreconditioning, EDMPreconditioning
-from postmean.training.model.losses import edm_weight
+from postmean.training.model.losses.loss import edm_weight
 from postmean.training.model.preconditioning import Denoiser, scalings, time_conditioning
 
 SIGMA = torch.tensor([0.002, 0.01, 0.5, 3.0, 80.0], dtype=torch.float64)

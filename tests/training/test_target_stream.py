@@ -15,7 +15,6 @@ from postmean.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, Lo
 from postmean.contract.process import FlowMatchingProcess
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from postmean.training.config import TargetSettings
 from postmean.training.stream.stream import TargetStream
 from tests.support.exact_runs import commit_exact_shard, digits_store, exact_targets, make_run
 
@@ -44,14 +43,10 @@ def run(folder, store, certified_sigma):
     return folder / "run", manifest, exact_targets(store, manifest, source, 0, TUPLES)
 
 
-def settings_of(manifest) -> TargetSettings:
-    return TargetSettings(**{f.name: getattr(manifest, f.name) for f in dataclasses.fields(TargetSettings)})
-
-
 def test_stream_gives_exact_targets_and_the_canonical_z(run, store):
     path, manifest, exact = run
     seen = 0
-    for batch in TargetStream.open(path, store, 50, settings=settings_of(manifest)):
+    for batch in TargetStream.open(path, store, 50, recipe=manifest.recipe):
         rows = slice(seen, seen + 50)
         assert batch.tuple_id.tolist() == list(range(seen, seen + 50))
         # dense means are rounded to float16, certified ones are x: both far below the spread of the digits
@@ -120,7 +115,7 @@ def test_heun_flips_and_classes_give_both_means(folder, store, conditional):
     noise = ICTNoise(batch_size=50, total_steps=4, s0=4, s1=16)
     manifest = make_run(path, store, 200, noise=noise, solver="heun", flips=True, conditional=conditional)
     exact = exact_targets(store, manifest, manifest.tuple_source(), 0, 200)
-    batches = list(TargetStream.open(path, store, 50, settings=settings_of(manifest)))
+    batches = list(TargetStream.open(path, store, 50, recipe=manifest.recipe))
     for name in ("mean", "mean_next"):
         got = torch.cat([getattr(b, name) for b in batches]).flatten(1)
         np.testing.assert_allclose(got, exact[name], atol=2e-3)
@@ -151,16 +146,16 @@ MISMATCHES = {
     "process.kind": dict(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
     "flips": dict(flips=True),
     "conditional": dict(conditional=True),
-    "solver": dict(solver="heun"),
+    "solver": dict(solver="heun", noise=ECTNoise()),
 }
 
 
 @pytest.mark.parametrize("field", MISMATCHES)
 def test_settings_that_disagree_are_refused_by_name(run, store, field):
     path, manifest, _ = run
-    wanted = dataclasses.replace(settings_of(manifest), **MISMATCHES[field])
+    wanted = dataclasses.replace(manifest.recipe, **MISMATCHES[field])
     with pytest.raises(MismatchError, match=field.replace(".", r"\.")) as error:
-        TargetStream.open(path, store, 50, settings=wanted)
+        TargetStream.open(path, store, 50, recipe=wanted)
     assert "generate again" in str(error.value)
 
 

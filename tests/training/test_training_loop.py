@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from postmean.base.errors import ConfigError, DataError, MismatchError
+from postmean.base.flags import with_flags
 from postmean.base.serialise import from_dict, to_dict
 from postmean.contract.noise import ICTNoise
 from postmean.training.checkpoint import complete_checkpoints, load_denoiser
@@ -191,7 +192,7 @@ def test_init_begins_with_the_averaged_weights_of_a_checkpoint(folder, store, ed
 
 def test_conditional_training_uses_the_labels(folder, store):
     make_run(folder / "classes", store, 64, conditional=True, max_support=100)
-    config = dataclasses.replace(EDM, steps=2, conditional=True)
+    config = with_flags(EDM, steps=2, conditional=True)
     report = train(config, folder / "classes", store.path, folder / "conditional", device="cpu")
     denoiser = load_denoiser(report.checkpoint)
     z, sigma = torch.randn(1, 1, 8, 8), torch.ones(1)

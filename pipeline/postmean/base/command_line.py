@@ -7,10 +7,12 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Annotated, Any, Literal, TypeVar
 
 from postmean.base.errors import ConfigError
+from postmean.base.flags import FlagGroup
 
 T = TypeVar("T")
 
@@ -19,16 +21,24 @@ def parse(config: type[T], argv: list[str], command: str, summary: str) -> T:
     """A config from command-line flags over the defaults of its dataclass."""
     import tyro  # here, so that `postmean --help` does not wait for it
 
-    return tyro.cli(
-        config, args=argv, prog=f"postmean {command}", description=summary, config=(tyro.conf.AvoidSubcommands,)
-    )
+    with _flag_groups({}):
+        return tyro.cli(
+            config, args=argv, prog=f"postmean {command}", description=summary, config=(tyro.conf.AvoidSubcommands,)
+        )
 
 
-def parse_preset(presets: Mapping[str, tuple[str, T]], argv: list[str], command: str, summary: str) -> T:
+def parse_preset(
+    presets: Mapping[str, tuple[str, T]],
+    argv: list[str],
+    command: str,
+    summary: str,
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> T:
     """A config from `PRESET --flags`: the preset's values overridden by the flags.
 
     Args:
         presets: name -> (one-line description, config).
+        choices: flag of a `FlagGroup` -> the values that it may have, where only the caller knows them.
     Raises:
         ConfigError: the first argument is no preset's name.
     """
@@ -38,13 +48,42 @@ def parse_preset(presets: Mapping[str, tuple[str, T]], argv: list[str], command:
         raise ConfigError(f"no preset {argv[0]!r}: it is one of {', '.join(presets)}")
 
     # AvoidSubcommands: the kind of a union (noise, process) is the preset's, its fields can be overridden
-    return tyro.extras.overridable_config_cli(
-        dict(presets),
-        args=argv,
-        prog=f"postmean {command}",
-        description=summary,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
+    with _flag_groups(choices or {}):
+        return tyro.extras.overridable_config_cli(
+            dict(presets),
+            args=argv,
+            prog=f"postmean {command}",
+            description=summary,
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+
+
+def _flag_groups(choices: Mapping[str, Sequence[str]]) -> AbstractContextManager[None]:
+    """tyro's rules, and one more: fields of a `FlagGroup` are flags without a prefix."""
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+    inside = False
+
+    @registry.struct_rule
+    def flag_group(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+        nonlocal inside
+        if inside or not (isinstance(info.type, type) and issubclass(info.type, FlagGroup)):
+            return None
+        inside = True  # this rule is asked again: it leaves the class to tyro's rule for dataclasses
+        try:
+            spec = registry.get_struct_spec(info)
+        finally:
+            inside = False
+        assert isinstance(spec, tyro.constructors.StructConstructorSpec)
+        fields = []
+        for field in spec.fields:
+            flag = info.type.flag_names.get(field.name, field.name)
+            kind: Any = Literal[tuple(choices[flag])] if flag in choices else field.type
+            fields.append(dataclasses.replace(field, type=Annotated[kind, tyro.conf.arg(prefix_name=False, name=flag)]))
+        return dataclasses.replace(spec, fields=tuple(fields))
+
+    return registry
 
 
 def _finite(plain: Any) -> Any:

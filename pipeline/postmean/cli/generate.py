@@ -3,6 +3,7 @@
 from postmean.base.command_line import parse_preset, print_report
 from postmean.base.progress import Progress, duration
 from postmean.cli.signals import stopped_by_sigterm
+from postmean.estimators.traits import table
 from postmean.runs.config import GenerateConfig, presets
 
 SUMMARY = "Run a fleet of actors over the tuples of a preset and write shards of posterior means."
@@ -10,7 +11,7 @@ SUMMARY = "Run a fleet of actors over the tuples of a preset and write shards of
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse_preset(presets(GenerateConfig), argv, "generate", SUMMARY)
+    config = parse_preset(presets(GenerateConfig), argv, "generate", SUMMARY, {"estimator": tuple(table())})
     with stopped_by_sigterm():
         return execute(config)
 
@@ -30,9 +31,10 @@ def execute(config: GenerateConfig) -> int:
         job = prepare(config, folder, progress.update)
     if config.dry_run:
         from postmean.cli.plan import show
+        from postmean.planning.config import MachineSettings
         from postmean.planning.workload import of_job
 
-        return show(config, of_job(job))
+        return show(of_job(job), MachineSettings(actors=config.fleet.actors), config.json)
     report = generate(config, job, folder)
     share = 1 - report.records / report.tuples
     if report.written:

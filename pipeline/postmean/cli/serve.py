@@ -6,6 +6,7 @@ from postmean.base.command_line import parse_preset
 from postmean.base.log import is_structured, log_event
 from postmean.base.progress import Progress
 from postmean.cli.signals import stopped_by_sigterm
+from postmean.estimators.traits import table
 from postmean.runs.config import ServeConfig, presets
 
 SUMMARY = "Make targets live, as trainers ask for them: nothing is written. Ends with Ctrl-C; trainers wait meanwhile."
@@ -13,7 +14,7 @@ SUMMARY = "Make targets live, as trainers ask for them: nothing is written. Ends
 
 def run(argv: list[str]) -> int:
     """Entry point of the command; it ends by a signal or an error alone."""
-    config = parse_preset(presets(ServeConfig), argv, "serve", SUMMARY)
+    config = parse_preset(presets(ServeConfig), argv, "serve", SUMMARY, {"estimator": tuple(table())})
     from postmean.runs.job import prepare
     from postmean.runs.live import serve
     from postmean.storage.serve_token import find_or_make_token, token_file

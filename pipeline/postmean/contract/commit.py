@@ -43,7 +43,7 @@ class Commit:
     records: int
     files: tuple[FileDigest, ...]
     statistics: dict[str, float]
-    """Means over the records: ess, top_weight, variance, tail_mass, found; sparse_share; bytes_per_record."""
+    """Means over the records: ess, top_weight, variance, tail_mass, support_size; sparse_share; bytes_per_record."""
 
     @property
     def size(self) -> int:

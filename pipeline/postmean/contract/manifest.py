@@ -12,38 +12,16 @@ import numpy as np
 
 from postmean.base.errors import ConfigError, MismatchError, ShardError
 from postmean.base.serialise import differences, from_dict, to_dict
-from postmean.contract.noise import AnyNoise
-from postmean.contract.process import AnyProcess
+from postmean.contract.recipe import TargetRecipe
+from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.contract.tuples import TupleSource
 
-SCHEMA_VERSION = 1
-
-ShardFormat = Literal["webdataset", "zarr"]
-Solver = Literal["euler", "heun"]
-EstimatorName = Literal["auto", "knn-snis", "knn-stratified", "exact", "posterior-mc", "stf", "single-sample"]
-OF_THE_EXACT_MEAN: tuple[EstimatorName, ...] = ("auto", "knn-snis", "knn-stratified", "exact", "posterior-mc")
-"""Estimators of E[x | z, sigma], to which the certificate applies; the others estimate something else."""
+SCHEMA_VERSION = 2
 
 
 def code_version() -> str:
     """Version of the installed postmean distribution."""
     return version("postmean")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EstimatorSettings:
-    """Which estimator made the means, and its settings (those that it does not use have no effect)."""
-
-    name: EstimatorName
-    k: int
-    """Neighbours of knn-snis and knn-stratified."""
-    n: int
-    """Draws of knn-snis, posterior-mc and stf."""
-    m: int
-    """Draws of knn-stratified beyond its neighbours."""
-    index: str
-    """Neighbour index: exact, or a FAISS factory such as flat, sq8, ivf4527-sq8."""
-    nprobe: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,26 +34,13 @@ class Manifest:
     store_shape: tuple[int, int, int, int]
     classes: int
     """Classes of the store, 0 without labels."""
-    process: AnyProcess
-    noise: AnyNoise
+    recipe: TargetRecipe
     seed: int
     tuples: int
-    flips: bool
-    conditional: bool
-    """Whether the posterior is over the images of the tuple's class alone."""
-    solver: Solver
-    """heun: records carry mean_next, the posterior mean at the Euler point."""
     estimator: EstimatorSettings
-    certificate: bool
-    """Whether tuples below their image's certified sigma are left to the trainer."""
-    tolerance: float
-    """Mean squared error per dimension that the certificate may cost."""
-    format: ShardFormat
-    self_contained: bool
-    """Whether every tuple is a record, with z, x, sigma, label and a dense mean."""
-    records_per_shard: int
-    max_support: int
-    """Most (entry, weight) pairs of a sparse mean."""
+    """`certificate`: whether tuples below their image's certified sigma are left to the trainer."""
+    shards: ShardSettings
+    """Of a self-contained run every tuple is a record, with z, x, sigma, label and a dense mean."""
     device: Literal["cpu", "cuda"]
     threads_per_actor: int
     tuple_fingerprint: str
@@ -93,9 +58,9 @@ class Manifest:
         return TupleSource(
             seed=self.seed,
             images=self.store_shape[0],
-            flips=self.flips,
-            noise=self.noise,
-            process=self.process,
+            flips=self.recipe.flips,
+            noise=self.recipe.noise,
+            process=self.recipe.process,
         )
 
     def check_tuples(self, where: str) -> None:
@@ -135,7 +100,7 @@ class Manifest:
 
     def plan_certificate(self, certified_sigma: np.ndarray | None) -> np.ndarray | None:
         """The certificate that decides which tuples are records: none where every tuple is one (self-contained)."""
-        return None if self.self_contained else certified_sigma
+        return None if self.shards.self_contained else certified_sigma
 
     @classmethod
     def from_dict(cls, plain: Any, where: str) -> "Manifest":

@@ -27,6 +27,8 @@ class LogNormalNoise:
     """EDM: ln sigma ~ N(P_mean, P_std^2) (Karras et al. 2022, Table 1)."""
 
     kind: ClassVar[str] = "lognormal"
+    has_teacher: ClassVar[bool] = False
+    steps_of: ClassVar[int | None] = None
     P_mean: float = -1.2
     P_std: float = 1.2
 
@@ -49,6 +51,7 @@ class ICTNoise:
     """
 
     kind: ClassVar[str] = "ict"
+    has_teacher: ClassVar[bool] = True
     P_mean: float = -1.1
     P_std: float = 2.0
     s0: int = 10
@@ -70,6 +73,11 @@ class ICTNoise:
             raise ConfigError(f"noise: expected 1 <= s0 <= s1, got s0 {self.s0}, s1 {self.s1}")
         if self.total_steps < 1:
             raise ConfigError(f"noise: total_steps must be positive, got {self.total_steps}")
+
+    @property
+    def steps_of(self) -> int | None:
+        """Batch size that the curriculum counts steps of."""
+        return self.batch_size
 
     @property
     def steps_per_stage(self) -> int:
@@ -111,6 +119,8 @@ class ECTNoise:
     """
 
     kind: ClassVar[str] = "ect"
+    has_teacher: ClassVar[bool] = True
+    steps_of: ClassVar[int | None] = None
     P_mean: float = -1.1
     P_std: float = 2.0
     q: float = 2.0
@@ -141,6 +151,8 @@ class UniformTimeNoise:
     """t uniform in [t_min, t_max] of the process: VP (Song et al. 2021) and flow matching (Lipman et al. 2023)."""
 
     kind: ClassVar[str] = "uniform-t"
+    has_teacher: ClassVar[bool] = False
+    steps_of: ClassVar[int | None] = None
     t_min: float = 1e-5
     t_max: float = 1.0
 
@@ -159,6 +171,8 @@ class LogitNormalTimeNoise:
     """logit t ~ N(mean, std^2), clipped to [t_min, 1 - t_min] (flow matching, Esser et al. 2024)."""
 
     kind: ClassVar[str] = "logit-normal-t"
+    has_teacher: ClassVar[bool] = False
+    steps_of: ClassVar[int | None] = None
     mean: float = 0.0
     std: float = 1.0
     t_min: float = 1e-3
@@ -182,10 +196,13 @@ def normal_quantile(uniform: np.ndarray) -> np.ndarray:
     return ndtri(uniform)
 
 
-TEACHER_NOISES = (ICTNoise.kind, ECTNoise.kind)
-"""Kinds of noise with a teacher point, whose levels have a sigma_next."""
-
 AnyNoise = LogNormalNoise | ICTNoise | ECTNoise | UniformTimeNoise | LogitNormalTimeNoise
+"""Every noise distribution. Beside `levels` each has the traits
+
+- `kind`: its name in files;
+- `has_teacher`: whether levels have a sigma_next, so that there is a teacher point;
+- `steps_of`: the batch size that its curriculum counts steps of, None without such a curriculum.
+"""
 
 
 def _require_finite(**values: float) -> None:

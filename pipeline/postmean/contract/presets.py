@@ -6,28 +6,23 @@ et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching 
 
 from dataclasses import dataclass
 
-from postmean.contract.manifest import Solver
 from postmean.contract.noise import (
-    AnyNoise,
     ECTNoise,
     ICTNoise,
     LogitNormalTimeNoise,
     LogNormalNoise,
     UniformTimeNoise,
 )
-from postmean.contract.process import AnyProcess, EDMProcess, FlowMatchingProcess, VPProcess
+from postmean.contract.process import FlowMatchingProcess, VPProcess
+from postmean.contract.recipe import TargetRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetPreset:
-    """Process, noise levels and posterior of a recipe."""
+    """A recipe of targets, for a training run of a given length."""
 
     summary: str
-    process: AnyProcess = EDMProcess()
-    noise: AnyNoise
-    solver: Solver = "euler"
-    flips: bool = False
-    conditional: bool = False
+    recipe: TargetRecipe
     tuples: int
     """Tuples of the whole training run: training images seen."""
 
@@ -35,61 +30,57 @@ class TargetPreset:
 PRESETS: dict[str, TargetPreset] = {
     "edm-cifar10": TargetPreset(
         summary="EDM denoiser, CIFAR-10, 200 Mimg, flips",
-        noise=LogNormalNoise(),
-        flips=True,
+        recipe=TargetRecipe(noise=LogNormalNoise(), flips=True),
         tuples=200_000_000,
     ),
     "edm-imagenet64": TargetPreset(
         summary="EDM denoiser, ImageNet-64, class-conditional, 2500 Mimg",
-        noise=LogNormalNoise(),
-        conditional=True,
+        recipe=TargetRecipe(noise=LogNormalNoise(), conditional=True),
         tuples=2_500_000_000,
     ),
     "edm2-imagenet64": TargetPreset(
         summary="EDM2 targets, ImageNet-64, class-conditional, 2147 Mimg",
-        noise=LogNormalNoise(P_mean=-0.8, P_std=1.6),
-        conditional=True,
+        recipe=TargetRecipe(noise=LogNormalNoise(P_mean=-0.8, P_std=1.6), conditional=True),
         tuples=2_147_483_648,
     ),
     "ict-cifar10": TargetPreset(
         summary="iCT with KNN targets, CIFAR-10, 400k x 1024, Heun pairs",
-        noise=ICTNoise(),
-        solver="heun",
+        recipe=TargetRecipe(noise=ICTNoise(), solver="heun"),
         tuples=400_000 * 1024,
     ),
     "ict-imagenet64": TargetPreset(
         summary="iCT, ImageNet-64, 800k x 4096, Heun pairs",
-        noise=ICTNoise(total_steps=800_000, batch_size=4096),
-        solver="heun",
+        recipe=TargetRecipe(noise=ICTNoise(total_steps=800_000, batch_size=4096), solver="heun"),
         tuples=800_000 * 4096,
     ),
-    "ect-cifar10": TargetPreset(summary="ECT, CIFAR-10, 25.6 Mimg", noise=ECTNoise(), flips=True, tuples=25_600_000),
+    "ect-cifar10": TargetPreset(
+        summary="ECT, CIFAR-10, 25.6 Mimg",
+        recipe=TargetRecipe(noise=ECTNoise(), flips=True),
+        tuples=25_600_000,
+    ),
     "ect-imagenet64": TargetPreset(
         summary="ECT, ImageNet-64, class-conditional, 12.8 Mimg",
-        noise=ECTNoise(P_mean=-0.8, P_std=1.6, q=4.0, stage_tuples=3_200_000),
-        conditional=True,
+        recipe=TargetRecipe(noise=ECTNoise(P_mean=-0.8, P_std=1.6, q=4.0, stage_tuples=3_200_000), conditional=True),
         tuples=12_800_000,
     ),
     "vp-cifar10": TargetPreset(
         summary="variance preserving, CIFAR-10, t uniform",
-        process=VPProcess(),
-        noise=UniformTimeNoise(),
-        flips=True,
+        recipe=TargetRecipe(process=VPProcess(), noise=UniformTimeNoise(), flips=True),
         tuples=200_000_000,
     ),
     "flow-cifar10": TargetPreset(
         summary="flow matching, CIFAR-10, t logit-normal, velocity as derived target",
-        process=FlowMatchingProcess(),
-        noise=LogitNormalTimeNoise(),
-        flips=True,
+        recipe=TargetRecipe(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise(), flips=True),
         tuples=200_000_000,
     ),
     "edm-digits": TargetPreset(
-        summary="EDM denoiser for the 8x8 digits of the demo", noise=LogNormalNoise(), tuples=200_000
+        summary="EDM denoiser for the 8x8 digits of the demo",
+        recipe=TargetRecipe(noise=LogNormalNoise()),
+        tuples=200_000,
     ),
     "ict-digits": TargetPreset(
         summary="iCT for the 8x8 digits of the demo",
-        noise=ICTNoise(total_steps=1000, batch_size=256, s1=160),
+        recipe=TargetRecipe(noise=ICTNoise(total_steps=1000, batch_size=256, s1=160)),
         tuples=1000 * 256,
     ),
 }

@@ -12,7 +12,7 @@ import numpy as np
 from postmean.base.errors import ShardError
 from postmean.contract.image_store import ImageStore, to_unit
 
-QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "found")
+QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "support_size")
 DROPPED_MASS = 1e-5
 """Posterior mass that a sparse mean may leave out: at most (2 DROPPED_MASS)^2 = 4e-10 in mean squared error."""
 
@@ -116,7 +116,7 @@ class Records:
     """float32 [R], posterior variance per dimension: the loss that no denoiser can go below at this z"""
     tail_mass: np.ndarray
     """float32 [R], estimated posterior mass that was not enumerated, in [0, 1]"""
-    found: np.ndarray
+    support_size: np.ndarray
     """int32 [R], neighbours or images that entered the estimate"""
     plain: dict[str, np.ndarray] = field(default_factory=dict)
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from postmean.contract.image_store import ImageStore, to_unit
-from postmean.contract.manifest import EstimatorName, EstimatorSettings
 from postmean.contract.plan import uncertified
+from postmean.contract.settings import EstimatorSettings
 from postmean.estimators.float64 import exact_mean
 from postmean.estimators.replica import Replica
 from postmean.shards.run_folder import RunFolder
@@ -55,9 +55,9 @@ def compare(targets: Path, store_path: Path, model: Path) -> Comparison:
     certified, source = run.read_certified_sigma(), manifest.tuple_source()
     denoiser = load_denoiser(model)
     replicas = {"postmean": Replica(manifest, store, certified)}
-    names: tuple[EstimatorName, ...] = ("stf", "knn-snis")
+    names = ("stf", "knn-snis")
     for name in names:
-        settings = EstimatorSettings(name=name, k=K, n=K, m=K, index="exact", nprobe=1)
+        settings = EstimatorSettings(name=name, k=K, n=K, m=K)
         replicas[name] = Replica(replace(manifest, estimator=settings), store, None)
     tuples = source.block(0, TUPLES)
     x = to_unit(store.pixels(tuples.entry))

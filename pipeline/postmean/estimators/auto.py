@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.log_weights import queries_at_a_time
 from postmean.engine.pairs import pair_means
 from postmean.engine.population import Population
@@ -97,3 +98,8 @@ class Auto:
             found=counts,
         )
         return check_finite(estimate, queries)
+
+
+def make(settings: EstimatorSettings, population: Population, max_support: int) -> Auto:
+    """As every estimator is made; see `traits`."""
+    return Auto(population, settings.tolerance, max_support)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.log_weights import log_weights, queries_at_a_time
 from postmean.engine.population import SCALE, Population
 from postmean.engine.refine import NEEDED_ERROR, WINDOW, distance2
@@ -93,3 +94,8 @@ def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: torch
         value[row] = -torch.inf
         value[row, member] = (-(direct - direct.min()) / (2 * sigma_B[row] ** 2)).to(torch.float32)
     return torch.softmax(value, 1, out=value)
+
+
+def make(settings: EstimatorSettings, population: Population, max_support: int) -> Exact:
+    """As every estimator is made; see `traits`."""
+    return Exact(population, max_support)

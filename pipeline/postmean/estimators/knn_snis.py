@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population
 from postmean.estimators.direct import log_weight, merge, softmax, uniform_outside
 from postmean.estimators.estimate import Estimate, Queries, summarise
+from postmean.neighbours.choose_search import make_search
 from postmean.neighbours.search import Search
 
 
@@ -65,3 +67,8 @@ class KnnSnis:
             drawn[in_tail] = uniform_outside(generator, len(self.population), member, int(in_tail.sum()))
             log_w[in_tail] = log_weight(self.population, queries, row, drawn[in_tail]) - log_p.min()
         return drawn, log_w, float(mass[-1] / mass.sum())
+
+
+def make(settings: EstimatorSettings, population: Population, max_support: int) -> KnnSnis:
+    """As every estimator is made; see `traits`."""
+    return KnnSnis(make_search(population, settings.index, settings.nprobe), settings.k, settings.n)

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import SCALE, Population
 from postmean.estimators.direct import log_weight, to_device, uniform_outside
 from postmean.estimators.estimate import Estimate, Queries, check_finite
 from postmean.estimators.exact import LEFT_OUT
+from postmean.neighbours.choose_search import make_search
 from postmean.neighbours.search import Search
 
 
@@ -113,3 +115,8 @@ class KnnStratified:
         mean = to_device(weight.astype(np.float32), self.population) @ x
         second = float(weight @ x.square().mean(1, dtype=torch.float64).cpu().numpy())
         return mean.cpu().numpy(), second
+
+
+def make(settings: EstimatorSettings, population: Population, max_support: int) -> KnnStratified:
+    """As every estimator is made; see `traits`."""
+    return KnnStratified(make_search(population, settings.index, settings.nprobe), settings.k, settings.m, max_support)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.log_weights import queries_at_a_time
 from postmean.engine.population import Population
 from postmean.estimators.direct import merge
@@ -38,3 +39,8 @@ class PosteriorMC:
             support.append(merge(drawn, np.ones(self.n)))
         zeros = np.zeros(len(queries))
         return summarise(self.population, queries, support, zeros, np.full(len(queries), len(self.population)))
+
+
+def make(settings: EstimatorSettings, population: Population, max_support: int) -> PosteriorMC:
+    """As every estimator is made; see `traits`."""
+    return PosteriorMC(population, settings.n)

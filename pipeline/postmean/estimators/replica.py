@@ -49,7 +49,7 @@ class Replica:
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)
         plain = {}
-        if manifest.self_contained:
+        if manifest.shards.self_contained:
             plain = {"z": z.reshape(shape), "x": store.pixels(block.entry), "sigma": block.sigma}
             if block.sigma_next is not None:
                 plain["sigma_next"] = block.sigma_next
@@ -58,13 +58,13 @@ class Replica:
                 plain["label"] = label
         return Records(
             tuple_id=block.tuple_id,
-            mean=pack_means(mean, estimate.support, manifest.max_support),
-            mean_next=self._next_means(block, z, estimate) if manifest.solver == "heun" else None,
+            mean=pack_means(mean, estimate.support, manifest.shards.max_support),
+            mean_next=self._next_means(block, z, estimate) if manifest.recipe.solver == "heun" else None,
             ess=estimate.ess.astype(np.float32),
             top_weight=estimate.top_weight.astype(np.float32),
             variance=estimate.variance.astype(np.float32),
             tail_mass=estimate.tail_mass.astype(np.float32),
-            found=estimate.found.astype(np.int32),
+            support_size=estimate.found.astype(np.int32),
             plain=plain,
         )
 
@@ -95,7 +95,7 @@ class Replica:
             for row, pair in zip(rows, later.support, strict=True):
                 support[row] = pair
         shape = (len(block), *self._store.image_shape)
-        return pack_means(mean_next.reshape(shape), support, self._manifest.max_support)
+        return pack_means(mean_next.reshape(shape), support, self._manifest.shards.max_support)
 
     def _means(
         self, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, from_source: np.ndarray, point: int
@@ -104,7 +104,7 @@ class Replica:
 
         Tuples are estimated in order of class and sigma: those that look alike share the same work.
         """
-        label = self._store.label(block.entry) if self._manifest.conditional else None
+        label = self._store.label(block.entry) if self._manifest.recipe.conditional else None
         order = np.lexsort((sigma,) if label is None else (sigma, label))
         bounds = [0, len(block)]
         if label is not None:
@@ -142,6 +142,7 @@ class Replica:
 
     def _make_estimator(self, label: int | None) -> Estimator:
         manifest = self._manifest
-        population = Population(self._store, manifest.flips, label, manifest.device, self._stands_for)
-        max_support = int(1 + (manifest.max_support - 1) / self._stands_for)  # the source stands for itself alone
-        return make_estimator(manifest.estimator, population, max_support, manifest.tolerance)
+        population = Population(self._store, manifest.recipe.flips, label, manifest.device, self._stands_for)
+        # the source stands for itself alone
+        max_support = int(1 + (manifest.shards.max_support - 1) / self._stands_for)
+        return make_estimator(manifest.estimator, population, max_support)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population
 from postmean.estimators.estimate import Estimate, Queries, summarise
 
@@ -18,3 +19,8 @@ class SingleSample:
         support = [(queries.source[row : row + 1], np.ones(1)) for row in range(len(queries))]
         size = len(queries)
         return summarise(self.population, queries, support, np.zeros(size), np.ones(size, np.int64))
+
+
+def make(settings: EstimatorSettings, population: Population, max_support: int) -> SingleSample:
+    """As every estimator is made; see `traits`."""
+    return SingleSample(population)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population
 from postmean.estimators.direct import log_weight, merge, softmax
 from postmean.estimators.estimate import Estimate, Queries, summarise
@@ -27,3 +28,8 @@ class STF:
             support.append(merge(batch, softmax(log_weight(self.population, queries, row, batch))))
         size = len(queries)
         return summarise(self.population, queries, support, np.zeros(size), np.full(size, self.n))
+
+
+def make(settings: EstimatorSettings, population: Population, max_support: int) -> STF:
+    """As every estimator is made; see `traits`."""
+    return STF(population, settings.n)

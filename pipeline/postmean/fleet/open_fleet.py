@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 from postmean.base.environment import cluster_address
 from postmean.contract.manifest import Manifest
 from postmean.fleet.ray_session import actors_that_fit, ray_session
-from postmean.fleet.settings import FleetConfig
+from postmean.fleet.settings import FleetSettings
 
 if TYPE_CHECKING:
     from postmean.fleet.dispatcher import Dispatcher
 
 
-def fleet_size(config: FleetConfig, device: str) -> int:
+def fleet_size(actors: int | None, device: str, threads_per_actor: int) -> int:
     """Actors to start on this machine: as asked, else one a GPU, or as many as the CPU cores hold."""
-    if config.actors is not None:
-        return config.actors
+    if actors is not None:
+        return actors
     if device == "cuda":
         import torch
 
         return max(1, torch.cuda.device_count())
-    return max(1, (os.cpu_count() or 1) // config.threads_per_actor)
+    return max(1, (os.cpu_count() or 1) // threads_per_actor)
 
 
 @contextmanager
 def fleet(
-    config: FleetConfig, manifest: Manifest, shards: int, start_actor: Callable[[dict[str, Any]], Any]
+    config: FleetSettings, manifest: Manifest, shards: int, start_actor: Callable[[dict[str, Any]], Any]
 ) -> "Iterator[Dispatcher]":
     """Connect to the cluster or start Ray, and give the dispatcher.
 
@@ -36,7 +36,7 @@ def fleet(
         start_actor: starts one actor with these options of Ray and returns its handle.
     """
     gpus = 1 if manifest.device == "cuda" else 0
-    actors = min(fleet_size(config, manifest.device), shards)
+    actors = min(fleet_size(config.actors, manifest.device, manifest.threads_per_actor), shards)
     with ray_session(actors * manifest.threads_per_actor, actors * gpus):
         from postmean.fleet.dispatcher import Dispatcher  # imports ray, whose environment is set only now
 

@@ -1,14 +1,29 @@
-"""Settings of a fleet: how many actors of which size, and how long to wait for them."""
+"""Settings of a fleet: what one actor computes with, how many there are, and how long to wait for them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from postmean.base.checks import check_at_least_one, check_positive
 from postmean.base.errors import ConfigError
+from postmean.base.flags import FlagGroup
 
 
 @dataclass(frozen=True, kw_only=True)
-class FleetConfig:
-    """Actors and deadlines."""
+class ActorSettings(FlagGroup):
+    """What one actor computes with."""
+
+    threads_per_actor: int = 1
+    """CPU threads an actor computes with. Part of the manifest: sums depend on it in the last bit."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where an actor computes; auto takes GPUs where there are any."""
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, ("threads_per_actor",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings(FlagGroup):
+    """How many actors, and their deadlines."""
 
     actors: int | None = None
     """Ray actors, at most; default one a GPU, or one a CPU core, of this machine or of the cluster at RAY_ADDRESS."""
@@ -16,8 +31,6 @@ class FleetConfig:
     """Actors to have even when there is nothing to do."""
     idle_seconds: float = 60.0
     """How long an actor beyond --min-actors waits for a shard before it is released."""
-    threads_per_actor: int = 1
-    """CPU threads an actor computes with. Part of the manifest: sums depend on it in the last bit."""
     attempts: int = 3
     """Times a shard is tried before it is reported as failed."""
     shard_seconds: float = 3600.0
@@ -26,7 +39,7 @@ class FleetConfig:
     """Deadline of an actor's loading, and how long to wait for room on the cluster while there is no actor at all."""
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, ("threads_per_actor", "attempts", "actors"))
+        check_at_least_one(self, ("attempts", "actors"))
         if not 0 <= self.min_actors <= (self.actors or self.min_actors):
             raise ConfigError(f"--min-actors: expected 0 to --actors {self.actors}, got {self.min_actors}")
         check_positive(self, ("shard_seconds", "start_seconds", "idle_seconds"))

@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from postmean.estimators.traits import traits_of
 from postmean.neighbours.candidates import DIRECTIONS
-from postmean.planning.machines import NETWORK_SHARE, Fleet
+from postmean.planning.machines import NETWORK_SHARE, Machines
 from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
 from postmean.planning.workload import Workload, refuse_index
 
@@ -66,43 +67,45 @@ class CostPlan:
 def estimate_cost(
     work: Workload,
     actors: int,
-    fleet: Fleet | None = None,
+    machines: Machines | None = None,
     price: float | None = None,
     records_per_second: float | None = None,
 ) -> CostPlan:
     """Measure a sample of the workload's records in this process and extrapolate.
 
     Args:
-        actors: in all. fleet: None is this machine. price: of a node-hour.
+        actors: in all. machines: None is this one. price: of a node-hour.
         records_per_second: of one actor of the fleet, measured there; None is measured here, or estimated from that.
     """
     manifest, threads = work.manifest, work.manifest.threads_per_actor
     # what is measured for the bytes alone need not be told apart
-    split = records_per_second is None and (fleet is not None or work.stands_for != 1)
-    if fleet is not None and split:
-        refuse_index(manifest, f"--fleet {fleet.name}")
+    split = records_per_second is None and (machines is not None or work.stands_for != 1)
+    if machines is not None and split:
+        refuse_index(manifest, f"--fleet {machines.name}")
     measured = measure(work, split) if work.records else _NOTHING
     seconds_per_record = measured.seconds
-    if fleet is not None and work.records and records_per_second is None:
+    if machines is not None and work.records and records_per_second is None:
         queries = queries_at_once(work)
-        ratio = fleet.product_seconds(threads, work.store.dim, queries) / product_seconds(work, queries)
+        ratio = machines.product_seconds(threads, work.store.dim, queries) / product_seconds(work, queries)
         seconds_per_record = measured.fixed_seconds + measured.growing_seconds * ratio
     if records_per_second is not None and work.records:
         seconds_per_record = 1 / records_per_second
-    nodes = fleet.nodes if fleet else 1
-    on_gpu = bool(fleet.node.gpus) if fleet else manifest.device == "cuda"
+    nodes = machines.nodes if machines else 1
+    on_gpu = bool(machines.node.gpus) if machines else manifest.device == "cuda"
     gpus = actors if on_gpu else 0
     replica, shared, actor, device = _memory(work, on_gpu)
     plan_seconds = manifest.tuples * _PLAN_SECONDS / (os.cpu_count() or 1) + work.certificate_seconds
     load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
-    if fleet and work.records:
-        load_seconds += 8 * replica / (fleet.node.network_bits_per_second * NETWORK_SHARE)
+    if machines and work.records:
+        load_seconds += 8 * replica / (machines.node.network_bits_per_second * NETWORK_SHARE)
     # the actor with most shards decides
-    busiest = min(work.records, -(-work.shards // actors) * manifest.records_per_shard)
+    busiest = min(work.records, -(-work.shards // actors) * manifest.shards.records_per_shard)
     seconds = plan_seconds + load_seconds + busiest * seconds_per_record
     size = round(measured.bytes * work.records)
     on_node = shared + -(-actors // nodes) * actor
-    fits = fleet is None or (on_node <= fleet.node.host_bytes and device <= (fleet.node.device_bytes or device))
+    fits = machines is None or (
+        on_node <= machines.node.host_bytes and device <= (machines.node.device_bytes or device)
+    )
     return CostPlan(
         tuples=manifest.tuples,
         images=work.images,
@@ -111,11 +114,11 @@ def estimate_cost(
         records_error=work.records_error,
         shards=work.shards,
         certified_share=1 - work.records / manifest.tuples,
-        fleet=fleet.name if fleet else "here",
+        fleet=machines.name if machines else "here",
         nodes=nodes,
         gpus=gpus,
         actors=actors,
-        rate_is="given" if records_per_second is not None else "estimated" if fleet else "measured",
+        rate_is="given" if records_per_second is not None else "estimated" if machines else "measured",
         records_per_second_per_actor=1 / seconds_per_record if work.records else 0.0,
         seconds=seconds,
         plan_seconds=plan_seconds,
@@ -127,7 +130,7 @@ def estimate_cost(
         bytes=size,
         bytes_per_tuple=size / manifest.tuples,
         replica_bytes=replica,
-        network_bytes=nodes * replica + 2 * size if fleet else 0,
+        network_bytes=nodes * replica + 2 * size if machines else 0,
         shared_memory_bytes=shared,
         memory_bytes_per_actor=actor,
         device_bytes_per_actor=device,
@@ -141,17 +144,18 @@ _NOTHING = Measured(fixed_seconds=0.0, growing_seconds=0.0, setup_seconds=0.0, b
 def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
     """Bytes of (what a node loads, the shared store, an actor beyond it, an actor's GPU)."""
     manifest, dim = work.manifest, work.store.dim
-    members = work.images * (2 if manifest.flips else 1)
+    members = work.images * (2 if manifest.recipe.flips else 1)
     searched = manifest.estimator
     index = 0 if searched.index in ("exact", "sq8") else 4 * members * dim
     columns = 8 * members
-    if searched.name == "auto" and not manifest.conditional:
+    if traits_of(searched.name).keeps_directions and not manifest.recipe.conditional:
         columns += 4 * (DIRECTIONS + 2) * members
     # log-weights, a copy of those of spread rows, a mask; tiles and their products, which of a class are copies
-    population = members // (work.classes if manifest.conditional else 1)
-    workspace = 9 * population * queries_at_once(work) + (16 if manifest.conditional else 6) * (16 << 20)
+    population = members // (work.classes if manifest.recipe.conditional else 1)
+    workspace = 9 * population * queries_at_once(work) + (16 if manifest.recipe.conditional else 6) * (16 << 20)
     store = work.images * dim
-    shard = manifest.records_per_shard * dim * 28  # eps, z, x, means and encoded bytes, as much as is held at once
+    # eps, z, x, means and encoded bytes, as much as is held at once
+    shard = manifest.shards.records_per_shard * dim * 28
     actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
     device = _CUDA_BYTES + store + columns + index + workspace if on_gpu else 0
     return store + 4 * work.images + index, store, actor, device

@@ -1,4 +1,4 @@
-"""Fleets by name: machines that are not this one, with what their vendors' data sheets say of them.
+"""Machines by name: those that are not this one, with what their vendors' data sheets say of them.
 
 Nothing here is measured. A record is two int8 matrix products over the population, so that the int8 rate (dense, that
 is without sparsity) and the memory's bandwidth are what counts; of either an actor is assumed to get a share.
@@ -78,7 +78,7 @@ NODES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class Machines:
     """Some machines of one kind."""
 
     name: str
@@ -86,7 +86,7 @@ class Fleet:
     node: Node
 
     @classmethod
-    def parse(cls, name: str) -> "Fleet":
+    def parse(cls, name: str) -> "Machines":
         """NODESxKIND, such as 2x8-h100 or 16xc7i; ConfigError for anything else."""
         found = re.fullmatch(r"([1-9]\d{0,4})x(.+)", name)
         if found is None or found[2] not in NODES:

@@ -12,14 +12,16 @@ import numpy as np
 import torch
 
 from postmean.contract.commit import FileDigest
-from postmean.contract.manifest import EstimatorSettings, Manifest
+from postmean.contract.manifest import Manifest
 from postmean.contract.plan import Plan, ShardPlan
 from postmean.contract.records import Records
+from postmean.contract.settings import EstimatorSettings
 from postmean.contract.tuples import TupleBlock
 from postmean.engine.log_weights import int8_product, queries_at_a_time
 from postmean.engine.population import Population
 from postmean.engine.process_setup import prepare_process
 from postmean.estimators.replica import Replica
+from postmean.estimators.traits import traits_of
 from postmean.planning.workload import Workload, spread
 from postmean.shards.codecs import codec
 from postmean.shards.run_folder import layout_of
@@ -77,15 +79,15 @@ def measure(work: Workload, split: bool) -> Measured:
 
 def queries_at_once(work: Workload) -> int:
     """Queries of one pass over a population: a group of the estimator, or a class's records in a shard."""
-    if work.manifest.conditional:
-        return max(1, work.manifest.records_per_shard // work.classes)
-    population = Population(work.store, work.manifest.flips, stands_for=work.stands_for)
+    if work.manifest.recipe.conditional:
+        return max(1, work.manifest.shards.records_per_shard // work.classes)
+    population = Population(work.store, work.manifest.recipe.flips, stands_for=work.stands_for)
     return min(_MOST_QUERIES, queries_at_a_time(population))
 
 
 def product_seconds(work: Workload, queries: int) -> float:
     """Seconds here for the log-weight of one member and query, by the product that an estimate makes of a tile."""
-    population = Population(work.store, work.manifest.flips, device=work.manifest.device)
+    population = Population(work.store, work.manifest.recipe.flips, device=work.manifest.device)
     start, stop = population.tiles()[0]
     split = torch.ones((2 * queries, population.dim), dtype=torch.int8, device=population.device)
     int8_product(split, population.tile(start, stop))
@@ -102,17 +104,17 @@ def _estimate(work: Workload) -> tuple[float, float, Records]:
     """(seconds a record, seconds before the first, the records) of a sample that is grouped as a shard is."""
     manifest = work.manifest
     replica = Replica(manifest, work.store, work.certified_sigma, work.stands_for)
-    most = manifest.records_per_shard
-    if manifest.conditional:  # as many of a class as in a shard of the planned data set
+    most = manifest.shards.records_per_shard
+    if manifest.recipe.conditional:  # as many of a class as in a shard of the planned data set
         most = max(_FEWEST, round(most * work.store.classes / work.classes))
     few = spread(work.sample, 16)
     setup = _timed(replica, few)[0]
     seconds = _timed(replica, few)[0]
     sample = spread(work.sample, max(_FEWEST, min(most, int(_SECONDS * len(few) / seconds))))
-    if manifest.conditional:  # every class is set up on its own
+    if manifest.recipe.conditional:  # every class is set up on its own
         setup += _timed(replica, sample)[0] - seconds
     seconds, records = _timed(replica, sample)
-    setup = max(0.0, setup - seconds * (1 if manifest.conditional else len(few) / len(records)))
+    setup = max(0.0, setup - seconds * (1 if manifest.recipe.conditional else len(few) / len(records)))
     return seconds / len(records), setup, records
 
 
@@ -125,14 +127,14 @@ def _timed(replica: Replica, block: TupleBlock) -> tuple[float, Records]:
 def _record_bytes(work: Workload, records: Records) -> float:
     """Bytes a record, from shards of the run's size, or one as large as the sample."""
     manifest = work.manifest
-    size = min(manifest.records_per_shard, len(records))
+    size = min(manifest.shards.records_per_shard, len(records))
     plan = Plan(np.array([0]), np.array([manifest.tuples - 1]), np.array([work.records]))
     layout = layout_of(replace(manifest, segments=()), plan)
     total = count = 0
     for start in range(0, len(records) - size + 1, size):
         part = records.slice(start, start + size)
         row = ShardPlan(0, int(part.tuple_id[0]), int(part.tuple_id[-1]), size)
-        files = codec(manifest.format).encode(part, row, layout)
+        files = codec(manifest.shards.format).encode(part, row, layout)
         total += sum(FileDigest.of(path, data).size for path, data in files.items())  # hashed, as an actor does
         count += size
     return total / count
@@ -146,14 +148,14 @@ def _grown_bytes(manifest: Manifest, records: Records, stands_for: float) -> flo
         if means is not None and stands_for != 1:
             pairs = means.count[means.count > 0].astype(np.float64)
             grown = _grown(manifest.estimator, pairs, stands_for)
-            is_sparse = (grown <= manifest.max_support) & (8 * grown < dense)
+            is_sparse = (grown <= manifest.shards.max_support) & (8 * grown < dense)
             gained += float((np.where(is_sparse, 8 * grown, dense) - 8 * pairs).sum())
     return gained / len(records)
 
 
 def _grown(settings: EstimatorSettings, pairs: np.ndarray, stands_for: float) -> np.ndarray:
     """Pairs of a mean that has so many over the sample, over the planned data set."""
-    if settings.name not in ("knn-snis", "posterior-mc", "stf"):
+    if not traits_of(settings.name).support_is_drawn:
         return 1 + (pairs - 1) * stands_for
     # n draws out of e members alike hit e (1 - exp(-n / e)) of them
     n, pairs = settings.n, np.minimum(pairs, settings.n - 0.5)

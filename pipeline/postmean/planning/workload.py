@@ -19,9 +19,11 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import uncertified
 from postmean.contract.tuples import TupleBlock
+from postmean.estimators.traits import traits_of
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.self_join import SelfJoin
-from postmean.runs.config import GenerateConfig
+from postmean.planning.config import SampleSettings
+from postmean.runs.config import JobConfig
 from postmean.runs.job import Job, check_index, resolve
 
 _COUNTED = 1 << 22  # tuples looked at: a few seconds; all of them where a run has no more
@@ -88,27 +90,28 @@ def of_job(job: Job) -> Workload:
     )
 
 
-def workload(config: GenerateConfig, images: int | None = None, classes: int | None = None) -> Workload:
+def workload(config: JobConfig, sample_of: SampleSettings | None = None) -> Workload:
     """The workload of these settings, without a plan.
 
     Args:
-        images: N, if the store is a sample of the data set. classes: C, if the sample has not all of them.
+        sample_of: the data set, if the store is a sample of it.
     Raises:
         ConfigError: more images than the store's, and an index that cannot be searched as theirs.
     """
     store = ImageStore.open(config.store)
     manifest = resolve(config, store)
     check_index(manifest, store)
-    images, classes = images or len(store), classes or store.classes
+    sample_of = sample_of or SampleSettings()
+    images, classes = sample_of.images or len(store), sample_of.classes or store.classes
     growth = images / len(store)
-    if manifest.conditional:
+    if manifest.recipe.conditional:
         growth *= store.classes / classes
     if growth != 1:
         refuse_index(manifest, f"--images {images:,}")
     began, certified = time.perf_counter(), None
-    if manifest.certificate:
-        join = SelfJoin.load(store, manifest.flips, manifest.conditional)
-        certified = certified_sigma(join, manifest.tolerance / growth, store.dim)
+    if manifest.estimator.certificate:
+        join = SelfJoin.load(store, manifest.recipe.flips, manifest.recipe.conditional)
+        certified = certified_sigma(join, manifest.estimator.tolerance / growth, store.dim)
     seconds = time.perf_counter() - began
     records, error, sample = _count(manifest, certified)
     return Workload(
@@ -120,7 +123,7 @@ def workload(config: GenerateConfig, images: int | None = None, classes: int | N
         stands_for=growth,
         records=records,
         records_error=error,
-        shards=-(-records // manifest.records_per_shard),
+        shards=-(-records // manifest.shards.records_per_shard),
         certificate_seconds=seconds * images / len(store),
         sample=sample,
     )
@@ -129,7 +132,7 @@ def workload(config: GenerateConfig, images: int | None = None, classes: int | N
 def refuse_index(manifest: Manifest, flag: str) -> None:
     """Raise ConfigError where the estimator searches an index of FAISS: it holds the images at hand, and no others."""
     searched = manifest.estimator
-    if searched.name.startswith("knn-") and searched.index != "exact":
+    if traits_of(searched.name).searches and searched.index != "exact":
         raise ConfigError(f"{flag}: the cost of --index {searched.index} is not extrapolated: plan with --index exact")
 
 

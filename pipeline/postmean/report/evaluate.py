@@ -7,14 +7,14 @@ from itertools import groupby
 import numpy as np
 
 from postmean.contract.image_store import ImageStore
-from postmean.contract.manifest import EstimatorSettings
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population
 from postmean.estimators.choose import make_estimator
 from postmean.estimators.estimate import Estimator
 from postmean.estimators.knn_snis import KnnSnis
 from postmean.estimators.knn_stratified import KnnStratified
-from postmean.neighbours.faiss_search import FaissSearch, FaissSpec
-from postmean.neighbours.search import ExactSearch, Search
+from postmean.neighbours.choose_search import make_search
+from postmean.neighbours.search import Search
 from postmean.report.cells import Cell, CellStore
 from postmean.report.decompose import Errors, decompose
 from postmean.report.memo_search import MemoSearch
@@ -84,14 +84,12 @@ class Evaluation:
         return max(s.k, *s.sweep_k) if method.index == "exact" and s.sweep_k else s.k
 
     def _make_search(self, index: str, nprobe: int | None) -> Search:
-        if index == "exact":
-            return ExactSearch(self.population)
-        return FaissSearch(self.population, FaissSpec(index), nprobe or 1)
+        return make_search(self.population, index, nprobe or 1)
 
     def _make_plain(self, method: Method) -> Estimator:
         assert method.estimator != "network"
-        settings = EstimatorSettings(name=method.estimator, k=1, n=method.n or 1, m=1, index="exact", nprobe=1)
-        return make_estimator(settings, self.population, max_support=256, tolerance=self.settings.tolerance)
+        settings = EstimatorSettings(name=method.estimator, n=method.n or 1, tolerance=self.settings.tolerance)
+        return make_estimator(settings, self.population, max_support=256)
 
 
 class _Level:

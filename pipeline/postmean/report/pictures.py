@@ -17,29 +17,13 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from PIL import Image
 
 from postmean.contract.image_store import to_pixels
+from postmean.estimators.traits import traits_of
 from postmean.report.cells import Cell, write_atomically
-from postmean.report.settings import Method
+from postmean.report.settings import NETWORK, Method
 
-COLOURS = {
-    "single-sample": "#8c8c8c",
-    "posterior-mc": "#222222",
-    "stf": "#e08214",
-    "knn-snis": "#2166ac",
-    "knn-stratified": "#1b9e77",
-    "auto": "#c51b3a",
-    "network": "#7b3294",
-}
+_NETWORK = ("#7b3294", "X")  # colour and marker of the trained network
 LIGHTER = {"stf": "#fdb863", "knn-snis": "#74add1", "knn-stratified": "#7fcdb0"}
 """Of an estimator's variant in the same picture: approximate search, source redrawn; dashed."""
-MARKERS = {
-    "single-sample": "s",
-    "posterior-mc": "D",
-    "stf": "^",
-    "knn-snis": "o",
-    "knn-stratified": "v",
-    "auto": "*",
-    "network": "X",
-}
 _PANELS = (("mse", "mean squared error"), ("bias2", "squared bias (hollow: upper bound)"), ("variance", "variance"))
 _FLOOR = 1e-13  # below it is what rounding means to float32 costs
 _MOST_BYTES = 190_000  # of a picture; a larger one gets a palette, which takes a third
@@ -73,14 +57,22 @@ def curves(methods: Sequence[Method], cells: Sequence[Cell]) -> list[Curve]:
     found = []
     for method in methods:
         own = sorted((c for c in cells if c.method == method), key=lambda c: c.sigma)
-        colour: Any = COLOURS[method.estimator]
+        colour, marker = _look(method)
         if method.estimator == "knn-snis" and method.k is not None and len(several_k) > 1:
             colour = plt.get_cmap("Blues")(0.35 + 0.6 * several_k.index(method.k) / (len(several_k) - 1))
         is_variant = method.index not in (None, "exact") or (method.estimator == "stf" and method.source == "redrawn")
         if is_variant:
             colour = LIGHTER[method.estimator]
-        found.append(Curve(own, method.label, colour, MARKERS[method.estimator], "--" if is_variant else "-"))
+        found.append(Curve(own, method.label, colour, marker, "--" if is_variant else "-"))
     return found
+
+
+def _look(method: Method) -> tuple[Any, str]:
+    """Colour and marker of a method's curve."""
+    if method.estimator == NETWORK:
+        return _NETWORK
+    traits = traits_of(method.estimator)
+    return traits.colour, traits.marker
 
 
 def error_picture(path: Path, title: str, drawn: Sequence[Curve]) -> None:

@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from postmean.base.errors import ConfigError
-from postmean.contract.manifest import EstimatorName
+from postmean.estimators.traits import traits_of
 
 Source = Literal["fixed", "redrawn"]
-MethodName = EstimatorName | Literal["network"]
-
-_DETERMINISTIC = ("auto", "exact", "network")
+NETWORK = "network"
+"""Name of the trained network among the methods."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """An estimator with the settings it uses; those that it does not use are None."""
 
-    estimator: MethodName
+    estimator: str
+    """Name of an estimator, or `NETWORK`."""
     k: int | None = None
     """Neighbours of knn-snis and knn-stratified."""
     n: int | None = None
@@ -35,7 +35,7 @@ class Method:
     @property
     def is_deterministic(self) -> bool:
         """Whether every repetition would give the same mean."""
-        return self.estimator in _DETERMINISTIC
+        return self.estimator == NETWORK or not traits_of(self.estimator).draws
 
     @property
     def label(self) -> str:

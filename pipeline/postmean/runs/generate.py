@@ -68,7 +68,7 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
                 run.storage.clean_temporary()  # of actors that were killed while they wrote
             with suppress(GenerationError):  # a full disk, of which the shards have told
                 log.write()
-    elif config.delete_consumed:
+    elif config.follow.delete_consumed:
         _pace(config, run, PlannedShards([])).delete_all()
     seconds = time.monotonic() - began
     records = sum(job.plan[shard].records for shard in written)
@@ -87,9 +87,9 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
     _raise_failures(outcome, job, run)
     if pace is not None and pace.is_stuck:
         raise GenerationError(
-            f"{run.storage.url}: no trainer took a batch for {config.trainer_seconds:g} s, with shards made --ahead "
-            f"{config.ahead}: see {run.storage.url}/{TRAINERS}, remove the file of a trainer that is gone, start the "
-            "others and run the same command again"
+            f"{run.storage.url}: no trainer took a batch for {config.follow.trainer_seconds:g} s, with shards made "
+            f"--ahead {config.follow.ahead}: see {run.storage.url}/{TRAINERS}, remove the file of a trainer that is "
+            "gone, start the others and run the same command again"
         )
     return report
 
@@ -119,7 +119,8 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
 
 
 def _pace(config: GenerateConfig, run: RunFolder, backlog: PlannedShards) -> Pace:
-    return Pace(run, backlog, config.ahead, config.trainers, config.delete_consumed, config.trainer_seconds)
+    follow = config.follow
+    return Pace(run, backlog, follow.ahead, follow.trainers, follow.delete_consumed, follow.trainer_seconds)
 
 
 def _run_fleet(
@@ -171,7 +172,7 @@ def _run_fleet(
 
     with (
         Progress("generate", job.plan.total_records, "records") as progress,
-        fleet(config, job.manifest, len(backlog), start_actor) as dispatcher,
+        fleet(config.fleet, job.manifest, len(backlog), start_actor) as dispatcher,
     ):
         from postmean.fleet.metrics import DriverMetrics  # imports ray, whose environment is set only now
 

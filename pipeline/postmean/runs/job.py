@@ -11,9 +11,10 @@ import numpy as np
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError, DataError
 from postmean.contract.image_store import ImageStore
-from postmean.contract.manifest import OF_THE_EXACT_MEAN, SCHEMA_VERSION, EstimatorSettings, Manifest, code_version
+from postmean.contract.manifest import SCHEMA_VERSION, Manifest, code_version
 from postmean.contract.plan import Plan, make_plan
 from postmean.contract.process import TableProcess
+from postmean.estimators.traits import traits_of
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.faiss_search import FaissSpec, index_path
 from postmean.neighbours.self_join import SelfJoin
@@ -64,9 +65,9 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], 
     certified = None
     if begun and begun.storage.exists(CERTIFIED_SIGMA):
         certified = begun.read_certified_sigma()
-    elif manifest.certificate:
-        join = SelfJoin.load(store, manifest.flips, manifest.conditional)
-        certified = certified_sigma(join, manifest.tolerance, store.dim)
+    elif manifest.estimator.certificate:
+        join = SelfJoin.load(store, manifest.recipe.flips, manifest.recipe.conditional)
+        certified = certified_sigma(join, manifest.estimator.tolerance, store.dim)
     plan, planned = None, 0
     if begun and begun.storage.exists(PLAN):
         plan, planned = begun.read_plan(), begun.read_manifest().tuples
@@ -76,7 +77,7 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], 
                 manifest.tuple_source(),
                 stop,
                 manifest.plan_certificate(certified),
-                manifest.records_per_shard,
+                manifest.shards.records_per_shard,
                 threads=os.cpu_count() or 1,
                 progress=progress,
                 start=start,
@@ -89,48 +90,41 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], 
 def check_index(manifest: Manifest, store: ImageStore) -> None:
     """Raise DataError unless the index that the estimator searches was built: here rather than in every actor."""
     settings = manifest.estimator
-    if not settings.name.startswith("knn-") or settings.index == "exact":
+    if not traits_of(settings.name).searches or settings.index == "exact":
         return
-    path = index_path(store, FaissSpec(settings.index), manifest.flips)
+    path = index_path(store, FaissSpec(settings.index), manifest.recipe.flips)
     if not path.is_file():
-        flags = f"--index {settings.index}{' --flips' if manifest.flips else ''}"
+        flags = f"--index {settings.index}{' --flips' if manifest.recipe.flips else ''}"
         raise DataError(f"{path}: no such index: build it with `postmean index {store.path} {flags}`")
 
 
 def resolve(config: JobConfig, store: ImageStore) -> Manifest:
     """The manifest of these settings on this store."""
-    if config.conditional and store.labels is None:
+    recipe = config.recipe
+    if recipe.conditional and store.labels is None:
         raise ConfigError(f"--conditional: {store.path} has no labels")
-    if config.index != "exact":
-        FaissSpec(config.index)
-        if config.conditional:
+    if config.estimator.index != "exact":
+        FaissSpec(config.estimator.index)
+        if recipe.conditional:
             raise ConfigError("--conditional: searches one class exactly: leave --index at exact")
-    process = TableProcess.from_csv(config.process_table) if config.process_table else config.process
+    if config.process_table:
+        recipe = replace(recipe, process=TableProcess.from_csv(config.process_table))
+    # the other estimators do not estimate the exact mean, which is what is certified
+    certificate = config.estimator.certificate and traits_of(config.estimator.name).estimates_exact_mean
+    max_support = 0 if config.shards.self_contained else config.shards.max_support
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         code_version=code_version(),
         store_fingerprint=store.header.fingerprint,
         store_shape=store.header.shape,
         classes=store.classes,
-        process=process,
-        noise=config.noise,
+        recipe=recipe,
         seed=config.seed,
         tuples=config.tuples,
-        flips=config.flips,
-        conditional=config.conditional,
-        solver=config.solver,
-        estimator=EstimatorSettings(
-            name=config.estimator, k=config.k, n=config.n, m=config.m, index=config.index, nprobe=config.nprobe
-        ),
-        # the other estimators do not estimate the exact mean, which is what is certified
-        certificate=config.certificate and config.estimator in OF_THE_EXACT_MEAN,
-        tolerance=config.tolerance,
-        format=config.format,
-        self_contained=config.self_contained,
-        records_per_shard=config.records_per_shard,
-        max_support=0 if config.self_contained else config.max_support,
-        device=_device(config.device),
-        threads_per_actor=config.threads_per_actor,
+        estimator=replace(config.estimator, certificate=certificate),
+        shards=replace(config.shards, max_support=max_support),
+        device=_device(config.actor.device),
+        threads_per_actor=config.actor.threads_per_actor,
         tuple_fingerprint="",
     )
     return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())

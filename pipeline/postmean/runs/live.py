@@ -79,7 +79,7 @@ def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], N
         with (
             LiveServer(config.host, config.port, memory.files, shards, token) as server,
             Progress("serve", job.plan.total_records, "records") as progress,
-            fleet(config, job.manifest, len(job.plan), start_actor) as dispatcher,
+            fleet(config.fleet, job.manifest, len(job.plan), start_actor) as dispatcher,
         ):
             from postmean.fleet.metrics import DriverMetrics  # imports ray, whose environment is set only now
 

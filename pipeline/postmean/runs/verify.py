@@ -8,11 +8,12 @@ import numpy as np
 
 from postmean.base.errors import ShardError, VerificationError
 from postmean.contract.image_store import ImageStore, to_unit
-from postmean.contract.manifest import OF_THE_EXACT_MEAN, Manifest
+from postmean.contract.manifest import Manifest
 from postmean.contract.plan import shard_tuples, uncertified
 from postmean.contract.records import Records
 from postmean.contract.tuples import TupleBlock
 from postmean.estimators.float64 import exact_mean
+from postmean.estimators.traits import traits_of
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import COMMITS, RunFolder
 
@@ -122,13 +123,14 @@ def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
     if report.committed < report.shards:
         missing = report.shards - report.committed
         found.append(f"{missing} of {report.shards} shards are missing: run the same generate command again")
+    traits = traits_of(manifest.estimator.name)
     for row in report.rows:
         # a sampled estimator's error is its own business; the exact one and the certificate promise a tolerance
-        promised = row.kind == "certified" or manifest.estimator.name in ("auto", "exact")
-        allowed = manifest.tolerance + _FLOAT16_ERROR
+        promised = row.kind == "certified" or traits.promise is not None
+        allowed = manifest.estimator.tolerance + _FLOAT16_ERROR
         # the certificate's promise is an expectation over eps, that of exact holds for each record
-        error = row.worst if manifest.estimator.name == "exact" and row.kind == "records" else row.mse
-        if manifest.estimator.name in OF_THE_EXACT_MEAN and promised and not error <= allowed:
+        error = row.worst if traits.promise == "each" and row.kind == "records" else row.mse
+        if traits.estimates_exact_mean and promised and not error <= allowed:
             found.append(
                 f"{row.kind} at sigma {row.sigma_from:g}..{row.sigma_to:g}: mean squared error {error:.1e}, "
                 f"promised were {allowed:.1e}: do not train on this run"
@@ -210,7 +212,7 @@ def exact_mean_by_class(
 ) -> np.ndarray:
     """Exact means in float64 over the population of each tuple."""
     entries = np.arange(manifest.tuple_source().entries)
-    if not manifest.conditional:
+    if not manifest.recipe.conditional:
         return exact_mean(store, entries, z, sigma)
     out = np.empty((len(z), store.dim))
     label, labels = store.label(entry), store.label(entries)

@@ -27,7 +27,7 @@ def columns(layout: Layout) -> dict[str, Column]:
         "top_weight": _column(np.float32),
         "variance": _column(np.float32),
         "tail_mass": _column(np.float32),
-        "found": _column(np.int32),
+        "support_size": _column(np.int32),
     }
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
         found[f"{target}.count"] = _column(np.int32)

@@ -19,7 +19,6 @@ from postmean.base.errors import ConfigError, ShardError
 from postmean.base.progress import Progress
 from postmean.contract.commit import Commit, FileDigest
 from postmean.contract.manifest import Manifest
-from postmean.contract.noise import TEACHER_NOISES
 from postmean.contract.plan import Plan, ShardPlan
 from postmean.contract.records import QUALITY_COLUMNS, Records
 from postmean.shards.codec import Layout, ShardCodec
@@ -41,13 +40,13 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
     try:
         return Layout(
             image_shape=(manifest.store_shape[1], manifest.store_shape[2], manifest.store_shape[3]),
-            records_per_shard=manifest.records_per_shard,
+            records_per_shard=manifest.shards.records_per_shard,
             total_records=plan.until(manifest.tuples).total_records,
-            max_support=manifest.max_support,
-            has_next=manifest.solver == "heun",
-            self_contained=manifest.self_contained,
+            max_support=manifest.shards.max_support,
+            has_next=manifest.recipe.solver == "heun",
+            self_contained=manifest.shards.self_contained,
             labels=manifest.classes > 0,
-            has_sigma_next=manifest.noise.kind in TEACHER_NOISES,
+            has_sigma_next=manifest.recipe.noise.has_teacher,
             earlier_segments=tuple(np.diff([0, *ends]).tolist()),
         )
     except (ConfigError, TypeError, IndexError) as error:
@@ -116,7 +115,7 @@ class RunFolder:
     def read_certified_sigma(self) -> np.ndarray | None:
         """The certificate of each image, float32 [N]; None in a run without it."""
         manifest = self.read_manifest()
-        if not manifest.certificate:
+        if not manifest.estimator.certificate:
             return None
         where = self._where(CERTIFIED_SIGMA)
         found = from_npy(self.storage.get(CERTIFIED_SIGMA), where)
@@ -228,7 +227,7 @@ class RunFolder:
         self._committed.pop(shard, None)
 
     def _codec(self) -> ShardCodec:
-        return codec(self.read_manifest().format)
+        return codec(self.read_manifest().shards.format)
 
     def _row(self, shard: int) -> ShardPlan:
         plan = self.read_plan()
@@ -247,7 +246,7 @@ class RunFolder:
         return f"{self.storage.url}/{path}"
 
     def _write_run_files(self, manifest: Manifest, plan: Plan) -> None:
-        for path, data in codec(manifest.format).run_files(layout_of(manifest, plan)).items():
+        for path, data in codec(manifest.shards.format).run_files(layout_of(manifest, plan)).items():
             self.storage.put(path, data)
 
 

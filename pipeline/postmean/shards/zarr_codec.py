@@ -136,7 +136,7 @@ def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
         return _Array(np.dtype(dtype), shape, inner, shard, ("record", "channel", "row", "column"))
 
     arrays = {"tuple_id": numbers(np.int64)}
-    arrays |= {name: numbers(np.int32 if name == "found" else np.float32) for name in QUALITY_COLUMNS}
+    arrays |= {name: numbers(np.int32 if name == "support_size" else np.float32) for name in QUALITY_COLUMNS}
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
         arrays[target] = images(np.float16)
         if not layout.self_contained:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from postmean.base.errors import ConfigError
-from postmean.contract.manifest import Solver
-from postmean.contract.noise import AnyNoise, ECTNoise, ICTNoise
-from postmean.contract.process import AnyProcess
+from postmean.contract.recipe import TargetRecipe
+from postmean.training.model.losses.ect import ECTLoss
+from postmean.training.model.losses.edm import EDMLoss
+from postmean.training.model.losses.ict import ICTLoss
 
 Architecture = Literal["ddpm++", "ncsn++", "adm"]
 
@@ -55,33 +56,6 @@ class CMPreconditioning:
 
 
 AnyPreconditioning = EDMPreconditioning | CMPreconditioning
-
-
-@dataclass(frozen=True, kw_only=True)
-class EDMLoss:
-    """Karras et al. 2022, Eq. 2 with the posterior mean in place of x; its weight is that of Table 1."""
-
-    kind: ClassVar[str] = "edm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ICTLoss:
-    """Song & Dhariwal 2024: pseudo-Huber distance to the teacher, weight 1 / (sigma - sigma_next)."""
-
-    kind: ClassVar[str] = "ict"
-    huber: float = 0.00054
-    """c / sqrt(D) of the pseudo-Huber distance sqrt(|.|^2 + c^2) - c."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ECTLoss:
-    """Geng et al. 2024."""
-
-    kind: ClassVar[str] = "ect"
-    c: float = 0.0
-    """Of the distance sqrt(|.|^2 + c^2) - c, for the whole image."""
-    weight: Literal["interval", "edm"] = "interval"
-    """interval: 1 / (sigma - sigma_next); edm: (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
 
 
 AnyLoss = EDMLoss | ICTLoss | ECTLoss
@@ -146,26 +120,11 @@ AnyEMA = ConstantEMA | HalfLifeEMA
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetSettings:
-    """What targets must have been made for to be of use to a trainer."""
-
-    process: AnyProcess
-    noise: AnyNoise
-    flips: bool
-    conditional: bool
-    solver: Solver
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A recipe. Everything but `FREE_FIELDS` decides the weights that come out."""
 
-    process: AnyProcess
-    noise: AnyNoise
-    solver: Solver
-    """Of the teacher point; heun needs targets generated with it."""
-    flips: bool
-    conditional: bool
+    recipe: TargetRecipe
+    """What the targets must have been made for."""
     batch_size: int
     """Tuples a step over all ranks."""
     steps: int
@@ -192,36 +151,22 @@ class TrainConfig:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch: expected at least 1, got {self.micro_batch}")
-        consistency = not isinstance(self.loss, EDMLoss)
-        if consistency != isinstance(self.noise, ICTNoise | ECTNoise):
+        noise = self.recipe.noise
+        if self.loss.is_consistency != noise.has_teacher:
             raise ConfigError(
-                f"loss {self.loss.kind} does not go with noise {self.noise.kind}: "
+                f"loss {self.loss.kind} does not go with noise {noise.kind}: "
                 "consistency losses (ict, ect) need a sigma_next, so noise ict or ect, and edm has no use for one"
             )
-        if isinstance(self.loss, ICTLoss) and not isinstance(self.preconditioning, CMPreconditioning):
-            raise ConfigError("loss ict needs preconditioning cm: f(x, sigma_min) = x must hold")
-        if isinstance(self.noise, ICTNoise):
-            if self.noise.batch_size != self.batch_size:
-                raise ConfigError(
-                    f"batch_size {self.batch_size}, noise.batch_size {self.noise.batch_size}: the curriculum counts "
-                    "steps of noise.batch_size tuples, so pass the same value for both (and generate with it)"
-                )
-            boundary = getattr(self.preconditioning, "sigma_min", None)
-            if boundary is not None and boundary != self.noise.sigma_min:
-                raise ConfigError(
-                    f"noise.sigma_min {self.noise.sigma_min}, preconditioning.sigma_min {boundary}: pass one value"
-                )
-
-    @property
-    def target_settings(self) -> TargetSettings:
-        """What the targets must have been made for."""
-        return TargetSettings(
-            process=self.process,
-            noise=self.noise,
-            flips=self.flips,
-            conditional=self.conditional,
-            solver=self.solver,
-        )
+        if self.loss.needs_boundary and not isinstance(self.preconditioning, CMPreconditioning):
+            raise ConfigError(f"loss {self.loss.kind} needs preconditioning cm: f(x, sigma_min) = x must hold")
+        if noise.steps_of is not None and noise.steps_of != self.batch_size:
+            raise ConfigError(
+                f"batch_size {self.batch_size}, noise.batch_size {noise.steps_of}: the curriculum counts "
+                "steps of noise.batch_size tuples, so pass the same value for both (and generate with it)"
+            )
+        lowest, boundary = (getattr(part, "sigma_min", None) for part in (noise, self.preconditioning))
+        if lowest is not None and boundary is not None and lowest != boundary:
+            raise ConfigError(f"noise.sigma_min {lowest}, preconditioning.sigma_min {boundary}: pass one value")
 
 
 FREE_FIELDS = frozenset({"steps", "log_every", "checkpoint_every", "keep_checkpoints"})

@@ -22,11 +22,10 @@ from postmean.training.checkpoint import (
     save_checkpoint,
     step_of,
 )
-from postmean.training.config import EDMLoss, OptimiserConfig, TrainConfig
+from postmean.training.config import OptimiserConfig, TrainConfig
 from postmean.training.distributed import World
 from postmean.training.metrics import LossSums, MetricsLog, by_sigma
 from postmean.training.model.ema import AveragedNetwork
-from postmean.training.model.losses import loss_of
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.resume import check_same_run, identity_of, restore, trainer_name, training_tensors, write_config
@@ -89,7 +88,7 @@ class _Run:
     def __init__(
         self, config: TrainConfig, targets: str, store: ImageStore, out: Path, world: World, follow_seconds: float
     ) -> None:
-        if config.conditional and not store.classes:
+        if config.recipe.conditional and not store.classes:
             raise ConfigError(f"{store.path}: conditional training needs labels, the store has none")
         self.config, self.store, self.out, self.world = config, store, out, world
         checkpoints = complete_checkpoints(out)
@@ -105,7 +104,7 @@ class _Run:
             start_tuple=self.step * config.batch_size,
             rank=world.rank,
             world_size=world.size,
-            settings=config.target_settings,
+            recipe=config.recipe,
             steps=max(0, config.steps - self.step),
             pin=world.device.type == "cuda",
             follow_seconds=follow_seconds,
@@ -121,7 +120,7 @@ class _Run:
         """Build network, average and optimiser, as they were at the checkpoint where there is one."""
         config, device = self.config, self.world.device
         torch.manual_seed(config.seed)
-        self.classes = self.store.classes if config.conditional else 0
+        self.classes = self.store.classes if config.recipe.conditional else 0
         network = build_network(config.network, self.store.image_shape, self.classes)
         if init and not self.checkpoint:
             _begin_with(network, init, config)
@@ -210,7 +209,7 @@ class _Run:
     def _one_step(self, batch: TargetBatch, sums: LossSums) -> None:
         config, device = self.config, self.world.device
         batch = batch.to(device)
-        if not config.conditional:
+        if not config.recipe.conditional:
             batch = replace(batch, label=None)
         # dropout of step k is a function of (seed, k, rank): nothing random has to be kept to resume
         torch.manual_seed(int(np.random.SeedSequence([config.seed, self.step, self.world.rank]).generate_state(1)[0]))
@@ -225,7 +224,7 @@ class _Run:
             last = first + size >= len(batch)
             with self._gradients_stay_here() if not last else nullcontext():
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                    loss = loss_of(config.loss, self.model, self.denoiser, part)
+                    loss = config.loss(self.model, self.denoiser, part)
                 (loss.sum() / len(batch)).backward()
             sums.add(loss, part.sigma)
         if config.optimiser.clip_norm is not None:
@@ -242,8 +241,8 @@ class _Run:
         card = DenoiserCard(
             preconditioning=config.preconditioning,
             time_conditioning=config.preconditioning.time_conditioning,
-            consistency=not isinstance(config.loss, EDMLoss),
-            process=config.process,
+            consistency=config.loss.is_consistency,
+            process=config.recipe.process,
             image_shape=self.store.image_shape,
             classes=self.classes,
             images_seen=self.step * config.batch_size,

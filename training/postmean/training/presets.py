@@ -20,15 +20,15 @@ from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.config import (
     CMPreconditioning,
     ConstantEMA,
-    ECTLoss,
-    EDMLoss,
     EDMPreconditioning,
     HalfLifeEMA,
-    ICTLoss,
     NetworkConfig,
     OptimiserConfig,
     TrainConfig,
 )
+from postmean.training.model.losses.ect import ECTLoss
+from postmean.training.model.losses.edm import EDMLoss
+from postmean.training.model.losses.ict import ICTLoss
 
 DDPMPP = NetworkConfig(
     architecture="ddpm++", channels=128, channel_mult=(2, 2, 2), layers_per_block=4, attention_resolutions=(16,)
@@ -45,11 +45,7 @@ DIGITS = NetworkConfig(
 def _recipe(name: str, batch_size: int, **settings: Any) -> TrainConfig:
     targets = TARGETS[name]
     return TrainConfig(
-        process=targets.process,
-        noise=targets.noise,
-        solver=targets.solver,
-        flips=targets.flips,
-        conditional=targets.conditional,
+        recipe=targets.recipe,
         batch_size=batch_size,
         steps=targets.tuples // batch_size,
         **settings,
@@ -68,7 +64,9 @@ def _edm(name: str, network: NetworkConfig = DDPMPP, dropout: float = 0.13) -> T
     )
 
 
-def _consistency(name: str, batch_size: int, network: NetworkConfig, dropout: float, decay: float, **settings: Any):
+def _consistency(
+    name: str, batch_size: int, network: NetworkConfig, dropout: float, decay: float, **settings: Any
+) -> TrainConfig:
     return _recipe(
         name,
         batch_size,

@@ -16,15 +16,8 @@ from postmean.training.config import FREE_FIELDS, TrainConfig
 
 CONFIG = "config.json"
 # of the targets: fields that say how they are stored or computed, not what they are
-_FREE_TARGET_FIELDS = (
-    "tuples",
-    "segments",
-    "code_version",
-    "format",
-    "records_per_shard",
-    "threads_per_actor",
-    "device",
-)
+_FREE_TARGET_FIELDS = ("tuples", "segments", "code_version", "threads_per_actor", "device")
+_FREE_SHARD_FIELDS = ("format", "records_per_shard")
 
 
 def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
@@ -50,7 +43,9 @@ def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """What decides the targets, of a manifest as a plain tree: the same before and after the run is extended."""
-    return {name: value for name, value in manifest.items() if name not in _FREE_TARGET_FIELDS}
+    fixed = {name: value for name, value in manifest.items() if name not in _FREE_TARGET_FIELDS}
+    fixed["shards"] = {name: value for name, value in manifest["shards"].items() if name not in _FREE_SHARD_FIELDS}
+    return fixed
 
 
 def trainer_name(out: Path) -> str:

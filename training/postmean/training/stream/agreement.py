@@ -6,31 +6,30 @@ from postmean.base.errors import ConfigError, MismatchError
 from postmean.base.serialise import differences, to_dict
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
-from postmean.contract.noise import ICTNoise
 from postmean.contract.plan import Plan
-from postmean.training.config import TargetSettings
+from postmean.contract.recipe import TargetRecipe
 from postmean.training.stream.targets import shards_of
 
 
 def check_agreement(
-    manifest: Manifest, store: ImageStore, batch_size: int, settings: TargetSettings | None, where: str
+    manifest: Manifest, store: ImageStore, batch_size: int, recipe: TargetRecipe | None, where: str
 ) -> None:
     """Raise MismatchError unless the run was made from this store, with these random numbers and settings."""
     manifest.check_store(store.header.fingerprint, where)
     manifest.check_tuples(where)
-    if settings is not None:
-        ours = to_dict(settings)
-        theirs = {name: to_dict(getattr(manifest, name)) for name in ours}
+    if recipe is not None:
+        ours, theirs = to_dict(recipe), to_dict(manifest.recipe)
         if theirs["solver"] == "heun" and ours["solver"] == "euler":
             theirs["solver"] = "euler"  # Euler needs `mean` alone, which Heun's records have too
         found = differences(ours, theirs)
         if found:
             listed = "; ".join(f"{path} is {b!r} in the targets, {a!r} in the trainer" for path, a, b in found)
             raise MismatchError(f"{where}: {listed}: pass the settings of the targets, or generate again with these")
-    if isinstance(manifest.noise, ICTNoise) and manifest.noise.batch_size != batch_size:
+    counted = manifest.recipe.noise.steps_of
+    if counted is not None and counted != batch_size:
         raise MismatchError(
-            f"{where}: noise.batch_size {manifest.noise.batch_size}, the trainer's batch_size is {batch_size}: "
-            f"the curriculum counts steps of that size: pass --batch-size {manifest.noise.batch_size} or generate "
+            f"{where}: noise.batch_size {counted}, the trainer's batch_size is {batch_size}: "
+            f"the curriculum counts steps of that size: pass --batch-size {counted} or generate "
             f"again with --noise.batch-size {batch_size}"
         )
 

@@ -12,11 +12,11 @@ import torch
 from postmean.base.errors import ConfigError
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
+from postmean.contract.recipe import TargetRecipe
 from postmean.shards.positions import Position
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from postmean.training.config import TargetSettings
 from postmean.training.stream.agreement import check_agreement, check_enough, check_kept
 from postmean.training.stream.ahead import Ahead
 from postmean.training.stream.follow import Follower
@@ -114,7 +114,7 @@ class TargetStream:
         start_tuple: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        settings: TargetSettings | None = None,
+        recipe: TargetRecipe | None = None,
         steps: int | None = None,
         depth: int = 4,
         pin: bool = False,
@@ -128,7 +128,7 @@ class TargetStream:
             store: the image store that the run was generated from.
             batch_size: global, over all ranks.
             start_tuple: first tuple, a multiple of batch_size.
-            settings: what the trainer needs the targets to be made for; None takes the run as it is.
+            recipe: what the trainer needs the targets to be made for; None takes the run as it is.
             steps: batches to yield; None for all whole batches of the run.
             depth: batches prepared ahead, at most.
             pin: whether to give tensors in page-locked memory.
@@ -137,7 +137,7 @@ class TargetStream:
             trainer: name, of letters, digits and hyphens, under which to tell a run that is followed how far this is,
                 so that it keeps --ahead of it and deletes what was consumed; "" tells nothing, to the user neither.
         Raises:
-            MismatchError: run, store and settings do not agree, or the run has too few tuples.
+            MismatchError: run, store and recipe do not agree, or the run has too few tuples.
             ShardError: the run is damaged, or did not begin in time.
             ConfigError: sizes that do not divide.
         """
@@ -155,7 +155,7 @@ class TargetStream:
             follower.wait_for_beginning(says_so=bool(trainer))
         manifest = run.read_manifest()
         store = store if isinstance(store, ImageStore) else ImageStore.open(store)
-        check_agreement(manifest, store, batch_size, settings, where)
+        check_agreement(manifest, store, batch_size, recipe, where)
         plan = run.read_plan()
         ready = range(len(plan)) if follower is not None else run.listed()  # records are checked as they are read
         steps = check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)

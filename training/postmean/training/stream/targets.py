@@ -51,8 +51,8 @@ class TargetReader:
         self._follower = follower
         self._run, self._plan, self._store = run, plan, store
         self._source = manifest.tuple_source()
-        self._heun = manifest.solver == "heun"
-        self._certified_sigma = None if manifest.self_contained else run.read_certified_sigma()
+        self._heun = manifest.recipe.solver == "heun"
+        self._certified_sigma = None if manifest.shards.self_contained else run.read_certified_sigma()
         self._ahead: tuple[int, Future[Records]] | None = None
         self._shard: tuple[int, Records] | None = None
         self._last_shard = shards_of(plan, 0, stop).stop - 1

@@ -1,0 +1,31 @@
+"""The recipe of targets: what they are for. Pipeline and trainer hold the same one, or the trainer refuses them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from postmean.base.errors import ConfigError
+from postmean.base.flags import FlagGroup
+from postmean.contract.noise import AnyNoise, LogNormalNoise
+from postmean.contract.process import AnyProcess, EDMProcess
+
+Solver = Literal["euler", "heun"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRecipe(FlagGroup):
+    """Process, noise levels, teacher step and data of the targets."""
+
+    process: AnyProcess = EDMProcess()
+    noise: AnyNoise = LogNormalNoise()
+    solver: Solver = "euler"
+    """Step to the teacher point. heun needs the posterior mean at the Euler point too: records carry mean_next."""
+    flips: bool = False
+    """Whether horizontally flipped images are data too."""
+    conditional: bool = False
+    """Whether the posterior is over the images of the tuple's class alone."""
+
+    def __post_init__(self) -> None:
+        if self.solver == "heun" and not self.noise.has_teacher:
+            raise ConfigError(
+                f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"
+            )

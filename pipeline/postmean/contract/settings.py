@@ -1,0 +1,58 @@
+"""Settings of a run that decide its bytes, beside the recipe: how a mean is estimated and how records are stored."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from postmean.base.checks import check_at_least_one
+from postmean.base.errors import ConfigError
+from postmean.base.flags import FlagGroup
+
+ShardFormat = Literal["webdataset", "zarr"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorSettings(FlagGroup):
+    """Which estimator makes the means, and its settings (those that it does not use have no effect)."""
+
+    flag_names: ClassVar[dict[str, str]] = {"name": "estimator"}
+
+    name: str = "auto"
+    """Estimator of the posterior mean: auto is exact within --tolerance, knn-snis is the paper's."""
+    k: int = 2048
+    """Neighbours of knn-snis and knn-stratified."""
+    n: int = 256
+    """Draws of knn-snis, posterior-mc and stf."""
+    m: int = 256
+    """Draws of knn-stratified beyond its neighbours."""
+    index: str = "exact"
+    """Search of the knn estimators: exact, flat, sq8, ivf<lists>-flat or ivf<lists>-sq8."""
+    nprobe: int = 100
+    """Partitions searched of an inverted file."""
+    certificate: bool = True
+    """Leave tuples whose mean is certified to be the source image to the trainer."""
+    tolerance: float = 1e-6
+    """Mean squared error per dimension that the certificate, and what auto leaves out, may cost."""
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, ("k", "n", "m", "nprobe"))
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSettings(FlagGroup):
+    """How records become shards."""
+
+    format: ShardFormat = "webdataset"
+    """Codec of the shards."""
+    self_contained: bool = False
+    """Write every tuple with z, x, sigma, label and a dense mean, for readers without postmean."""
+    records_per_shard: int = 2048
+    """Records a shard: the unit of work, of commit and of loss."""
+    max_support: int = 256
+    """Most (entry, weight) pairs of a mean stored sparse."""
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, ("records_per_shard",))
+        if self.max_support < 0:
+            raise ConfigError(f"--max-support: expected at least 0, got {self.max_support}")

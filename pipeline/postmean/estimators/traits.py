@@ -1,0 +1,135 @@
+"""The table of the estimators: one row each, with all that the rest of the code asks of an estimator.
+
+A new estimator is one file with a `make` function, and one row. The row is in `ROWS` here. An estimator outside the
+package has its row, an `EstimatorTraits`, behind an entry point of the group `postmean.estimators`: actors on every
+machine find it there. No torch here: the command line reads the table.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Literal
+
+from postmean.base.errors import ConfigError
+
+ENTRY_POINTS = "postmean.estimators"
+"""Group of the entry points of estimators from outside the package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorTraits:
+    """What is asked of an estimator."""
+
+    name: str
+    make: str
+    """`module:function` of (EstimatorSettings, Population, max_support) -> Estimator; imported when it is needed."""
+    estimates_exact_mean: bool
+    """Whether it estimates E[x | z, sigma], to which the certificate applies; stf and single-sample do not."""
+    promise: Literal["each", "expected"] | None = None
+    """Who keeps the tolerance: each record, or the mean over eps; None: the error is that of sampling."""
+    searches: bool = False
+    """Whether it searches neighbours: it uses k, index and nprobe."""
+    draws: bool = False
+    """Whether it draws random numbers; one that does not gives the same mean every time."""
+    support_is_drawn: bool = False
+    """Whether the members of a support are n draws, so that their number does not grow with the data set."""
+    keeps_directions: bool = False
+    """Whether it keeps coordinates of every member along the leading directions (see `candidates`)."""
+    colour: str = "#555555"
+    """Of its curves in pictures."""
+    marker: str = "o"
+    """Of its curves in pictures, as matplotlib names it."""
+
+
+ROWS = (
+    EstimatorTraits(
+        name="auto",
+        make="postmean.estimators.auto:make",
+        estimates_exact_mean=True,
+        promise="expected",
+        keeps_directions=True,
+        colour="#c51b3a",
+        marker="*",
+    ),
+    EstimatorTraits(
+        name="knn-snis",
+        make="postmean.estimators.knn_snis:make",
+        estimates_exact_mean=True,
+        searches=True,
+        draws=True,
+        support_is_drawn=True,
+        colour="#2166ac",
+    ),
+    EstimatorTraits(
+        name="knn-stratified",
+        make="postmean.estimators.knn_stratified:make",
+        estimates_exact_mean=True,
+        searches=True,
+        draws=True,
+        colour="#1b9e77",
+        marker="v",
+    ),
+    EstimatorTraits(
+        name="exact",
+        make="postmean.estimators.exact:make",
+        estimates_exact_mean=True,
+        promise="each",
+        colour="#555555",
+        marker="P",
+    ),
+    EstimatorTraits(
+        name="posterior-mc",
+        make="postmean.estimators.posterior_mc:make",
+        estimates_exact_mean=True,
+        draws=True,
+        support_is_drawn=True,
+        colour="#222222",
+        marker="D",
+    ),
+    EstimatorTraits(
+        name="stf",
+        make="postmean.estimators.stf:make",
+        estimates_exact_mean=False,
+        draws=True,
+        support_is_drawn=True,
+        colour="#e08214",
+        marker="^",
+    ),
+    EstimatorTraits(
+        name="single-sample",
+        make="postmean.estimators.single_sample:make",
+        estimates_exact_mean=False,
+        draws=True,
+        colour="#8c8c8c",
+        marker="s",
+    ),
+)
+
+
+@cache
+def table() -> dict[str, EstimatorTraits]:
+    """The row of every estimator by name, those from outside the package last.
+
+    Raises:
+        ConfigError: an entry point of the group is no `EstimatorTraits`, or takes the name of another estimator.
+    """
+    rows = {row.name: row for row in ROWS}
+    for point in entry_points(group=ENTRY_POINTS):
+        row = point.load()
+        if not isinstance(row, EstimatorTraits) or row.name in rows:
+            raise ConfigError(
+                f"entry point {point.name} of {ENTRY_POINTS}: expected an EstimatorTraits of a new name, got {row!r}: "
+                "correct or remove the package that declares it"
+            )
+        rows[row.name] = row
+    return rows
+
+
+def traits_of(name: str) -> EstimatorTraits:
+    """The row of an estimator; ConfigError where there is none of this name."""
+    for row in ROWS:  # without a look at what is installed
+        if row.name == name:
+            return row
+    if name not in table():
+        raise ConfigError(f"estimator {name!r}: expected one of {', '.join(table())}")
+    return table()[name]
