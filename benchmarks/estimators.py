@@ -19,7 +19,7 @@ from throughput import (
     SIGMAS,
     at_fixed_sigmas,
     mse,
-    noisy,
+    noisy_rows,
     open_data,
     our_means,
     replica_for,
@@ -93,7 +93,7 @@ def measure(store, options: argparse.Namespace) -> dict:
                 "mse_by_sigma": dict(zip(map(str, SIGMAS), errors, strict=True)),
             }
         )
-    z = [noisy(store, source, block) for block in blocks]
+    z = [noisy_rows(store, source, block) for block in blocks]
     paper_errors = [
         mse(paper.means(zs, b.sigma, np.random.default_rng(0)), e) for zs, b, e in zip(z, blocks, exacts, strict=True)
     ]

@@ -22,6 +22,7 @@ from postmean.cli import import_images
 from postmean.contract.image_store import ImageStore, to_unit
 from postmean.contract.manifest import Manifest
 from postmean.contract.noise import ICTNoise, LogNormalNoise
+from postmean.contract.noisy import noisy
 from postmean.contract.plan import uncertified
 from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings
@@ -136,15 +137,15 @@ def run_ours(replica: Replica, source, certified, first: int, tuples: int) -> fl
     return tuples / (time.perf_counter() - began)
 
 
-def noisy(store: ImageStore, source, block: TupleBlock) -> np.ndarray:
-    x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
-    return x + block.sigma[:, None] * source.eps(block.tuple_id, store.dim)
+def noisy_rows(store: ImageStore, source, block: TupleBlock) -> np.ndarray:
+    """z of these tuples, float32 [n, D]."""
+    return noisy(source, store, block)[2].reshape(len(block), store.dim)
 
 
 def run_paper(paper: PaperWay, store: ImageStore, source, first: int, tuples: int) -> float:
     began = time.perf_counter()
     block = source.block(first, first + tuples)
-    paper.means(noisy(store, source, block), block.sigma, np.random.default_rng(0))
+    paper.means(noisy_rows(store, source, block), block.sigma, np.random.default_rng(0))
     return tuples / (time.perf_counter() - began)
 
 
@@ -157,7 +158,7 @@ def errors(replica: Replica, paper: PaperWay, store: ImageStore, source, certifi
         mean = our_means(replica, store, source, certified, block)
         row = {"sigma": sigma, "mse": mse(mean, exact), "searched": searched}
         if not options.conditional:
-            z = noisy(store, source, block)
+            z = noisy_rows(store, source, block)
             row["baseline_mse"] = mse(paper.means(z, block.sigma, np.random.default_rng(0)), exact)
         rows.append(row)
     return rows
@@ -171,7 +172,7 @@ def at_fixed_sigmas(store: ImageStore, source, count: int, conditional: bool) ->
     every = TupleBlock(
         *(np.tile(c, len(SIGMAS)) for c in (first.tuple_id, first.entry)), np.repeat(np.float32(SIGMAS), count), None
     )
-    z = np.concatenate([noisy(store, source, block) for block in blocks])
+    z = np.concatenate([noisy_rows(store, source, block) for block in blocks])
     return blocks, np.split(exact_means(store, source, every, z, conditional), len(SIGMAS))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.image_store import ImageStore
+from postmean.contract.noisy import noisy
 from postmean.contract.plan import uncertified
 from postmean.contract.settings import EstimatorSettings
 from postmean.estimators.float64 import exact_mean
@@ -60,15 +61,13 @@ def compare(targets: Path, store_path: Path, model: Path) -> Comparison:
         settings = EstimatorSettings(name=name, k=K, n=K, m=K)
         replicas[name] = Replica(replace(manifest, estimator=settings), store, None)
     tuples = source.block(0, TUPLES)
-    x = to_unit(store.pixels(tuples.entry))
-    eps = source.eps(tuples.tuple_id, store.dim).reshape(x.shape)
     zs, exacts = [], []
     means: dict[str, list[np.ndarray]] = {
         kind: [] for kind in ("single-sample", "stf", "knn-snis", "postmean", "network")
     }
     for sigma in SIGMAS:
         block = replace(tuples, sigma=np.full(TUPLES, sigma, np.float32))
-        z = x + np.float32(sigma) * eps
+        x, _, z = noisy(source, store, block)
         zs.append(z)
         exact = exact_mean(store, np.arange(source.entries), z.reshape(TUPLES, -1), block.sigma)
         exacts.append(exact.reshape(x.shape))

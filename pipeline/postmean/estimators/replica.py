@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
+from postmean.contract.noisy import noisy
 from postmean.contract.plan import ShardPlan, shard_tuples
 from postmean.contract.records import Means, Records, pack_means
 from postmean.contract.tuples import TupleBlock
@@ -42,9 +43,7 @@ class Replica:
     def estimate(self, block: TupleBlock) -> Records:
         """The records of these tuples."""
         manifest, store = self._manifest, self._store
-        eps = self._source.eps(block.tuple_id, store.dim)
-        x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
-        z = x + block.sigma[:, None] * eps
+        z = noisy(self._source, store, block)[2].reshape(len(block), store.dim)
         estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)

@@ -1,13 +1,14 @@
 """The points z at one sigma, and what is known exactly about each: computed when asked for, once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from postmean.contract.image_store import to_unit
 from postmean.contract.noise import LogNormalNoise
+from postmean.contract.noisy import noisy
 from postmean.contract.process import EDMProcess
 from postmean.contract.tuples import TupleSource
 from postmean.engine.log_weights import queries_at_a_time
@@ -41,8 +42,8 @@ class Points:
         block = self._tuples.block(0, settings.points)
         self.source = population.member(block.entry)
         """int64 [P], member that each z was made from"""
-        x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
-        self.z = (x + np.float32(sigma) * self._tuples.eps(block.tuple_id, store.dim)).astype(np.float32)
+        block = replace(block, sigma=np.full(len(block), sigma, np.float32))
+        self.z = noisy(self._tuples, store, block)[2].reshape(len(block), store.dim)
         """float32 [P, D]"""
 
     def __len__(self) -> int:

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from postmean.base.errors import ShardError, VerificationError
-from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
+from postmean.contract.noisy import noisy
 from postmean.contract.plan import shard_tuples, uncertified
 from postmean.contract.records import Records
 from postmean.contract.tuples import TupleBlock
@@ -180,7 +181,7 @@ def _take(
     rows = np.unique(order[(quantiles * len(order)).astype(int)])
     parts = [records.slice(row, row + 1) for row in rows]
     picked = block.select(rows)
-    z = _z(manifest, store, picked)
+    z = noisy(source, store, picked)[2].reshape(len(rows), -1)
     mean = np.concatenate([p.mean.decode(store) for p in parts]).reshape(len(rows), -1)
     samples["records"].add(picked.sigma, z, mean, picked.entry)
     if picked.sigma_next is not None and all(p.mean_next is not None for p in parts):
@@ -198,13 +199,8 @@ def _take(
         below = around.select(~uncertified(source, around, certified))
         if len(below):
             highest = below.select(np.argsort(-below.sigma, kind="stable")[: len(quantiles)])
-            x = to_unit(store.pixels(highest.entry)).reshape(len(highest), -1)
-            samples["certified"].add(highest.sigma, _z(manifest, store, highest), x, highest.entry)
-
-
-def _z(manifest: Manifest, store: ImageStore, block: TupleBlock) -> np.ndarray:
-    x = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
-    return x + block.sigma[:, None] * manifest.tuple_source().eps(block.tuple_id, store.dim)
+            x, _, z = (values.reshape(len(highest), -1) for values in noisy(source, store, highest))
+            samples["certified"].add(highest.sigma, z, x, highest.entry)
 
 
 def exact_mean_by_class(

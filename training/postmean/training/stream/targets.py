@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from postmean.base.errors import MismatchError, ShardError
-from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
+from postmean.contract.noisy import noisy
 from postmean.contract.plan import Plan, uncertified
 from postmean.contract.records import Records
 from postmean.shards.run_folder import RunFolder
@@ -65,9 +66,7 @@ class TargetReader:
             MismatchError: a record is not of the tuple that the plan says.
         """
         block = self._source.block(start, stop)
-        shape = (len(block), *self._store.image_shape)
-        x = to_unit(self._store.pixels(block.entry))
-        eps = self._source.eps(block.tuple_id, self._store.dim).reshape(shape)
+        x, eps, z = noisy(self._source, self._store, block)
         recorded = uncertified(self._source, block, self._certified_sigma)
         mean, mean_next = x.copy(), x.copy() if self._heun else None
         rows = np.flatnonzero(recorded)
@@ -83,7 +82,7 @@ class TargetReader:
             rows = rows[len(here) :]
         return Targets(
             tuple_id=block.tuple_id,
-            z=x + block.sigma[:, None, None, None] * eps,
+            z=z,
             sigma=block.sigma,
             sigma_next=block.sigma_next,
             x=x,

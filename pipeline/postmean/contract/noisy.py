@@ -1,0 +1,23 @@
+"""Noisy images z = x + sigma eps of tuples: the one place that computes them, because everybody must get the same bits.
+
+Generator and trainer each make z from the tuple's number. A posterior mean belongs to the z that it was computed for.
+"""
+
+import numpy as np
+
+from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.tuples import TupleBlock, TupleSource
+
+
+def noisy(source: TupleSource, store: ImageStore, block: TupleBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x, eps, z) of the tuples of a block, float32 [n, C, H, W] each.
+
+    z is computed in float32, one product and one sum a value.
+
+    Args:
+        block: tuples of `source`; their sigma may be another than the source's.
+        store: the images that the block's entries number.
+    """
+    x = to_unit(store.pixels(block.entry))
+    eps = source.eps(block.tuple_id, store.dim).reshape(x.shape)
+    return x, eps, x + block.sigma[:, None, None, None] * eps
