@@ -62,8 +62,8 @@ def measure(options: argparse.Namespace, path: Path) -> dict:
     x = to_unit(store.pixels(source)).reshape(options.queries, -1)
     generator = np.random.default_rng(1)
     z = torch.from_numpy(x + options.sigma * generator.standard_normal(x.shape, dtype=np.float32))
-    sigma = torch.full((options.queries,), options.sigma, dtype=torch.float64)
-    queries = Queries(z.to(options.device), sigma.to(options.device), source, np.random.default_rng)
+    sigma = np.full(options.queries, options.sigma)
+    queries = Queries(z.to(options.device), sigma, source, np.random.default_rng)
     estimator.estimate(queries.select(np.arange(2)))
     seconds, rates = [], []
     stop = threading.Event()

@@ -56,7 +56,7 @@ def assert_sound(estimate: Estimate, population: Population, x: np.ndarray) -> N
     assert estimate.mean.dtype == np.float32
     assert np.isfinite(estimate.mean).all()
     assert np.abs(estimate.mean).max() <= 1 + 1e-5
-    for name in ("ess", "top_weight", "variance", "tail_mass", "found"):
+    for name in ("ess", "top_weight", "variance", "tail_mass", "support_size"):
         column = getattr(estimate, name)
         assert column.shape == (size,), name
         assert np.isfinite(column).all(), name
@@ -65,7 +65,7 @@ def assert_sound(estimate: Estimate, population: Population, x: np.ndarray) -> N
     assert ((estimate.top_weight > 0) & (estimate.top_weight <= 1 + 1e-6)).all()
     assert (estimate.variance >= 0).all()
     assert ((estimate.tail_mass >= 0) & (estimate.tail_mass <= 1)).all()
-    assert (estimate.found >= 0).all()
+    assert (estimate.support_size >= 0).all()
     assert len(estimate.support) == size
     for row, pair in enumerate(estimate.support):
         if pair is None:
@@ -136,7 +136,7 @@ def test_rows_depend_neither_on_their_batch_nor_on_its_order(tmp_path, name, dat
         other = int(np.flatnonzero(order == row)[0])
         for estimate, at in ((shuffled, other), (alone[row], 0)):
             np.testing.assert_allclose(estimate.mean[at], together.mean[row], atol=2e-5)
-            for column in ("ess", "top_weight", "variance", "tail_mass", "found"):
+            for column in ("ess", "top_weight", "variance", "tail_mass", "support_size"):
                 ours, theirs = getattr(estimate, column)[at], getattr(together, column)[row]
                 assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6), column
 

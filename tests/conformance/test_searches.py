@@ -55,24 +55,24 @@ def test_neighbours_and_distances_are_those_of_a_brute_force(tmp_path, name, dat
     for sigma in SIGMAS:
         queries = queries_from(x, sigma, 25)  # FAISS takes another path from 20 queries on
         for k in (1, 12, len(x), len(x) + 9):
-            found = search.search(queries.z, queries.sigma, k)
+            neighbours = search.search(queries.z, queries.sigma, k)
             capped = min(k, len(x))
-            assert found.member.shape == found.distance2.shape == (25, capped)
-            assert np.array_equal(found.found, np.full(25, capped))
-            assert (np.diff(found.distance2, axis=1) >= 0).all()
+            assert neighbours.member.shape == neighbours.distance2.shape == (25, capped)
+            assert np.array_equal(neighbours.count, np.full(25, capped))
+            assert (np.diff(neighbours.distance2, axis=1) >= 0).all()
             for row, z in enumerate(queries.z.numpy().astype(np.float64)):
                 brute = np.square(z - x).sum(1)
-                member = found.member[row]
+                member = neighbours.member[row]
                 assert len(np.unique(member)) == capped
                 # an error in a distance counts by what it does to the log-weight
-                own = (found.distance2[row] - brute[member]) / (2 * sigma**2)
+                own = (neighbours.distance2[row] - brute[member]) / (2 * sigma**2)
                 kth = (np.sort(brute)[:capped] - brute[member]) / (2 * sigma**2)
                 heavy = brute[member] - brute.min() <= 2 * sigma**2 * 30
                 assert np.abs(own[heavy]).max() < 2e-2, (sigma, k)
                 assert np.abs(kth[heavy]).max() < 2e-2, (sigma, k)
                 # the others are right to float32
                 scale = np.square(z).sum() + len(z)
-                assert np.abs(found.distance2[row] - brute[member]).max() < 3e-5 * scale
+                assert np.abs(neighbours.distance2[row] - brute[member]).max() < 3e-5 * scale
                 assert np.abs(np.sort(brute)[:capped] - brute[member]).max() < 3e-5 * scale
 
 
@@ -85,11 +85,11 @@ def test_one_step_near_duplicates_are_told_apart_at_small_sigma(tmp_path, name):
     flat[np.arange(40), rng.choice(3072, 40, replace=False)] += 1
     x = images_x(pixels)
     queries = queries_from(x, 0.002, 25)
-    found = search_of(name, store_of(tmp_path / "store", pixels)).search(queries.z, queries.sigma, 20)
+    neighbours = search_of(name, store_of(tmp_path / "store", pixels)).search(queries.z, queries.sigma, 20)
     for row, z in enumerate(queries.z.numpy().astype(np.float64)):
         brute = np.square(z - x).sum(1)
-        assert np.array_equal(found.member[row], np.argsort(brute)[:20])
-        np.testing.assert_allclose(found.distance2[row], np.sort(brute)[:20], rtol=1e-9)
+        assert np.array_equal(neighbours.member[row], np.argsort(brute)[:20])
+        np.testing.assert_allclose(neighbours.distance2[row], np.sort(brute)[:20], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -117,20 +117,20 @@ def test_inverted_file_with_one_probe_says_how_many_it_found_and_padding_has_no_
     assert not search.is_exact
     for sigma in SIGMAS:
         queries = queries_from(x, sigma, 30)
-        found = search.search(queries.z, queries.sigma, 60)
-        count = found.found
+        neighbours = search.search(queries.z, queries.sigma, 60)
+        count = neighbours.count
         assert ((count >= 1) & (count < 60)).all()
         for row in range(30):
-            assert (found.member[row, : count[row]] >= 0).all()
-            assert (found.member[row, count[row] :] == -1).all()
-            assert np.isinf(found.distance2[row, count[row] :]).all()
-            assert np.isfinite(found.distance2[row, : count[row]]).all()
+            assert (neighbours.member[row, : count[row]] >= 0).all()
+            assert (neighbours.member[row, count[row] :] == -1).all()
+            assert np.isinf(neighbours.distance2[row, count[row] :]).all()
+            assert np.isfinite(neighbours.distance2[row, : count[row]]).all()
         oracle = np.stack([o.mean for o in posteriors(x, queries)])
         for estimator in ("knn-snis", "knn-stratified"):
             settings = {"k": 60, "n": 2048, "m": 2048, "index": name}
             estimate = estimator_of(estimator, Population(store, False), **settings).estimate(queries)
             assert np.isfinite(estimate.mean).all()
-            assert np.array_equal(estimate.found, count)
+            assert np.array_equal(estimate.support_size, count)
             for pair in estimate.support:
                 assert pair is None or pair[0].min() >= 0
             # consistent in spite of the search: every member can be drawn
@@ -166,7 +166,7 @@ def test_inverted_file_that_finds_nothing_leaves_a_uniform_proposal(tmp_path, es
     queries = queries_at(z, 0.5)
     settings = {"k": 30, "n": 4000, "m": 4000, "index": "ivf30-flat", "nprobe": 1}
     estimate = estimator_of(estimator, Population(store, False), **settings).estimate(queries)
-    assert (estimate.found == 0).any()
+    assert (estimate.support_size == 0).any()
     oracle = np.stack([o.mean for o in posteriors(x, queries)])
     assert np.abs(estimate.mean - oracle).max() < 0.1
 

@@ -104,7 +104,7 @@ def test_mean_and_quality_are_those_of_a_brute_force(tmp_path, data, max_support
         else:
             assert (o.p > 1e-9).sum() > max_support
     assert (estimate.tail_mass == 0).all()
-    assert (estimate.found == len(x)).all()
+    assert (estimate.support_size == len(x)).all()
 
 
 @pytest.mark.parametrize("count", [600, 1300])

@@ -124,4 +124,4 @@ def test_proposal_equals_the_posterior_where_k_is_n_or_the_mass_is_on_the_neighb
         for _, weight in estimate.support:
             np.testing.assert_allclose(weight * 128, np.round(weight * 128), atol=1e-6)
         assert (estimate.tail_mass < 1e-6).all()
-        assert (estimate.found == min(k, 40)).all()
+        assert (estimate.support_size == min(k, 40)).all()

@@ -69,7 +69,7 @@ def test_stf_weighs_the_source_and_n_minus_1_uniform_draws(store, n):
     assert drawn.sum() == (n - 1) * times
     if n > 1:
         assert chi_square_p(drawn, np.ones(30)) > 1e-3
-    assert (estimate.found == n).all()
+    assert (estimate.support_size == n).all()
 
 
 def test_stf_approaches_the_posterior_mean_with_n(store):

@@ -18,6 +18,7 @@ from postmean.engine.population import Population
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.self_join import self_join
 from postmean.planning.config import SampleSettings
+from postmean.planning.sampled_population import SampledPopulation
 from postmean.planning.workload import workload
 from postmean.runs.config import GenerateConfig
 from tests.support.runs import digits_store
@@ -83,7 +84,7 @@ def test_a_member_that_stands_for_several_is_as_several_copies(quarter: ImageSto
     with StoreWriter(tmp_path / "copied", None, {}) as writer:
         writer.append(np.tile(few, (copies, 1, 1, 1)), None)
         copied = writer.finish()
-    several, one = Population(copied, False), Population(sample, False, stands_for=copies)
+    several, one = Population(copied, False), SampledPopulation(sample, False, stands_for=copies)
     assert queries_at_a_time(one, 1 << 20) == queries_at_a_time(several, 1 << 20)
     # copies of an image add nothing to its own sum
     nearest = len(copied) - 1

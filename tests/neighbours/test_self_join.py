@@ -113,8 +113,8 @@ def test_a_stored_self_join_is_found_for_as_many_neighbours_and_no_others(tmp_pa
     store = store_of(tmp_path / "store", random_images(40))
     assert SelfJoin.find(store, False, False, 8) is None
     self_join(store, False, False, 8).save(store)
-    found = SelfJoin.find(store, False, False, 8)
-    assert found is not None and found.header.nearest == 8
+    join = SelfJoin.find(store, False, False, 8)
+    assert join is not None and join.header.nearest == 8
     assert SelfJoin.find(store, False, False, 64) is None
     assert SelfJoin.find(store, True, False, 8) is None
     self_join(store, False, False, 64).save(store)  # there are 39 others

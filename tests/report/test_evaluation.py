@@ -20,13 +20,13 @@ from postmean.report.settings import Method, ReportSettings
 def posterior_variance(store: ImageStore, points: Points) -> np.ndarray:
     """By definition, per dimension, float64 [P]."""
     x = store.images.reshape(len(store), -1) / 127.5 - 1
-    found = []
+    variance = []
     for z in points.z.astype(np.float64):
         log_weight = -np.square(z - x).sum(1) / (2 * points.sigma**2)
         p = np.exp(log_weight - log_weight.max())
         p /= p.sum()
-        found.append(p @ np.square(x - p @ x).mean(1))
-    return np.array(found)
+        variance.append(p @ np.square(x - p @ x).mean(1))
+    return np.array(variance)
 
 
 def cell_of(store: ImageStore, settings: ReportSettings, method: Method, sigma: float, tmp_path) -> Cell:
@@ -92,7 +92,7 @@ class CountingSearch(ExactSearch):
 
     searched = 0
 
-    def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
+    def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
         CountingSearch.searched += len(z)
         return super().search(z, sigma, k)
 
@@ -103,10 +103,10 @@ def test_memo_search_searches_each_point_once_and_finds_the_same(store, settings
     CountingSearch.searched = 0
     memo = MemoSearch(CountingSearch(population), 12)
     queries = points.queries(np.arange(len(points)), 5)
-    found = memo.search(queries.z, queries.sigma, 12)
+    most = memo.search(queries.z, queries.sigma, 12)
     fewer = memo.search(queries.z, queries.sigma, 3)
     assert CountingSearch.searched == len(points)
-    for k, neighbours in ((12, found), (3, fewer)):
+    for k, neighbours in ((12, most), (3, fewer)):
         plain = ExactSearch(population).search(queries.z, queries.sigma, k)
         np.testing.assert_array_equal(neighbours.member, plain.member)
         np.testing.assert_allclose(neighbours.distance2, plain.distance2, rtol=1e-5)
@@ -131,7 +131,7 @@ def test_missed_mass_and_recall_of_an_inverted_file(store, settings, tmp_path):
         for index, nprobe in (("exact", None), ("ivf4-sq8", 1))
     )
     cells = [cell_of(store, with_index, method, 2.0, tmp_path) for method in (exact, approximate)]
-    assert cells[0].recall == 1.0 and cells[0].found == 8
+    assert cells[0].recall == 1.0 and cells[0].neighbours_found == 8
     assert cells[1].recall is not None and 0 < cells[1].recall < 1
     assert cells[0].missed_mass is not None and cells[1].missed_mass is not None
     assert 0 < cells[0].missed_mass < cells[1].missed_mass < 1

@@ -144,7 +144,7 @@ def queries_at(z: np.ndarray, sigma: np.ndarray | float, source: np.ndarray | in
     source = np.broadcast_to(np.asarray(source, np.int64), len(z))
     return Queries(
         torch.from_numpy(np.ascontiguousarray(z, np.float32)),
-        torch.from_numpy(np.array(sigma)),
+        np.array(sigma),
         np.ascontiguousarray(source),
         lambda row: np.random.default_rng([seed, row]),
     )

@@ -9,6 +9,7 @@ r with |r_d| <= c / 508: it moves log w_j - log w_i by r.(s_j - s_i) / sigma^2, 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from postmean.engine.population import SCALE, Population, to_integer_units
@@ -35,18 +36,18 @@ def queries_at_a_time(population: Population, workspace_bytes: int = _WORKSPACE_
     return max(16, int(workspace_bytes / (4 * population.represented)) // 16 * 16)
 
 
-def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: torch.Tensor) -> LogWeights:
+def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray) -> LogWeights:
     """Log-weights of every member.
 
     The cost is 4 B M D int8 operations, the workspace 4 B M bytes and one tile.
 
     Args:
         z_BD: canonical z, float32 [B, D] in units of x, on the population's device.
-        sigma_B: noise levels, float64 [B].
+        sigma_B: noise levels, float64 [B], on the host.
     """
     z = to_integer_units(z_BD)
     bytes_2BD, high_B, low_B = split_bytes(z)
-    sigma2_B = (sigma_B * SCALE) ** 2
+    sigma2_B = torch.from_numpy((sigma_B * SCALE) ** 2).to(z.device)
     # scales folded per query, so that a tile needs three passes over its log-weights
     high = (high_B / sigma2_B).to(torch.float32)[:, None]
     low = (low_B / sigma2_B).to(torch.float32)[:, None]

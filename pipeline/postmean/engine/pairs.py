@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from postmean.engine.population import SCALE, Population, to_integer_units
+from postmean.engine.population import SCALE, Population, from_integer_units, to_integer_units
+from postmean.engine.softmax import softmax
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class PairMeans:
 
 
 def pair_means(
-    population: Population, z: torch.Tensor, sigma: torch.Tensor, row: np.ndarray, member: np.ndarray
+    population: Population, z: torch.Tensor, sigma: np.ndarray, row: np.ndarray, member: np.ndarray
 ) -> PairMeans:
     """Posterior weights and means over given candidates.
 
@@ -29,6 +30,8 @@ def pair_means(
     candidate of the row and u = z - s_o: both terms are of the size of the answer, so that nothing cancels.
 
     Args:
+        z: float32 [B, D], in units of x, on the population's device.
+        sigma: float64 [B].
         row, member: int64 [P], candidates in order of row; each row has at least one.
     """
     bounds = np.searchsorted(row, np.arange(len(z) + 1))
@@ -41,12 +44,12 @@ def pair_means(
         others = slice(bounds[r] + 1, bounds[r + 1])
         d = population.rows(member[others]).to(torch.float32).sub_(origin[r])
         norm2 = torch.linalg.vecdot(d, d).to(torch.float64)
-        log_w = ((2 * (d @ u[r]).to(torch.float64) - norm2) / (2 * (sigma[r] * SCALE) ** 2)).cpu().numpy()
-        w = np.exp(np.append(0.0, log_w) - max(0.0, log_w.max()))
-        w /= w.sum()
+        exponent = (2 * (d @ u[r]).to(torch.float64) - norm2).cpu().numpy()
+        log_w = exponent / (2 * (sigma[r] * SCALE) ** 2)
+        w = softmax(np.append(0.0, log_w))
         weight[bounds[r] : bounds[r + 1]] = w
         shift = torch.from_numpy(w[1:].astype(np.float32)).to(z.device) @ d
         second = float(w[1:] @ norm2.cpu().numpy())
         variance[r] = max(0.0, second - float(shift.square().sum())) / population.dim / SCALE**2
         origin[r] += shift
-    return PairMeans(weight, (origin + 0.5) / SCALE, variance)
+    return PairMeans(weight, from_integer_units(origin), variance)

@@ -31,15 +31,12 @@ class Population:
     Args:
         label: the class of a conditional posterior, None for the whole data set.
         device: where the pixels are multiplied. On a GPU they are copied there once, N D bytes.
-        stands_for: members of the data set that each member stands for: above 1 where the store is a sample on which
-            a run over more images is planned. What is decided by a number of members is then decided as there.
     """
 
     store: ImageStore
     flips: bool
     label: int | None = None
     device: str = "cpu"
-    stands_for: float = 1.0
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -55,8 +52,16 @@ class Population:
 
     @property
     def represented(self) -> float:
-        """Members of the population that this one stands for: its own number, unless it is a sample."""
-        return len(self) * self.stands_for
+        """Number of members that decisions are made for: those at hand, unless they are a sample of more."""
+        return len(self)
+
+    def at_hand(self, total: float) -> float:
+        """A sum over represented members, such as a number of them, as a sum over the members at hand: the same."""
+        return total
+
+    def at_hand_with_source(self, count: float) -> float:
+        """A number of represented members, the source of z among them, as one of members at hand: the same."""
+        return count
 
     @property
     def dim(self) -> int:
@@ -113,6 +118,10 @@ class Population:
             rows[mirrored] = self._flip(rows[mirrored])
         return rows
 
+    def x(self, member: np.ndarray) -> torch.Tensor:
+        """These members in units of x, float32 [n, D] on the device."""
+        return from_integer_units(self.rows(member).to(torch.float32))
+
     def _unflipped(self, first: int, last: int) -> torch.Tensor:
         """Integer pixels of images first .. last - 1 of the population."""
         if self._rows_are_images:
@@ -142,7 +151,12 @@ class Population:
             total += self._unflipped(start, min(start + rows, len(self.images))).sum(0, dtype=torch.int64)
         if self.flips:
             total = total + self._flip(total[None])[0]
-        return (total.to(torch.float64) / len(self) + 0.5) / SCALE
+        return from_integer_units(total.to(torch.float64) / len(self))
+
+    @property
+    def mean_s(self) -> torch.Tensor:
+        """Mean image in integer units, float64 [D] on the device."""
+        return to_integer_units(self.mean)
 
     @property
     def _rows_are_images(self) -> bool:
@@ -173,11 +187,11 @@ def _signed(pixels: torch.Tensor) -> torch.Tensor:
     return torch.bitwise_xor(pixels, 128).view(torch.int8)
 
 
-def to_integer_units(z: torch.Tensor) -> torch.Tensor:
-    """z in units of x to units of s."""
-    return z * SCALE - 0.5
+def to_integer_units(x: torch.Tensor) -> torch.Tensor:
+    """An image, z or mean in units of x to units of s."""
+    return x * SCALE - 0.5
 
 
-def from_integer_units(mean: torch.Tensor) -> torch.Tensor:
-    """A mean of s to one of x in [-1, 1]."""
-    return (mean + 0.5) / SCALE
+def from_integer_units(s: torch.Tensor) -> torch.Tensor:
+    """An image or mean in units of s to units of x in [-1, 1]."""
+    return (s + 0.5) / SCALE

@@ -15,7 +15,7 @@ import torch
 
 from postmean.engine.log_weights import int8_product
 from postmean.engine.masks import count_true, positions
-from postmean.engine.population import SCALE, Population, from_integer_units
+from postmean.engine.population import Population, from_integer_units
 
 _FOLDS = (64.0, 8.0, 1.0)  # thresholds tried, as multiples of the one that left_out guarantees
 _ONE_BYTE = 1e-7  # rounding errors below this take two bytes: with one, too many members would be heavy
@@ -53,7 +53,7 @@ def weighted_means(
         part = weight_BM if len(rows) == len(weight_BM) else weight_BM[rows]
         carried = part > fold * left_out / len(population)
         counts = count_true(carried)
-        few = np.flatnonzero(counts <= max(max_support, _MOST_SUMMED) / population.stands_for)
+        few = np.flatnonzero(counts <= population.at_hand(max(max_support, _MOST_SUMMED)))
         dense.append(np.delete(rows, few))
         rows, carried, part = rows[few], carried[few], part[few]
         again = []
@@ -128,5 +128,5 @@ def _dense_means(population: Population, bulk: torch.Tensor, rounding: float) ->
         products += int8_product(rounded, pixels)
     total.addcmul_(products, step[:, None])
     mass += counted * step
-    mean_s = (population.mean * SCALE - 0.5).to(torch.float32)
+    mean_s = population.mean_s.to(torch.float32)
     return from_integer_units(total + (1 - mass).to(torch.float32)[:, None] * mean_s)

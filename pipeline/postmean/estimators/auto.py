@@ -5,7 +5,6 @@ product. Where these are few, the posterior over them is evaluated directly; all
 """
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,24 +25,22 @@ _WORTH = 1 / 8
 _SMALLEST = 2048  # a population that a full product is done with before candidates are found
 
 
-@dataclass(frozen=True)
 class Auto:
-    """Posterior means within `tolerance` of exact: mean squared error per dimension, expected over eps."""
+    """Posterior means within `tolerance` of exact: mean squared error per dimension, expected over eps.
 
-    population: Population
-    tolerance: float
-    max_support: int = 256
-    _exact: Exact = field(init=False, repr=False)
-    _finder: CandidateFinder | None = field(init=False, repr=False)
+    Args:
+        max_support: most members of a support; a mean over more is dense only.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, population: Population, tolerance: float, max_support: int = 256) -> None:
+        self.population = population
+        self._max_support = max_support
         # mass left out costs its square times at most 2, the mean square distance of two images: an eighth
-        exact = Exact(self.population, self.max_support, math.sqrt(self.tolerance) / 4, rounding=self.tolerance / 5)
-        object.__setattr__(self, "_exact", exact)
-        worth, share = self.population.represented > _SMALLEST, self.population.stands_for
-        most = 1 + (MOST_CANDIDATES - 1) / share  # the source stands for itself alone
-        finder = CandidateFinder(self.population, self.tolerance / 2 / share, most) if worth else None
-        object.__setattr__(self, "_finder", finder)
+        self._exact = Exact(population, max_support, math.sqrt(tolerance) / 4, rounding=tolerance / 5)
+        self._finder = None
+        if population.represented > _SMALLEST:
+            most = population.at_hand_with_source(MOST_CANDIDATES)
+            self._finder = CandidateFinder(population, population.at_hand(tolerance / 2), most)
 
     def estimate(self, queries: Queries) -> Estimate:
         if self._finder is None:
@@ -52,32 +49,29 @@ class Auto:
         parts: list[Estimate] = []
         order: list[np.ndarray] = []
         from_source = np.zeros(len(queries), bool) if queries.from_source is None else queries.from_source
-        left = [np.flatnonzero(~from_source)]
-        known = np.flatnonzero(from_source)
-        known = known[np.argsort(queries.sigma.cpu().numpy()[known], kind="stable")]
+        known, left = np.flatnonzero(from_source), [np.flatnonzero(~from_source)]
         for start in range(0, len(known), step):
             rows = known[start : start + step]
             group = queries.select(rows)
-            found = self._finder.find(group.z, group.sigma, group.source)
-            left.append(rows[found.open_rows])
-            closed = np.setdiff1d(np.arange(len(rows)), found.open_rows)
+            candidates = self._finder.find(group.z, group.sigma, group.source)
+            left.append(rows[candidates.open_rows])
+            closed = np.setdiff1d(np.arange(len(rows)), candidates.open_rows)
             if len(closed):
-                parts.append(self._over_candidates(group.select(closed), found, closed))
+                parts.append(self._over_candidates(group.select(closed), candidates, closed))
                 order.append(rows[closed])
-            if len(closed) < _WORTH * len(rows):  # at a larger sigma there are only more candidates
+            if len(closed) < _WORTH * len(rows):  # sigma rises: later rows have only more candidates
                 left.append(known[start + step :])
                 break
-        rest = np.concatenate(left)
-        rest = rest[np.argsort(queries.sigma.cpu().numpy()[rest], kind="stable")]
+        rest = np.sort(np.concatenate(left))
         if len(rest):
             parts.append(self._exact.estimate(queries.select(rest)))
             order.append(rest)
         return concatenate(parts).select(np.argsort(np.concatenate(order)))
 
-    def _over_candidates(self, queries: Queries, found: Candidates, closed: np.ndarray) -> Estimate:
+    def _over_candidates(self, queries: Queries, candidates: Candidates, closed: np.ndarray) -> Estimate:
         """The estimate over the candidates of the rows that are not open."""
-        row = np.searchsorted(closed, found.row)
-        means = pair_means(self.population, queries.z, queries.sigma, row, found.member)
+        row = np.searchsorted(closed, candidates.row)
+        means = pair_means(self.population, queries.z, queries.sigma, row, candidates.member)
         size = len(queries)
         top = np.zeros(size)
         np.maximum.at(top, row, means.weight)
@@ -85,9 +79,9 @@ class Auto:
         bounds = np.concatenate(([0], np.cumsum(counts)))
         support: list[tuple[np.ndarray, np.ndarray] | None] = []
         for r in range(size):
-            member = found.member[bounds[r] : bounds[r + 1]]
+            member = candidates.member[bounds[r] : bounds[r + 1]]
             weight = means.weight[bounds[r] : bounds[r + 1]]
-            support.append((member, weight) if len(member) <= self.max_support else None)
+            support.append((member, weight) if len(member) <= self._max_support else None)
         estimate = Estimate(
             mean=means.mean.cpu().numpy(),
             support=support,
@@ -95,7 +89,7 @@ class Auto:
             top_weight=top,
             variance=means.variance,
             tail_mass=np.zeros(size),
-            found=counts,
+            support_size=counts,
         )
         return check_finite(estimate, queries)
 

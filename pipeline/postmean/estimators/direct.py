@@ -10,8 +10,12 @@ from postmean.estimators.estimate import Queries
 
 def log_weight(population: Population, queries: Queries, row: int, member: np.ndarray) -> np.ndarray:
     """-|z - x_j|^2 / 2 sigma^2 of these members for one query, float64 [n]."""
-    squared = distance2(population, queries.z[row], member).cpu().numpy()
-    return -squared / (2 * float(queries.sigma[row]) ** 2)
+    return log_weight_at(distance2(population, queries.z[row], member).cpu().numpy(), queries.sigma[row])
+
+
+def log_weight_at(distance2: np.ndarray, sigma: float) -> np.ndarray:
+    """-|z - x_j|^2 / 2 sigma^2 at these squared distances in units of x, float64 [n]."""
+    return -distance2 / (2 * float(sigma) ** 2)
 
 
 def merge(member: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -20,12 +24,6 @@ def merge(member: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarra
     total = np.bincount(position, weights=weight, minlength=len(distinct))
     kept = total > 0
     return distinct[kept], total[kept] / total.sum()
-
-
-def softmax(log_weights: np.ndarray) -> np.ndarray:
-    """Normalised weights, the maximum taken out first, float64."""
-    weight = np.exp(log_weights - log_weights.max())
-    return weight / weight.sum()
 
 
 def uniform_outside(generator: np.random.Generator, size: int, inside: np.ndarray, count: int) -> np.ndarray:

@@ -13,12 +13,16 @@ from postmean.engine.population import Population
 
 @dataclass(frozen=True)
 class Queries:
-    """B points whose posterior mean is asked for."""
+    """B points whose posterior mean is asked for.
+
+    Means do not depend on the order of the points, but work is shared between points of like sigma that lie side by
+    side. `Replica` gives them in rising sigma; no estimator sorts them again.
+    """
 
     z: torch.Tensor
     """canonical z, float32 [B, D] on the population's device"""
-    sigma: torch.Tensor
-    """float64 [B], > 0"""
+    sigma: np.ndarray
+    """float64 [B], > 0; on the host, the engine moves it to the device where it multiplies by it"""
     source: np.ndarray
     """int64 [B], member of the population that each z was made from (for stf and single-sample)"""
     generator: Callable[[int], np.random.Generator]
@@ -27,7 +31,7 @@ class Queries:
     """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
 
     def __post_init__(self) -> None:
-        if not bool(torch.isfinite(self.z).all()) or not bool((self.sigma > 0).all()):
+        if not bool(torch.isfinite(self.z).all()) or not (self.sigma > 0).all():
             raise EstimatorError("queries: z must be finite and sigma above 0")
 
     def __len__(self) -> int:
@@ -38,7 +42,7 @@ class Queries:
         index = torch.from_numpy(rows).to(self.z.device)
         return Queries(
             self.z[index],
-            self.sigma[index],
+            self.sigma[rows],
             self.source[rows],
             lambda row: self.generator(int(rows[row])),
             None if self.from_source is None else self.from_source[rows],
@@ -66,7 +70,7 @@ class Estimate:
     """float64 [B], (estimated) posterior variance per dimension"""
     tail_mass: np.ndarray
     """float64 [B], estimated posterior mass that was not enumerated"""
-    found: np.ndarray
+    support_size: np.ndarray
     """int64 [B], neighbours or members that entered"""
 
     def select(self, rows: np.ndarray) -> "Estimate":
@@ -75,7 +79,7 @@ class Estimate:
         return Estimate(support=[self.support[row] for row in rows], **columns)
 
 
-_COLUMNS = ("mean", "ess", "top_weight", "variance", "tail_mass", "found")
+_COLUMNS = ("mean", "ess", "top_weight", "variance", "tail_mass", "support_size")
 
 
 class Estimator(Protocol):
@@ -114,22 +118,24 @@ def summarise(
     queries: Queries,
     support: list[tuple[np.ndarray, np.ndarray]],
     tail_mass: np.ndarray,
-    found: np.ndarray,
+    support_size: np.ndarray,
 ) -> Estimate:
     """The estimate whose means are the weighted sums over given supports.
 
     Args:
         support: for each query its distinct members and their weights, which sum to 1.
+        tail_mass, support_size: columns of the estimate.
     """
     size = len(queries)
     mean = np.empty((size, population.dim), np.float32)
     columns = {name: np.empty(size) for name in ("ess", "top_weight", "variance")}
     for row, (member, weight) in enumerate(support):
-        x = (population.rows(member).to(torch.float32) + 0.5) / 127.5
+        x = population.x(member)
         w = torch.from_numpy(weight.astype(np.float32)).to(x.device)
         m = w @ x
         mean[row] = m.cpu().numpy()
         columns["ess"][row] = 1 / np.sum(weight**2)
         columns["top_weight"][row] = weight.max()
         columns["variance"][row] = float(w @ (x - m).square_().sum(1)) / population.dim
-    return check_finite(Estimate(mean, list(support), tail_mass=tail_mass, found=found, **columns), queries)
+    estimate = Estimate(mean, list(support), tail_mass=tail_mass, support_size=support_size, **columns)
+    return check_finite(estimate, queries)

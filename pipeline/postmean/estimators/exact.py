@@ -12,7 +12,7 @@ import torch
 
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.log_weights import log_weights, queries_at_a_time
-from postmean.engine.population import SCALE, Population
+from postmean.engine.population import SCALE, Population, to_integer_units
 from postmean.engine.refine import NEEDED_ERROR, WINDOW, distance2
 from postmean.engine.weighted_mean import weighted_means
 from postmean.estimators.estimate import Estimate, Queries, check_finite, concatenate
@@ -46,7 +46,7 @@ class Exact:
         ess = 1 / torch.linalg.vector_norm(weight_BM, dim=1).cpu().numpy().astype(np.float64) ** 2
         second_moment = (weight_BM @ population.norm2.to(torch.float32)).to(torch.float64)
         means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.rounding)
-        mean_s = means.mean.to(torch.float64) * SCALE - 0.5
+        mean_s = to_integer_units(means.mean.to(torch.float64))
         variance = (second_moment - mean_s.square().sum(1)).cpu().numpy() / population.dim / SCALE**2
         support: list[tuple[np.ndarray, np.ndarray] | None] = []
         for row, pair in enumerate(means.support):
@@ -63,7 +63,7 @@ class Exact:
             top_weight=top,
             variance=np.maximum(variance, 0.0),
             tail_mass=np.zeros(len(queries)),
-            found=np.full(len(queries), len(population)),
+            support_size=np.full(len(queries), len(population)),
         )
         return check_finite(estimate, queries)
 
@@ -72,27 +72,28 @@ def _variance(population: Population, member: np.ndarray, weight: np.ndarray, me
     """Posterior variance per dimension over a support, without the cancellation of E|x|^2 - |mean|^2."""
     if len(member) == 1:
         return 0.0
-    x = (population.rows(member).to(torch.float32) + 0.5) / SCALE
+    x = population.x(member)
     return float(weight @ (x - mean_D).square_().sum(1).cpu().numpy()) / population.dim
 
 
-def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray) -> torch.Tensor:
     """Posterior probabilities p(x_j | z) of all members, float32 [B, M], each row sums to 1."""
     weights = log_weights(population, z_BD, sigma_B)
     value = weights.value
     # distance of two members that can both matter: the diameter of the pixel cube bounds it far too loosely,
     # twice the root mean square distance from the mean image is what occurs
-    spread = 2 * float((population.norm2.mean() - (population.mean * SCALE - 0.5).square().sum()).clamp(min=1.0).sqrt())
+    spread = 2 * float((population.norm2.mean() - population.mean_s.square().sum()).clamp(min=1.0).sqrt())
     top_B = value.amax(1)
     largest_B = torch.maximum(top_B.abs(), value.amin(1).abs())
     rounding_B = 3 * torch.finfo(torch.float32).eps * largest_B.to(torch.float64)
     error_B = weights.error * spread + rounding_B
+    twice_sigma2_B = torch.from_numpy(2 * sigma_B**2).to(value.device)
     for row in (error_B > NEEDED_ERROR).nonzero()[:, 0].tolist():
         floor = top_B[row] - (WINDOW + 8 * float(error_B[row]))
         member = (value[row] >= floor).nonzero()[:, 0]
         direct = distance2(population, z_BD[row], member.cpu().numpy())
         value[row] = -torch.inf
-        value[row, member] = (-(direct - direct.min()) / (2 * sigma_B[row] ** 2)).to(torch.float32)
+        value[row, member] = (-(direct - direct.min()) / twice_sigma2_B[row]).to(torch.float32)
     return torch.softmax(value, 1, out=value)
 
 

@@ -1,8 +1,9 @@
-"""Exact posterior means in float64 by plain numpy: slow, and independent of the engine that it checks."""
+"""Exact posterior means in float64 by plain numpy: slow, and independent of the engine's products, which it checks."""
 
 import numpy as np
 
 from postmean.contract.image_store import ImageStore
+from postmean.engine.softmax import softmax
 
 _ROWS = 2048  # entries at a time: 50 MB of float64 at D = 3 072
 
@@ -22,8 +23,7 @@ def exact_mean(store: ImageStore, entries: np.ndarray, z: np.ndarray, sigma: np.
         x = _x(store, entries[start : start + _ROWS])
         distance2 = np.square(z).sum(1)[:, None] - 2 * z @ x.T + np.square(x).sum(1)
         log_weight[:, start : start + _ROWS] = -distance2 / scale
-    weight = np.exp(log_weight - log_weight.max(1, keepdims=True))
-    weight /= weight.sum(1, keepdims=True)
+    weight = softmax(log_weight)
     mean = np.zeros_like(z)
     for start in range(0, len(entries), _ROWS):
         mean += weight[:, start : start + _ROWS] @ _x(store, entries[start : start + _ROWS])

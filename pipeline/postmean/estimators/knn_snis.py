@@ -10,7 +10,8 @@ import numpy as np
 
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population
-from postmean.estimators.direct import log_weight, merge, softmax, uniform_outside
+from postmean.engine.softmax import softmax
+from postmean.estimators.direct import log_weight, log_weight_at, merge, uniform_outside
 from postmean.estimators.estimate import Estimate, Queries, summarise
 from postmean.neighbours.choose_search import make_search
 from postmean.neighbours.search import Search
@@ -39,12 +40,12 @@ class KnnSnis:
     def estimate(self, queries: Queries) -> Estimate:
         neighbours = self.search.search(queries.z, queries.sigma, self.k)
         support, tail = [], np.empty(len(queries))
-        for row, found in enumerate(neighbours.found):
-            member, distance2 = neighbours.member[row, :found], neighbours.distance2[row, :found]
-            log_p = -distance2 / (2 * float(queries.sigma[row]) ** 2)
+        for row in range(len(queries)):
+            member, distance2 = neighbours.of(row)
+            log_p = log_weight_at(distance2, queries.sigma[row])
             drawn, log_w, tail[row] = self._draw(queries, row, member, log_p)
             support.append(merge(drawn, softmax(log_w)))
-        return summarise(self.population, queries, support, tail, neighbours.found)
+        return summarise(self.population, queries, support, tail, neighbours.count)
 
     def _draw(
         self, queries: Queries, row: int, member: np.ndarray, log_p: np.ndarray

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from postmean.contract.settings import EstimatorSettings
-from postmean.engine.population import SCALE, Population
-from postmean.estimators.direct import log_weight, to_device, uniform_outside
+from postmean.engine.population import Population, from_integer_units
+from postmean.estimators.direct import log_weight, log_weight_at, to_device, uniform_outside
 from postmean.estimators.estimate import Estimate, Queries, check_finite
 from postmean.estimators.exact import LEFT_OUT
 from postmean.neighbours.choose_search import make_search
@@ -49,39 +49,45 @@ class KnnStratified:
         mean = np.empty((size, self.population.dim), np.float32)
         columns = {name: np.zeros(size) for name in ("ess", "top_weight", "variance", "tail_mass")}
         support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * size
-        for row, found in enumerate(neighbours.found):
-            member, distance2 = neighbours.member[row, :found], neighbours.distance2[row, :found]
-            log_p = -distance2 / (2 * float(queries.sigma[row]) ** 2)
-            log_far, x_far = self._tail(queries, row, member, log_p)
+        for row in range(size):
+            member, distance2 = neighbours.of(row)
+            log_near = log_weight_at(distance2, queries.sigma[row])
+            log_far, s_far = self._tail(queries, row, member, log_near)
             # an approximate search can miss the nearest of all, and find nothing: the draws count too
-            top = max(log_p.max(initial=-np.inf), log_far.max(initial=-np.inf))
-            near, far = np.exp(log_p - top), np.exp(log_far - top)
+            top = max(log_near.max(initial=-np.inf), log_far.max(initial=-np.inf))
+            near, far = np.exp(log_near - top), np.exp(log_far - top)
+            mean[row], second, support[row] = self._mean(member, near, far, s_far)
             total = near.sum() + far.sum()
-            tail = far.sum() / total
-            if tail > LEFT_OUT:
-                mean[row], second = self._mean_with_tail(member, near / total, far / total, x_far)
-            else:
-                kept = near > LEFT_OUT / len(near) * near.sum()
-                weight = near[kept] / near[kept].sum()
-                mean[row], second = self._sum(member[kept], weight)
-                if len(weight) <= self.max_support:
-                    support[row] = (member[kept], weight)
             # each draw stands for (N - k) / m members
-            each = far * (len(far) / max(1, len(self.population) - found))
+            each = far * (len(far) / max(1, len(self.population) - len(member)))
             columns["ess"][row] = total**2 / (np.sum(near**2) + np.sum(far * each))
             columns["top_weight"][row] = max(near.max(initial=0.0), each.max(initial=0.0)) / total
-            columns["tail_mass"][row] = tail
+            columns["tail_mass"][row] = far.sum() / total
             columns["variance"][row] = max(0.0, second - float(np.mean(mean[row].astype(np.float64) ** 2)))
-        return check_finite(Estimate(mean, support, found=neighbours.found, **columns), queries)
+        return check_finite(Estimate(mean, support, support_size=neighbours.count, **columns), queries)
+
+    def _mean(
+        self, member: np.ndarray, near: np.ndarray, far: np.ndarray, s_far: torch.Tensor
+    ) -> tuple[np.ndarray, float, tuple[np.ndarray, np.ndarray] | None]:
+        """Mean, second moment per dimension and support, for weights of the neighbours and of the tail's draws."""
+        total = near.sum() + far.sum()
+        if far.sum() / total > LEFT_OUT:
+            return *self._mean_with_tail(member, near / total, far / total, s_far), None
+        kept = near > LEFT_OUT / len(near) * near.sum()
+        member, weight = member[kept], near[kept] / near[kept].sum()
+        x = self.population.x(member)
+        mean = to_device(weight.astype(np.float32), self.population) @ x
+        second = float(weight @ x.square().mean(1, dtype=torch.float64).cpu().numpy())
+        return mean.cpu().numpy(), second, (member, weight) if len(weight) <= self.max_support else None
 
     def _tail(
-        self, queries: Queries, row: int, member: np.ndarray, log_p: np.ndarray
+        self, queries: Queries, row: int, member: np.ndarray, log_near: np.ndarray
     ) -> tuple[np.ndarray, torch.Tensor]:
         """Log-weights of the m draws, whose weights sum to the tail's, and their pixels."""
         outside = len(self.population) - len(member)
         # where the k-th neighbour bounds the tail's mass below what is left out anyway, there is nothing to draw
         is_bounded = self.search.is_exact and len(member) > 0
-        if outside == 0 or (is_bounded and outside * np.exp(log_p.min() - log_p.max()) < LEFT_OUT):
+        if outside == 0 or (is_bounded and outside * np.exp(log_near.min() - log_near.max()) < LEFT_OUT):
             return np.empty(0), self.population.rows(member[:0]).to(torch.float32)
         drawn = uniform_outside(queries.generator(row), len(self.population), member, self.m)
         log_far = log_weight(self.population, queries, row, drawn) + np.log(outside / self.m)
@@ -94,8 +100,7 @@ class KnnStratified:
         population = self.population
         s_near = population.rows(member).to(torch.float32)
         outside = len(population) - len(member)
-        mean_s = population.mean * SCALE - 0.5
-        tail_mean = (mean_s * len(population) - s_near.sum(0, dtype=torch.float64)) / outside
+        tail_mean = (population.mean_s * len(population) - s_near.sum(0, dtype=torch.float64)) / outside
         plain = (
             to_device(near.astype(np.float32), population) @ s_near
             + to_device(far.astype(np.float32), population) @ s_far
@@ -105,16 +110,10 @@ class KnnStratified:
         along = ((s_far - plain) * deviation).sum(1).to(torch.float64).cpu().numpy()
         beta = float(far @ along) / spread if spread > 0 else float(far.sum())
         total = plain - beta * (s_far.mean(0) - tail_mean)
-        x_near, x_far = (s_near + 0.5) / SCALE, (s_far + 0.5) / SCALE
+        x_near, x_far = from_integer_units(s_near), from_integer_units(s_far)
         second = near @ x_near.square().mean(1).cpu().numpy() + far @ x_far.square().mean(1).cpu().numpy()
-        mean = ((total + 0.5) / SCALE).clamp(-1, 1)
+        mean = from_integer_units(total).clamp(-1, 1)
         return mean.to(torch.float32).cpu().numpy(), float(second)
-
-    def _sum(self, member: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
-        x = (self.population.rows(member).to(torch.float32) + 0.5) / SCALE
-        mean = to_device(weight.astype(np.float32), self.population) @ x
-        second = float(weight @ x.square().mean(1, dtype=torch.float64).cpu().numpy())
-        return mean.cpu().numpy(), second
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> KnnStratified:

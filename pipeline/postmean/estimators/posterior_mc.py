@@ -26,8 +26,8 @@ class PosteriorMC:
     def _group(self, queries: Queries) -> Estimate:
         # repetitions of one point, side by side, share its weights
         is_new = np.ones(len(queries), bool)
-        repeats = (queries.z[1:] == queries.z[:-1]).all(1) & (queries.sigma[1:] == queries.sigma[:-1])
-        is_new[1:] = ~repeats.cpu().numpy()
+        same_z = (queries.z[1:] == queries.z[:-1]).all(1).cpu().numpy()
+        is_new[1:] = ~(same_z & (queries.sigma[1:] == queries.sigma[:-1]))
         point = queries.select(np.flatnonzero(is_new))
         weight = posterior_weights(self.population, point.z, point.sigma)
         support, cumulative = [], np.empty(0)

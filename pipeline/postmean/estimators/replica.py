@@ -1,5 +1,6 @@
 """A replica: the training set with its estimators, which turns rows of the plan into records. No Ray in here."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -25,13 +26,17 @@ class Replica:
     shard are always estimated together.
 
     Args:
-        stands_for: of the populations (see there), above 1 only to plan a run over more images than the store's.
+        population_of: makes the population of (store, flips, label, device).
     """
 
     def __init__(
-        self, manifest: Manifest, store: ImageStore, certified_sigma: np.ndarray | None, stands_for: float = 1.0
+        self,
+        manifest: Manifest,
+        store: ImageStore,
+        certified_sigma: np.ndarray | None,
+        population_of: Callable[[ImageStore, bool, int | None, str], Population] = Population,
     ) -> None:
-        self._manifest, self._store, self._stands_for = manifest, store, stands_for
+        self._manifest, self._store, self._population_of = manifest, store, population_of
         self._certified = certified_sigma
         self._source = manifest.tuple_source()
         self._estimator = cache(self._make_estimator)
@@ -63,7 +68,7 @@ class Replica:
             top_weight=estimate.top_weight.astype(np.float32),
             variance=estimate.variance.astype(np.float32),
             tail_mass=estimate.tail_mass.astype(np.float32),
-            support_size=estimate.found.astype(np.int32),
+            support_size=estimate.support_size.astype(np.int32),
             plain=plain,
         )
 
@@ -101,7 +106,8 @@ class Replica:
     ) -> Estimate:
         """Estimates at z; supports hold entries of the data set, not members of a population.
 
-        Tuples are estimated in order of class and sigma: those that look alike share the same work.
+        Tuples are estimated in order of class and sigma: those that look alike share the same work. This is the only
+        place that sorts them.
         """
         label = self._store.label(block.entry) if self._manifest.recipe.conditional else None
         order = np.lexsort((sigma,) if label is None else (sigma, label))
@@ -130,7 +136,7 @@ class Replica:
         population = estimator.population
         queries = Queries(
             torch.from_numpy(np.ascontiguousarray(z)).to(population.device),
-            torch.from_numpy(sigma.astype(np.float64)).to(population.device),
+            sigma.astype(np.float64),
             population.member(block.entry),
             lambda row: self._source.draws(int(block.tuple_id[row]), point),
             from_source,
@@ -141,7 +147,6 @@ class Replica:
 
     def _make_estimator(self, label: int | None) -> Estimator:
         manifest = self._manifest
-        population = Population(self._store, manifest.recipe.flips, label, manifest.device, self._stands_for)
-        # the source stands for itself alone
-        max_support = int(1 + (manifest.shards.max_support - 1) / self._stands_for)
+        population = self._population_of(self._store, manifest.recipe.flips, label, manifest.device)
+        max_support = int(population.at_hand_with_source(manifest.shards.max_support))
         return make_estimator(manifest.estimator, population, max_support)

@@ -6,7 +6,8 @@ import numpy as np
 
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population
-from postmean.estimators.direct import log_weight, merge, softmax
+from postmean.engine.softmax import softmax
+from postmean.estimators.direct import log_weight, merge
 from postmean.estimators.estimate import Estimate, Queries, summarise
 
 

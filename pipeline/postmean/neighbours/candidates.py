@@ -61,13 +61,13 @@ class CandidateFinder:
         self._columns = torch.cat([d.coordinates.t(), -d.half_norm2[None], log_weight[None]])
         self._log_tolerance = math.log(tolerance)
 
-    def find(self, z: torch.Tensor, sigma: torch.Tensor, source: np.ndarray) -> Candidates:
+    def find(self, z: torch.Tensor, sigma: np.ndarray, source: np.ndarray) -> Candidates:
         """Candidates of z = x[source] + sigma eps.
 
         Args:
             z: float32 [B, D]. sigma: float64 [B]. source: int64 [B], members.
         """
-        scale = (1 / (sigma * SCALE).square()).to(torch.float32)[:, None]
+        scale = torch.from_numpy((1 / (sigma * SCALE) ** 2).astype(np.float32)).to(z.device)[:, None]
         query = (to_integer_units(z) - self._mean) @ self._basis * scale
         ones = torch.ones_like(scale)
         # log r_j^L (R + R_j)^2 for all members, up to the source's own part, in one product

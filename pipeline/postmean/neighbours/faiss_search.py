@@ -7,7 +7,7 @@ distance is one in x times 127.5. (FAISS's own QT_8bit_direct rounds and wraps t
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,6 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
     return path
 
 
-@dataclass(frozen=True)
 class FaissSearch:
     """Search by a FAISS index built with `postmean index`.
 
@@ -105,34 +104,26 @@ class FaissSearch:
         nprobe: partitions searched of an inverted file.
     """
 
-    population: Population
-    spec: FaissSpec
-    nprobe: int
-    _index: Any = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, population: Population, spec: FaissSpec, nprobe: int) -> None:
         import faiss
 
-        if self.population.label is not None:
-            raise ConfigError(
-                f"index {self.spec.name}: conditional targets need --index exact: it is exact and cheap there"
-            )
-        index = self._read()
-        if self.spec.lists:
-            index.nprobe = min(self.nprobe, self.spec.lists)
-        if self.population.device != "cpu":
+        if population.label is not None:
+            raise ConfigError(f"index {spec.name}: conditional targets need --index exact: it is exact and cheap there")
+        self.population, self._spec = population, spec
+        index = _read(population, spec)
+        if spec.lists:
+            index.nprobe = min(nprobe, spec.lists)
+        if population.device != "cpu":
             if not hasattr(faiss, "StandardGpuResources"):
-                raise ConfigError(
-                    f"index {self.spec.name}: this FAISS has no GPU: install faiss-gpu or pass --index exact"
-                )
+                raise ConfigError(f"index {spec.name}: this FAISS has no GPU: install faiss-gpu or pass --index exact")
             index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), torch.cuda.current_device(), index)
-        object.__setattr__(self, "_index", index)
+        self._index = index
 
     @property
     def is_exact(self) -> bool:
-        return self.spec.lists == 0
+        return self._spec.lists == 0
 
-    def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
+    def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
         k = min(k, len(self.population))
         if self.population.device != "cpu" and k > GPU_MOST_NEIGHBOURS:
             raise ConfigError(
@@ -144,24 +135,26 @@ class FaissSearch:
             *sharpen(self.population, z, sigma, member.astype(np.int64), distance2.astype(np.float64) / SCALE**2)
         )
 
-    def _read(self) -> Any:
-        import faiss
 
-        store = self.population.store
-        path = index_path(store, self.spec, self.population.flips)
-        flags = f"--index {self.spec.name}{' --flips' if self.population.flips else ''}"
-        remedy = f"build it with `postmean index {store.path} {flags}`"
-        if not path.is_file():
-            raise DataError(f"{path}: no such index: {remedy}")
-        try:
-            header = json.loads(path.with_suffix(".json").read_text())
-            index = faiss.read_index(str(path))
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
-        expected = {"store_fingerprint": store.header.fingerprint, "entries": len(self.population)}
-        if header != expected or (index.ntotal, index.d) != (len(self.population), store.dim):
-            raise DataError(f"{path}: built from other images than the store's: {remedy}")
-        return index
+def _read(population: Population, spec: FaissSpec) -> Any:
+    """The stored index of a population, a faiss.Index; DataError unless it was built from the same images."""
+    import faiss
+
+    store = population.store
+    path = index_path(store, spec, population.flips)
+    flags = f"--index {spec.name}{' --flips' if population.flips else ''}"
+    remedy = f"build it with `postmean index {store.path} {flags}`"
+    if not path.is_file():
+        raise DataError(f"{path}: no such index: {remedy}")
+    try:
+        header = json.loads(path.with_suffix(".json").read_text())
+        index = faiss.read_index(str(path))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
+    expected = {"store_fingerprint": store.header.fingerprint, "entries": len(population)}
+    if header != expected or (index.ntotal, index.d) != (len(population), store.dim):
+        raise DataError(f"{path}: built from other images than the store's: {remedy}")
+    return index
 
 
 def _vectors(store: ImageStore, entries: np.ndarray) -> np.ndarray:

@@ -22,9 +22,14 @@ class Neighbours:
     """float64 [B, k], |z - x|^2 in units of x, rising; infinite where member is -1"""
 
     @property
-    def found(self) -> np.ndarray:
-        """int64 [B], neighbours found, at most k"""
+    def count(self) -> np.ndarray:
+        """int64 [B], number of neighbours found, at most k"""
         return (self.member >= 0).sum(1)
+
+    def of(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """(member, distance2) of one query, without padding, nearest first."""
+        is_member = self.member[row] >= 0
+        return self.member[row, is_member], self.distance2[row, is_member]
 
 
 class Search(Protocol):
@@ -40,7 +45,7 @@ class Search(Protocol):
         """Whether no member beyond the neighbours found is nearer than these."""
         ...
 
-    def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
+    def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
         """The k nearest members, or as many as there are or can be found.
 
         Args:
@@ -57,22 +62,23 @@ class ExactSearch:
     population: Population
     is_exact: bool = True
 
-    def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
+    def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
         k = min(k, len(self.population))
         step = min(256, queries_at_a_time(self.population))
         parts = [self._group(z[a : a + step], sigma[a : a + step], k) for a in range(0, len(z), step)]
         return Neighbours(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def _group(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _group(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         weights = log_weights(self.population, z, sigma)
         value, member = weights.value.topk(k, dim=1)
         norm2 = to_integer_units(z.to(torch.float64)).square().sum(1)
-        distance2 = norm2[:, None] / SCALE**2 - 2 * (sigma**2)[:, None] * value.to(torch.float64)
+        twice_sigma2 = torch.from_numpy(2 * sigma**2).to(z.device)
+        distance2 = norm2[:, None] / SCALE**2 - twice_sigma2[:, None] * value.to(torch.float64)
         return sharpen(self.population, z, sigma, member.cpu().numpy(), distance2.cpu().numpy())
 
 
 def sharpen(
-    population: Population, z: torch.Tensor, sigma: torch.Tensor, member: np.ndarray, distance2: np.ndarray
+    population: Population, z: torch.Tensor, sigma: np.ndarray, member: np.ndarray, distance2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Recompute in float64 the distances whose float32 rounding could show in the weights, and sort again.
 

@@ -92,11 +92,11 @@ class SelfJoin:
     def find(cls, store: ImageStore, flips: bool, conditional: bool, nearest: int) -> "SelfJoin | None":
         """The self-join of a store with K = `nearest`, or as many as there are; None where it has yet to be made."""
         try:
-            found = cls.load(store, flips, conditional)
+            join = cls.load(store, flips, conditional)
         except DataError:
             return None
-        columns = found.header.nearest
-        return found if columns == nearest or columns == found.others.max() < nearest else None
+        columns = join.header.nearest
+        return join if columns == nearest or columns == join.others.max() < nearest else None
 
 
 def self_join(

@@ -7,6 +7,7 @@ of it tells the two apart.
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from postmean.engine.population import Population
 from postmean.engine.process_setup import prepare_process
 from postmean.estimators.replica import Replica
 from postmean.estimators.traits import traits_of
+from postmean.planning.sampled_population import SampledPopulation
 from postmean.planning.workload import Workload, spread
 from postmean.shards.codecs import codec
 from postmean.shards.run_folder import layout_of
@@ -81,7 +83,7 @@ def queries_at_once(work: Workload) -> int:
     """Queries of one pass over a population: a group of the estimator, or a class's records in a shard."""
     if work.manifest.recipe.conditional:
         return max(1, work.manifest.shards.records_per_shard // work.classes)
-    population = Population(work.store, work.manifest.recipe.flips, stands_for=work.stands_for)
+    population = SampledPopulation(work.store, work.manifest.recipe.flips, stands_for=work.stands_for)
     return min(_MOST_QUERIES, queries_at_a_time(population))
 
 
@@ -103,7 +105,8 @@ def product_seconds(work: Workload, queries: int) -> float:
 def _estimate(work: Workload) -> tuple[float, float, Records]:
     """(seconds a record, seconds before the first, the records) of a sample that is grouped as a shard is."""
     manifest = work.manifest
-    replica = Replica(manifest, work.store, work.certified_sigma, work.stands_for)
+    population_of = partial(SampledPopulation, stands_for=work.stands_for)
+    replica = Replica(manifest, work.store, work.certified_sigma, population_of)
     most = manifest.shards.records_per_shard
     if manifest.recipe.conditional:  # as many of a class as in a shard of the planned data set
         most = max(_FEWEST, round(most * work.store.classes / work.classes))

@@ -5,7 +5,7 @@ one class), the run over all of them is planned on the sample by one assumption:
 at hand. Every sum over a population then has F times as many terms of the same distribution, so that
 
 - the certificate's sum is F times as large: an image's certified sigma is that of a tolerance F times smaller;
-- a member at hand stands for F of them (`Population.stands_for`): candidates, supports and groups are decided as there.
+- a member at hand stands for F of them (`SampledPopulation`): candidates, supports and groups are decided as there.
 """
 
 import math
@@ -154,11 +154,11 @@ def _count(
         looked_at += len(block)
         parts.append(block.select(uncertified(source, block, certified)))
     every = _concatenate(parts)
-    found, sample = len(every), spread(every, _KEPT)
+    records, sample = len(every), spread(every, _KEPT)
     if looked_at == tuples:
-        return found, 0.0, sample
-    share = found / looked_at
-    return round(share * tuples), math.sqrt((1 - share) / max(1, found)), sample
+        return records, 0.0, sample
+    share = records / looked_at
+    return round(share * tuples), math.sqrt((1 - share) / max(1, records)), sample
 
 
 def spread(block: TupleBlock, count: int) -> TupleBlock:

@@ -13,7 +13,7 @@ from postmean.contract.manifest import code_version
 from postmean.report.settings import Method, ReportSettings
 
 PARTS = "parts"
-_VERSION = 1  # of what a cell means: another one computes all cells anew
+_VERSION = 2  # of what a cell means: another one computes all cells anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class Cell:
     variance_se: float
     posterior_variance: float
     """Of the data set's exact posterior, the same for every method"""
-    found: float | None = None
-    """Neighbours found (knn estimators)"""
+    neighbours_found: float | None = None
+    """Neighbours that the search found, at most k (knn estimators)"""
     recall: float | None = None
     """Share of the k nearest that were found"""
     missed_mass: float | None = None

@@ -18,7 +18,7 @@ from postmean.neighbours.search import Search
 from postmean.report.cells import Cell, CellStore
 from postmean.report.decompose import Errors, decompose
 from postmean.report.memo_search import MemoSearch
-from postmean.report.points import Points, share_references
+from postmean.report.points import Points, exact_means
 from postmean.report.settings import Method, ReportSettings
 
 _ROWS = 256  # estimates at a time
@@ -54,9 +54,8 @@ class Evaluation:
         done = 0
         for start in range(0, len(sigmas), together):
             several = [Points(self.population, self.settings, s) for s in sigmas[start : start + together]]
-            share_references(several)
-            for points in several:
-                level = _Level(self, points)
+            for points, exact in zip(several, exact_means(several), strict=True):
+                level = _Level(self, points, exact)
                 for method in by_sigma[points.sigma]:
                     keep.write(level.cell(method))
                     done += 1
@@ -93,10 +92,10 @@ class Evaluation:
 
 
 class _Level:
-    """One sigma: its points, and the searches at them."""
+    """One sigma: its points, their exact means [P, D], and the searches at them."""
 
-    def __init__(self, evaluation: Evaluation, points: Points) -> None:
-        self._evaluation, self._points = evaluation, points
+    def __init__(self, evaluation: Evaluation, points: Points, exact: np.ndarray) -> None:
+        self._evaluation, self._points, self._exact = evaluation, points, exact
         self._memo = cache(self._make_memo)
         self._nearest = cache(self._make_nearest)
 
@@ -115,7 +114,7 @@ class _Level:
             rows = np.arange(start, min(start + step, len(points)))
             estimate = estimator.estimate(points.queries(rows, repeats, method.source or "fixed"))
             means = estimate.mean.reshape(len(rows), repeats, -1)
-            parts.append(decompose(means, points.reference[rows]))
+            parts.append(decompose(means, self._exact[rows]))
             tail.append(estimate.tail_mass)
         numbers: dict[str, float | None] = {"posterior_variance": self._posterior_variance}
         for name in ("mse", "bias2", "variance"):
@@ -132,9 +131,8 @@ class _Level:
         exact, _ = self._nearest("exact", None)
         k = min(k, len(self._points.population))
         pairs = zip(member[:, :k], exact[:, :k], strict=True)
-        found = (member[:, :k] >= 0).sum(1)
         return {
-            "found": float(found.mean()),
+            "neighbours_found": float((member[:, :k] >= 0).sum(1).mean()),
             "recall": float(np.mean([np.isin(nearest, ours).mean() for ours, nearest in pairs])),
             "missed_mass": float(missed[:, k].mean()),
         }
@@ -143,8 +141,8 @@ class _Level:
         """Neighbours of each point, int64 [P, most], and the posterior mass beyond the first 0 .. most of them."""
         points, memo = self._points, self._memo(index, nprobe)
         queries = points.queries(np.arange(len(points)), 1)
-        found = memo.search(queries.z, queries.sigma, memo.most)
-        return found.member, points.missed_mass(found)
+        neighbours = memo.search(queries.z, queries.sigma, memo.most)
+        return neighbours.member, points.missed_mass(neighbours)
 
     def _make_memo(self, index: str, nprobe: int | None) -> MemoSearch:
         method = Method(estimator="knn-snis", index=index, nprobe=nprobe)

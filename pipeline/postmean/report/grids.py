@@ -10,7 +10,7 @@ import numpy as np
 from postmean.report.cells import PARTS, digest, write_atomically
 from postmean.report.evaluate import Evaluation
 from postmean.report.memo_search import MemoSearch
-from postmean.report.points import Points, share_references
+from postmean.report.points import Points, exact_means
 from postmean.report.settings import Method
 
 Z, EXACT = "z", "exact mean"
@@ -36,13 +36,12 @@ def make_grids(evaluation: Evaluation, has_network: bool, progress: Callable[[in
     """
     settings = replace(evaluation.settings, points=max(2, evaluation.settings.images))
     several = [Points(evaluation.population, settings, sigma) for sigma in settings.sigmas]
-    share_references(several)
     columns: dict[str, list[np.ndarray]] = {}
-    for done, points in enumerate(several):
+    for done, (points, exact) in enumerate(zip(several, exact_means(several), strict=True)):
         queries = points.queries(np.arange(len(points)), 1)
         for name, method in grid_rows(evaluation, has_network).items():
             if method is None:
-                means = points.z if name == Z else points.reference
+                means = points.z if name == Z else exact
             else:
                 estimator = evaluation.estimator(method, lambda m: MemoSearch(evaluation.search(m), settings.k))
                 means = estimator.estimate(queries).mean

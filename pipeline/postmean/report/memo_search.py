@@ -30,16 +30,15 @@ class MemoSearch:
         """As the search behind it."""
         return self._search.is_exact
 
-    def search(self, z: torch.Tensor, sigma: torch.Tensor, k: int) -> Neighbours:
+    def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
         """As the search behind it; k is at most `most`."""
         if k > self.most:
             raise ValueError(f"k {k} is more than the {self.most} that are remembered")
-        z_host, sigma_host = z.cpu().numpy(), sigma.cpu().numpy()
-        names = [row.tobytes() + s.tobytes() for row, s in zip(z_host, sigma_host, strict=True)]
+        names = [row.tobytes() + s.tobytes() for row, s in zip(z.cpu().numpy(), sigma, strict=True)]
         unknown = {name: row for row, name in enumerate(names) if name not in self._known}
         if unknown:
-            rows = torch.tensor(list(unknown.values()), device=z.device)
-            found = self._search.search(z[rows], sigma[rows], self.most)
-            self._known |= zip(unknown, zip(found.member, found.distance2, strict=True), strict=True)
+            rows = np.array(list(unknown.values()))
+            searched = self._search.search(z[torch.from_numpy(rows).to(z.device)], sigma[rows], self.most)
+            self._known |= zip(unknown, zip(searched.member, searched.distance2, strict=True), strict=True)
         member, distance2 = zip(*(self._known[name] for name in names), strict=True)
         return Neighbours(np.stack(member)[:, :k], np.stack(distance2)[:, :k])

@@ -25,6 +25,7 @@ class NetworkEstimator:
         size = len(queries)
         with torch.inference_mode():
             z = queries.z.reshape(size, *self.population.store.image_shape)
-            mean = self.denoiser(z, queries.sigma).reshape(size, -1).to(torch.float32).cpu().numpy()
+            sigma = torch.from_numpy(queries.sigma).to(z.device)
+            mean = self.denoiser(z, sigma).reshape(size, -1).to(torch.float32).cpu().numpy()
         unknown = np.full(size, np.nan)
         return Estimate(mean, [None] * size, unknown, unknown, unknown, unknown, np.zeros(size, np.int64))

@@ -54,7 +54,7 @@ class Curve:
 def curves(methods: Sequence[Method], cells: Sequence[Cell]) -> list[Curve]:
     """One curve a method, in the colours of the estimators; k of a sweep goes from light to dark blue."""
     several_k = sorted({m.k for m in methods if m.estimator == "knn-snis" and m.k is not None})
-    found = []
+    drawn: list[Curve] = []
     for method in methods:
         own = sorted((c for c in cells if c.method == method), key=lambda c: c.sigma)
         colour, marker = _look(method)
@@ -63,8 +63,8 @@ def curves(methods: Sequence[Method], cells: Sequence[Cell]) -> list[Curve]:
         is_variant = method.index not in (None, "exact") or (method.estimator == "stf" and method.source == "redrawn")
         if is_variant:
             colour = LIGHTER[method.estimator]
-        found.append(Curve(own, method.label, colour, marker, "--" if is_variant else "-"))
-    return found
+        drawn.append(Curve(own, method.label, colour, marker, "--" if is_variant else "-"))
+    return drawn
 
 
 def _look(method: Method) -> tuple[Any, str]:
@@ -108,7 +108,7 @@ def search_picture(path: Path, title: str, drawn: Sequence[Curve]) -> None:
             sigma = [c.sigma for c in curve.cells]
             style = {"color": curve.colour, "linestyle": curve.line}
             axes[1, 0].plot(sigma, [c.recall for c in curve.cells], marker=curve.marker, **style)
-            axes[1, 1].plot(sigma, [(c.found or 0) / k for c in curve.cells], marker=curve.marker, **style)
+            axes[1, 1].plot(sigma, [(c.neighbours_found or 0) / k for c in curve.cells], marker=curve.marker, **style)
             axes[1, 2].plot(sigma, [c.missed_mass for c in curve.cells], marker=curve.marker, **style)
         for curve in with_search:
             if curve.cells[0].method.index != "exact":

@@ -50,12 +50,6 @@ class Points:
         return len(self.z)
 
     @cached_property
-    def reference(self) -> np.ndarray:
-        """Exact means in float64 [P, D]; `share_references` sets it for several sigmas at the price of one."""
-        share_references([self])
-        return self.__dict__["reference"]
-
-    @cached_property
     def variance(self) -> np.ndarray:
         """Posterior variance per dimension, float64 [P]."""
         return Exact(self.population).estimate(self.queries(np.arange(len(self)), 1)).variance
@@ -81,30 +75,29 @@ class Points:
             queries = self.queries(rows, 1)
             weight = posterior_weights(self.population, queries.z, queries.sigma)
             for row in rows:
-                member = neighbours.member[row]
-                found = torch.from_numpy(member[member >= 0]).to(weight.device)
-                of_found = np.zeros(k)
-                of_found[member >= 0] = weight[row - start, found].cpu().numpy()
-                weight[row - start, found] = 0.0
+                is_member = neighbours.member[row] >= 0
+                member = torch.from_numpy(neighbours.member[row, is_member]).to(weight.device)
+                mass = np.zeros(k)
+                mass[is_member] = weight[row - start, member].cpu().numpy()
+                weight[row - start, member] = 0.0
                 # summed from the far end: nothing cancels
-                missed[row] = np.cumsum([float(weight[row - start].sum(dtype=torch.float64)), *of_found[::-1]])[::-1]
+                missed[row] = np.cumsum([float(weight[row - start].sum(dtype=torch.float64)), *mass[::-1]])[::-1]
         return missed
 
     def queries(self, rows: np.ndarray, repeats: int, source: Source = "fixed", stream: int = 0) -> Queries:
         """Each of these points `repeats` times in a row, every repetition with random numbers of its own."""
         point, repetition = np.repeat(rows, repeats), np.tile(np.arange(repeats), len(rows))
-        device = self.population.device
         return Queries(
-            torch.from_numpy(self.z[point]).to(device),
-            torch.full((len(point),), self.sigma, dtype=torch.float64, device=device),
+            torch.from_numpy(self.z[point]).to(self.population.device),
+            np.full(len(point), self.sigma, np.float64),
             self.source[point] if source == "fixed" else self.redrawn[point, repetition],
             lambda row: self._tuples.draws(int(repetition[row]) * _REPETITION + int(point[row]), stream),
             np.ones(len(point), bool),
         )
 
 
-def share_references(several: Sequence[Points]) -> None:
-    """Set the references of all of these in as few passes over the images as memory allows."""
+def exact_means(several: Sequence[Points]) -> list[np.ndarray]:
+    """Exact means of each of these, float64 [P, D], in as few passes over the images as memory allows."""
     population = several[0].population
     z = np.concatenate([points.z for points in several])
     sigma = np.concatenate([np.full(len(points), points.sigma) for points in several])
@@ -113,6 +106,4 @@ def share_references(several: Sequence[Points]) -> None:
         exact_mean(population.store, population.entry, z[a : a + step], sigma[a : a + step])
         for a in range(0, len(z), step)
     ]
-    means = np.concatenate(parts)
-    for number, points in enumerate(several):
-        points.__dict__["reference"] = means[number * len(points) : (number + 1) * len(points)]
+    return np.split(np.concatenate(parts), np.cumsum([len(points) for points in several])[:-1])

@@ -89,7 +89,7 @@ class ReportSettings:
 
     def main_methods(self, has_network: bool) -> list[Method]:
         """Those of the paper's Figures 3, 10 and 11, and ours."""
-        found = [
+        methods = [
             Method(estimator="single-sample", source="redrawn"),
             Method(estimator="posterior-mc", n=self.n),
             Method(estimator="stf", n=self.n, source="fixed"),
@@ -98,7 +98,7 @@ class ReportSettings:
             Method(estimator="knn-stratified", k=self.k, m=self.m, index="exact"),
             Method(estimator="auto"),
         ]
-        return [*found, Method(estimator="network")] if has_network else found
+        return [*methods, Method(estimator="network")] if has_network else methods
 
     def sweep_methods(self, n: int) -> list[Method]:
         """Those of Figures 6 and 7: one n, several k."""
@@ -122,7 +122,7 @@ class ReportSettings:
 
     def methods(self, has_network: bool) -> list[Method]:
         """All of them, each once."""
-        found = self.main_methods(has_network) + self.search_methods()
+        methods = self.main_methods(has_network) + self.search_methods()
         for n in self.sweep_n:
-            found += self.sweep_methods(n)
-        return list(dict.fromkeys(found))
+            methods += self.sweep_methods(n)
+        return list(dict.fromkeys(methods))

@@ -79,7 +79,7 @@ def to_markdown(cells: Sequence[Cell], settings: ReportSettings, store: dict[str
         approximate = [m for m in settings.search_methods() if m.index == settings.index]
         for name, label in (
             ("recall", "recall of the k nearest"),
-            ("found", "neighbours found"),
+            ("neighbours_found", "neighbours found"),
             ("missed_mass", "posterior mass beyond those found"),
         ):
             lines.append(_numbers(approximate[0], cells, sigmas, name, label))

@@ -1,0 +1,10 @@
+"""Normalised weights from log-weights, in numpy."""
+
+import numpy as np
+
+
+def softmax(log_weight: np.ndarray) -> np.ndarray:
+    """exp(log_weight) / sum along the last axis, the maximum taken out first, so that nothing overflows; float64."""
+    weight = np.exp(log_weight - log_weight.max(-1, keepdims=True))
+    weight /= weight.sum(-1, keepdims=True)
+    return weight
