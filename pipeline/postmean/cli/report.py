@@ -1,6 +1,6 @@
 """`postmean report estimators STORE --out FOLDER`: errors of all estimators on a store, as a table and pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -78,16 +78,11 @@ class ReportConfig:
 
     def settings(self, device: str) -> "ReportSettings":
         """The sizes given, over those of --quick, over the defaults."""
-        from postmean.report.settings import ReportSettings
+        from postmean.report.settings import FULL, QUICK
 
-        sizes: dict = {"points": 32, "repeats": 8, "k": 2048, "sweep_k": (32, 128, 512, 2048), "sweep_n": (256, 64)}
-        sizes["sigmas"] = (1.0, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 32.0, 80.0)
-        if self.quick:
-            sizes = {"points": 8, "repeats": 4, "k": 256, "sweep_k": (32, 256), "sweep_n": (64,)}
-            sizes["sigmas"] = (1.0, 2.8, 5.6, 16.0, 80.0)
-        sizes = {name: given if (given := getattr(self, name)) is not None else size for name, size in sizes.items()}
-        same = {name: getattr(self, name) for name in ("n", "m", "index", "nprobe", "images", "seed", "flips")}
-        return ReportSettings(**sizes, **same, tolerance=self.tolerance, device=device)
+        names = [field.name for field in fields(FULL) if field.name != "device"]
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(QUICK if self.quick else FULL, **given, device=device)
 
 
 def run(argv: list[str]) -> int:

@@ -1,6 +1,6 @@
 """What a report of the estimators measures: its sizes, and the methods that they are taken of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from postmean.base.errors import ConfigError
@@ -126,3 +126,16 @@ class ReportSettings:
         for n in self.sweep_n:
             methods += self.sweep_methods(n)
         return list(dict.fromkeys(methods))
+
+
+FULL = ReportSettings(
+    points=32,
+    repeats=8,
+    sigmas=(1.0, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 32.0, 80.0),
+    sweep_k=(32, 128, 512, 2048),
+    sweep_n=(256, 64),
+)
+"""What `postmean report` measures by default."""
+
+QUICK = replace(FULL, points=8, repeats=4, sigmas=(1.0, 2.8, 5.6, 16.0, 80.0), k=256, sweep_k=(32, 256), sweep_n=(64,))
+"""Small sizes for a first look."""
