@@ -1,0 +1,38 @@
+"""What `postmean index` builds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from postmean.base.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """What to build beside a store."""
+
+    store: Positional[Path]
+    """Image store made by `postmean import`."""
+    index: str = "exact"
+    """exact needs no index of its own; flat, sq8, ivf<lists>-flat, ivf<lists>-sq8 build one with FAISS."""
+    flips: bool = False
+    """Whether horizontally flipped images are data too."""
+    conditional: bool = False
+    """Whether the posterior is over the images of one class."""
+    nearest: int = 64
+    """Neighbours an image that the self-join keeps."""
+    tolerance: float = 1e-6
+    """Mean squared error per dimension for which the certified sigma is shown (generate has its own)."""
+    threads: int | None = None
+    """CPU threads; default all cores."""
+    json: bool = False
+    """Print the report as JSON."""
+
+    def __post_init__(self) -> None:
+        for name in ("nearest", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name}: expected at least 1, got {value}")
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")

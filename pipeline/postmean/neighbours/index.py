@@ -1,0 +1,99 @@
+"""Indexing a store: the self-join behind the certificate and, where asked for, a FAISS index, as files beside it."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from postmean.base.errors import DataError
+from postmean.base.extras import check_installed
+from postmean.contract.image_store import ImageStore
+from postmean.engine.process_setup import prepare_process
+from postmean.neighbours.certificate import certified_sigma
+from postmean.neighbours.config import IndexConfig
+from postmean.neighbours.faiss_search import FaissSpec, build
+from postmean.neighbours.self_join import SelfJoin, self_join
+
+StepProgress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
+"""Called at the start of a step with its name, its total and the unit; gives a function that takes the units done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """What lies beside the store now."""
+
+    images: int
+    self_join: str
+    """Path of the self-join."""
+    computed: bool
+    """Whether this call computed the self-join; False where it was there already."""
+    self_join_seconds: float
+    certified_sigma: dict[str, float]
+    """Quantiles over the images, by name: q1, q10, q50, q90, q99 (in percent)."""
+    index: str | None
+    """Path of the FAISS index, None where none was asked for."""
+    index_seconds: float | None
+
+
+def build_index(
+    config: IndexConfig, progress: StepProgress = lambda what, total, unit: nullcontext(lambda done: None)
+) -> IndexReport:
+    """Compute the self-join of a store unless it is there, then build the FAISS index.
+
+    Sets the threads of this process, see `prepare_process`.
+
+    Args:
+        progress: told of the two steps, `self-join` and `index NAME`.
+    Raises:
+        ConfigError: no such index, one that the store cannot have, or FAISS is needed and not installed.
+        DataError: the store cannot be read, has no labels for conditional targets, or cannot be written to.
+    """
+    spec = None if config.index == "exact" else FaissSpec(config.index)
+    if spec is not None:
+        check_installed("faiss", "faiss")  # before the self-join, which takes minutes
+    store = ImageStore.open(config.store)
+    prepare_process(config.threads or os.cpu_count() or 1)
+    began = time.monotonic()
+    stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
+    join = _compute_self_join(config, store, progress) if stored is None else stored
+    certified = certified_sigma(join, config.tolerance, store.dim)
+    self_join_seconds = time.monotonic() - began
+    began = time.monotonic()
+    index = None
+    if spec is not None:
+        entries = len(store) * (2 if config.flips else 1)
+        with progress(f"index {spec.name}", entries, "vectors") as advance, _write_errors(store.path):
+            index = str(build(store, spec, config.flips, advance))
+    return IndexReport(
+        images=len(store),
+        self_join=str(join.path(store, config.flips, config.conditional)),
+        computed=stored is None,
+        self_join_seconds=self_join_seconds,
+        certified_sigma={f"q{q}": float(np.quantile(certified, q / 100)) for q in (1, 10, 50, 90, 99)},
+        index=index,
+        index_seconds=None if index is None else time.monotonic() - began,
+    )
+
+
+def _compute_self_join(config: IndexConfig, store: ImageStore, progress: StepProgress) -> SelfJoin:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with progress("self-join", len(store), "images") as advance:
+        join = self_join(store, config.flips, config.conditional, config.nearest, device, advance)
+    with _write_errors(store.path):
+        join.save(store)
+    return join
+
+
+@contextmanager
+def _write_errors(store: Path) -> Iterator[None]:
+    """One line where the store's disk is full or may not be written."""
+    try:
+        yield
+    except OSError as error:
+        folder = store / "index"
+        raise DataError(f"{folder}: cannot write: {error.strerror}: free space or make it writable") from error
