@@ -8,6 +8,7 @@ from pathlib import Path
 
 from postmean.base.command_line import parse, print_report
 from postmean.base.errors import ConfigError, PostmeanError
+from postmean.base.extras import check_installed
 from postmean.base.progress import duration
 
 SUMMARY = "Digits to targets to a trained model to samples and a picture. The same command again goes on."
@@ -79,6 +80,7 @@ def demo(config: DemoConfig) -> DemoReport:
     """Run every command that is not done yet, then compare and draw."""
     from postmean.demo.digits import write_digits
 
+    check_installed("demo", "sklearn", "ray", "diffusers", "matplotlib")  # the picture comes after five minutes
     out = config.out
     images, store, targets, model, samples = (
         out / name for name in ("digits", "digits.store", "targets", "model", "samples")

@@ -1,6 +1,7 @@
 """`postmean generate PRESET --store STORE --out OUT`."""
 
 from postmean.base.command_line import parse_preset, print_report
+from postmean.base.extras import check_installed
 from postmean.base.progress import Progress, duration
 from postmean.cli.signals import stopped_by_sigterm
 from postmean.estimators.traits import table
@@ -26,6 +27,7 @@ def execute(config: GenerateConfig) -> int:
 
     folder = RunFolder(open_storage(config.out))
     if not config.dry_run:
+        check_installed("generate", "ray")  # before it plans for minutes
         refuse_if_held(folder.storage)
     with Progress("plan", config.tuples, "tuples") as progress:
         job = prepare(config, folder, progress.update)

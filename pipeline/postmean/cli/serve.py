@@ -3,6 +3,7 @@
 import sys
 
 from postmean.base.command_line import parse_preset
+from postmean.base.extras import check_installed
 from postmean.base.log import is_structured, log_event
 from postmean.base.progress import Progress
 from postmean.cli.signals import stopped_by_sigterm
@@ -19,6 +20,7 @@ def run(argv: list[str]) -> int:
     from postmean.runs.live import serve
     from postmean.storage.serve_token import find_or_make_token, token_file
 
+    check_installed("generate", "ray")  # before it plans for minutes
     token = find_or_make_token()
     with stopped_by_sigterm():
         with Progress("plan", config.tuples, "tuples") as progress:

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+
+from postmean.base.extras import needs
 
 
 def write_digits(folder: Path) -> None:
     """Write the 1 797 digits of 8x8 pixels as FOLDER/<class>/<number>.png; the folder appears whole or not at all."""
-    from sklearn.datasets import load_digits
+    with needs("demo"):
+        from PIL import Image
+        from sklearn.datasets import load_digits
 
     values, labels = load_digits(return_X_y=True)
     pixels = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)  # they come as 0..16

@@ -4,9 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from postmean.base.extras import needs
 from postmean.demo.comparison import Comparison
+
+with needs("demo"):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 _ROWS = (
     ("exact", "exact mean\n(float64)"),
@@ -31,9 +36,6 @@ def draw(comparison: Comparison, samples: Path, path: Path) -> None:
     Args:
         samples: folder of `postmean sample`; its first 64 images are shown.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10.5, 9.2), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, height_ratios=(1.12, 1), width_ratios=(1, 1.12), hspace=0, wspace=0)

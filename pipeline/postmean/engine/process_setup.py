@@ -22,13 +22,11 @@ def keep_large_blocks() -> bool:
 
 
 def prepare_process(threads: int) -> None:
-    """Make this process one that estimates: CPU threads of torch and FAISS, memory that stays.
+    """Make this process one that estimates: CPU threads of torch, which a FAISS search takes over, memory that stays.
 
     Sums depend on the number of threads in the last bit.
     """
-    import faiss
     import torch
 
     keep_large_blocks()
     torch.set_num_threads(threads)
-    faiss.omp_set_num_threads(threads)

@@ -17,6 +17,7 @@ from typing import Any
 
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError
+from postmean.base.extras import needs
 from postmean.fleet.ray_folder import ray_folder
 
 _TOKEN_FILE = Path.home() / ".ray" / "auth_token"  # where Ray itself looks last
@@ -31,8 +32,9 @@ def ray_session(cpus: int, gpus: int) -> Iterator[None]:
     """
     address = cluster_address()
     _secure_environment(address)
-    import ray
-    from ray.exceptions import RayError
+    with needs("generate"):
+        import ray
+        from ray.exceptions import RayError
 
     with (
         ray_folder() if address is None else nullcontext() as folder,

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from postmean.base.errors import DataError
+from postmean.base.extras import needs
 from postmean.importers.config import Channels, OnCorrupt, Resize
 from postmean.importers.importer import Item
+
+with needs("generate"):
+    from PIL import Image
 
 Shape = tuple[int, int, int]
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from postmean.base.errors import ConfigError, DataError
+from postmean.base.extras import needs
 from postmean.contract.image_store import ImageStore
 from postmean.engine.population import SCALE, Population
 from postmean.neighbours.search import Neighbours, sharpen
@@ -42,8 +43,7 @@ class FaissSpec:
 
     def create(self, dim: int) -> Any:
         """An empty faiss.Index."""
-        import faiss
-
+        faiss = load_faiss()
         storage = self.name.split("-")[-1]
         bytes_ = faiss.ScalarQuantizer.QT_8bit_uniform
         if not self.lists:
@@ -52,6 +52,15 @@ class FaissSpec:
         if storage == "flat":
             return faiss.IndexIVFFlat(coarse, dim, self.lists)
         return faiss.IndexIVFScalarQuantizer(coarse, dim, self.lists, bytes_, faiss.METRIC_L2, False)
+
+
+def load_faiss() -> Any:
+    """The module faiss, set to use as many threads as torch; ConfigError where it is not installed."""
+    with needs("faiss"):
+        faiss = load_faiss()
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    return faiss
 
 
 def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
@@ -65,8 +74,7 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
     Args:
         progress: called with the number of entries added so far.
     """
-    import faiss
-
+    faiss = load_faiss()
     index = spec.create(store.dim)
     entries = len(store) * (2 if flips else 1)
     if spec.lists:
@@ -105,7 +113,7 @@ class FaissSearch:
     """
 
     def __init__(self, population: Population, spec: FaissSpec, nprobe: int) -> None:
-        import faiss
+        faiss = load_faiss()
 
         if population.label is not None:
             raise ConfigError(f"index {spec.name}: conditional targets need --index exact: it is exact and cheap there")
@@ -138,7 +146,7 @@ class FaissSearch:
 
 def _read(population: Population, spec: FaissSpec) -> Any:
     """The stored index of a population, a faiss.Index; DataError unless it was built from the same images."""
-    import faiss
+    faiss = load_faiss()
 
     store = population.store
     path = index_path(store, spec, population.flips)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from postmean.base.extras import check_installed
 from postmean.base.progress import Progress
 from postmean.contract.image_store import ImageStore
 from postmean.estimators.estimate import Estimator
@@ -34,6 +35,7 @@ def report_estimators(
     Args:
         network: a trained network as an estimator. network_key: its identity, such as a hash of its weights.
     """
+    check_installed("report", "matplotlib", "PIL")  # the pictures come last
     has_network = network is not None
     evaluation = Evaluation(store, settings, network)
     keep = CellStore(out, store.header.fingerprint, settings, network_key)

@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
-from PIL import Image
 
+from postmean.base.extras import needs
 from postmean.contract.image_store import to_pixels
 from postmean.estimators.traits import traits_of
 from postmean.report.cells import Cell, write_atomically
 from postmean.report.settings import NETWORK, Method
+
+with needs("report"):
+    import matplotlib
+
+    matplotlib.use("Agg")
+
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
+    from PIL import Image
 
 _NETWORK = ("#7b3294", "X")  # colour and marker of the trained network
 LIGHTER = {"stf": "#fdb863", "knn-snis": "#74add1", "knn-stratified": "#7fcdb0"}

@@ -10,6 +10,7 @@ import numpy as np
 
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError, DataError
+from postmean.base.extras import check_installed
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import SCHEMA_VERSION, Manifest, code_version
 from postmean.contract.plan import Plan, make_plan
@@ -88,10 +89,11 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], 
 
 
 def check_index(manifest: Manifest, store: ImageStore) -> None:
-    """Raise DataError unless the index that the estimator searches was built: here rather than in every actor."""
+    """Raise unless the index that the estimator searches was built, and FAISS is there: not in every actor."""
     settings = manifest.estimator
     if not traits_of(settings.name).searches or settings.index == "exact":
         return
+    check_installed("faiss", "faiss")
     path = index_path(store, FaissSpec(settings.index), manifest.recipe.flips)
     if not path.is_file():
         flags = f"--index {settings.index}{' --flips' if manifest.recipe.flips else ''}"

@@ -12,17 +12,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec
-from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.storage import MemoryStore
 
 from postmean.base.errors import ShardError
+from postmean.base.extras import needs
 from postmean.contract.plan import ShardPlan
 from postmean.contract.records import QUALITY_COLUMNS, Means, Records
 from postmean.shards.codec import Layout, Segment
 from postmean.shards.columns import check_records
 from postmean.shards.zarr_chunks import check_chunks
+
+with needs("zarr"):
+    import zarr
+    from zarr.codecs import BloscCodec
+    from zarr.core.buffer import Buffer, default_buffer_prototype
+    from zarr.storage import MemoryStore
 
 GROUP = "targets.zarr"
 """Group of the first segment, which is all of a run that was never extended."""

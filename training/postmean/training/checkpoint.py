@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from postmean.base.errors import ConfigError, DataError
+from postmean.base.extras import needs
 from postmean.base.serialise import from_dict, to_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
@@ -57,7 +58,8 @@ def save_checkpoint(
         tensors: what training needs beyond these, see `postmean.training.resume`.
         place: step and next_tuple.
     """
-    from safetensors.torch import save_file
+    with needs("train"):
+        from safetensors.torch import save_file
 
     folder = run / FOLDER
     final = folder / f"{place['step']:08d}"
@@ -97,7 +99,8 @@ def step_of(checkpoint: Path) -> int:
 
 def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The tensors to go on training with; raises DataError where the file is missing or damaged."""
-    from safetensors.torch import load_file
+    with needs("train"):
+        from safetensors.torch import load_file
 
     try:
         return load_file(checkpoint / "state.safetensors")
@@ -140,7 +143,8 @@ def read_card(path: Path | str) -> DenoiserCard:
 def load_denoiser(path: Path | str, device: torch.device | str = "cpu") -> Denoiser:
     """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label)."""
     checkpoint, card = find_checkpoint(path), read_card(path)
-    from diffusers.models.unets.unet_2d import UNet2DModel
+    with needs("train"):
+        from diffusers.models.unets.unet_2d import UNet2DModel
 
     try:
         unet = UNet2DModel.from_pretrained(

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from postmean.base.errors import ConfigError, DataError
+from postmean.base.extras import needs
 from postmean.contract.image_store import ImageStore
 
 EXTRACTOR = "inception-v3-compat"
@@ -67,7 +68,8 @@ def evaluate(
         ConfigError: the weights cannot be had, or are not Inception's.
         DataError: fewer than two images, or of another shape than the store's.
     """
-    from torch_fidelity import calculate_metrics
+    with needs("evaluate"):
+        from torch_fidelity import calculate_metrics
 
     if len(images) < 2:
         raise DataError(f"{len(images)} images: FID needs at least two, and is only comparable with thousands")

@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from postmean.base.errors import ConfigError, DataError
+from postmean.base.extras import needs
+
+with needs("train"):
+    from PIL import Image
 
 GRID = "grid.png"
 RECORD = "samples.json"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from postmean.base.errors import ConfigError, MismatchError, PostmeanError
+from postmean.base.extras import check_installed
 from postmean.base.progress import Progress
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import (
@@ -78,6 +79,7 @@ def train(
         MismatchError: targets, store, config and what is in `out` do not agree, or the ranks do not.
         TrainingError: the loss is not finite.
     """
+    check_installed("train", "diffusers", "safetensors")  # before it waits for targets
     with World.join(device) as world:
         return _Run(config, str(targets), ImageStore.open(store), Path(out), world, follow_seconds).train(init)
 

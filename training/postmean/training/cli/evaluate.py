@@ -9,6 +9,7 @@ import tyro
 
 from postmean.base.command_line import parse, print_report
 from postmean.base.errors import ConfigError
+from postmean.base.extras import check_installed
 from postmean.base.progress import Progress
 from postmean.contract.image_store import ImageStore
 
@@ -49,6 +50,7 @@ def run(argv: list[str]) -> int:
         raise ConfigError("pass either a folder of images or --checkpoint")
     if flags.count < 2 or flags.batch_size < 1 or (flags.steps is not None and flags.steps < 1):
         raise ConfigError("expected --count of at least 2, --batch-size and --steps of at least 1")
+    check_installed("evaluate", "torch_fidelity")  # before it draws
     store = ImageStore.open(flags.store)
     from postmean.training.distributed import device_of
     from postmean.training.evaluation import evaluate

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from postmean.base.errors import ConfigError
+from postmean.base.extras import needs
 from postmean.training.config import NetworkConfig
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def unet_settings(config: NetworkConfig, image_shape: tuple[int, int, int], clas
 def build_network(config: NetworkConfig, image_shape: tuple[int, int, int], classes: int) -> "UNet2DModel":
     """A freshly initialised network whose output is 0; raises ConfigError like `unet_settings`."""
     settings = unet_settings(config, image_shape, classes)
-    from diffusers.models.unets.unet_2d import UNet2DModel
+    with needs("train"):
+        from diffusers.models.unets.unet_2d import UNet2DModel
 
     try:
         network = UNet2DModel(**settings)
