@@ -53,12 +53,30 @@ def test_every_node_has_an_image_and_room_on_its_disk() -> None:
         assert kind["node_config"]["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] >= 100
 
 
+def requirements(project: dict[str, Any], extra: str) -> list[Requirement]:
+    """What an extra installs beyond the core, extras of postmean itself resolved."""
+    listed = [Requirement(text) for text in project["optional-dependencies"][extra]]
+    own = [name for requirement in listed if requirement.name == "postmean" for name in requirement.extras]
+    return [r for r in listed if r.name != "postmean"] + [r for name in own for r in requirements(project, name)]
+
+
 def test_nodes_install_the_versions_of_the_constraints_file() -> None:
-    assert any(
-        "UV_CONSTRAINT=infra/constraints.txt make setup" in c.replace("&& ", "") for c in CONFIG["setup_commands"]
-    )
-    assert "UV_CONSTRAINT=infra/constraints.txt" in (ROOT / "infra" / "Containerfile").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for text in project["dependencies"] + project["optional-dependencies"]["cluster"]:
-        requirement = Requirement(text)
-        assert requirement.specifier.contains(CONSTRAINTS[requirement.name]), text
+    wanted = [Requirement(text) for text in project["dependencies"]]
+    for extra in project["optional-dependencies"].keys() - {"faiss-gpu"}:  # not beside faiss-cpu, which nodes have
+        wanted += requirements(project, extra)
+    for requirement in wanted:
+        assert requirement.specifier.contains(CONSTRAINTS[requirement.name]), requirement
+
+
+def test_image_and_nodes_install_the_same_extras_by_the_constraints_and_no_tools_for_development() -> None:
+    container = (ROOT / "infra" / "Containerfile").read_text()
+    commands = [command for command in CONFIG["setup_commands"] if "uv pip install" in command]
+    assert len(commands) == 1
+    assert "UV_CONSTRAINT=infra/constraints.txt" in commands[0] and "UV_CONSTRAINT=infra/constraints.txt" in container
+    installed = [re.findall(r"'\.\[([a-z,]+)\]'", text) for text in (container, commands[0])]
+    assert installed[0] == installed[1] and len(installed[0]) == 1
+    extras = set(installed[0][0].split(","))
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"cluster", "train"} <= extras <= known.keys() - {"dev", "all", "demo"}
+    assert "make" not in re.findall(r"\w+", container + " ".join(CONFIG["setup_commands"]))
