@@ -1,0 +1,34 @@
+"""What the wheel and the source distribution hold."""
+
+import tarfile
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+from postmean.contract.manifest import code_version
+from tests.packaging.conftest import ROOT
+
+
+def sources(root: str) -> set[str]:
+    """Modules of a source root, and its markers of type information, by path in the wheel."""
+    files = (path for path in (ROOT / root).rglob("*") if path.suffix == ".py" or path.name == "py.typed")
+    return {str(path.relative_to(ROOT / root)) for path in files}
+
+
+def test_wheel_and_sdist_hold_one_package_its_licence_and_the_core_alone(wheel: Path, sdist: Path) -> None:
+    info = f"postmean-{code_version()}.dist-info"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = HeaderParser().parsestr(archive.read(f"{info}/METADATA").decode())
+    assert {name.split("/")[0] for name in names} == {"postmean", info}
+    assert {name for name in names if name.startswith("postmean/")} == sources("pipeline") | sources("training")
+    # postmean itself is a namespace without an __init__: type checkers ask each package in it for its own marker
+    packages = {"/".join(name.split("/")[:2]) for name in names if name.endswith("/__init__.py")}
+    assert {f"{package}/py.typed" for package in packages} <= names
+    assert f"{info}/licenses/LICENSE" in names
+    required = {line.split(">=")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
+    assert required == {"numpy", "obstore", "pyarrow", "scipy", "torch", "tyro"}
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "README.md", "pyproject.toml", "pipeline/postmean/base/errors.py"} <= packed
+    assert "training/postmean/training/loop.py" in packed
