@@ -1,4 +1,4 @@
-"""What `postmean index` builds."""
+"""The settings of `postmean index`, in a file that does not import torch."""
 
 from dataclasses import dataclass
 from pathlib import Path

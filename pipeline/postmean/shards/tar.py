@@ -14,8 +14,8 @@ _END = bytes(2 * _BLOCK)
 
 def pack(members: Iterable[tuple[str, bytes]]) -> bytes:
     """A tar file of these (name, content) members, in order; names are ASCII of at most 100 characters."""
-    # not tarfile, nor webdataset's TarWriter over it: both pad the file to 10 240 bytes (and the second sets mode 0444),
-    # so the bytes differ, and the reader needs `_header` in any case to accept nothing else
+    # neither tarfile nor TarWriter of webdataset: both pad the file to a multiple of 10 240 bytes, and TarWriter sets
+    # the mode 0444, so the bytes would differ; the reader needs `_header` in any case, to accept nothing else
     parts = []
     for name, content in members:
         parts += [_header(name.encode("ascii"), len(content)), content, bytes(-len(content) % _BLOCK)]
