@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from postmean.runs.config import GenerateConfig
 from tests.packaging.conftest import ROOT, Environment, run_in
 from tests.support.runs import files_of, indexed_store, make_by_hand
+from tests.support.settings import generate_config
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def test_imports_generation_and_training_beside_own_packages_of_the_same_names(
     (tmp_path / "drive.py").write_text(DRIVE)
     store = indexed_store(tmp_path / "digits.store", 150)
     expected = tmp_path / "expected"
-    make_by_hand(GenerateConfig(store=store.path, out=str(expected), tuples=600, records_per_shard=64))
+    make_by_hand(generate_config(store, expected, tuples=600, records_per_shard=64))
 
     # Ray's workers get the folder of the driver's script first on their path; with -m it is this one too
     job = ["generate", "edm-digits", "--store", "digits.store", "--tuples", 600, "--records-per-shard", 64]

@@ -1,17 +1,16 @@
 """The core without any extra streams targets; a command whose extra is missing says so in one line."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from postmean.contract.image_store import ImageStore
-from postmean.runs.config import GenerateConfig
 from postmean.training.stream.stream import TargetStream
 from tests.packaging.conftest import Environment, run_in
 from tests.support.runs import indexed_store, make_by_hand
+from tests.support.settings import generate_config
 
 pytestmark = pytest.mark.slow
 
@@ -38,10 +37,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
 def runs(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the same run in both formats."""
     folder = tmp_path_factory.mktemp("core")
-    tars = GenerateConfig(
-        store=store.path, out=str(folder / "webdataset"), tuples=600, records_per_shard=64, estimator="exact"
-    )
-    arrays = replace(tars, out=str(folder / "zarr"), format="zarr")
+    settings = {"tuples": 600, "records_per_shard": 64, "estimator": "exact"}
+    tars = generate_config(store, folder / "webdataset", **settings)
+    arrays = generate_config(store, folder / "zarr", format="zarr", **settings)
     make_by_hand(tars, arrays)
     return folder
 
