@@ -57,7 +57,7 @@ class FaissSpec:
 def load_faiss() -> Any:
     """The module faiss, set to use as many threads as torch; ConfigError where it is not installed."""
     with needs("faiss"):
-        faiss = load_faiss()
+        import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss
