@@ -1,11 +1,10 @@
 """Commit records: a shard without a valid one does not exist."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 
-from postmean.base.errors import ConfigError, ShardError
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.errors import ShardError
+from postmean.base.json_files import JsonError, read_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +50,12 @@ class Commit:
         return sum(file.size for file in self.files)
 
     def to_bytes(self) -> bytes:
-        return (json.dumps(to_dict(self), indent=1) + "\n").encode()
+        return to_json(self)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Commit":
         """Raises ShardError on a truncated or foreign commit record."""
         try:
-            return from_dict(cls, json.loads(data), where)
-        except (ValueError, ConfigError) as error:
+            return read_json(cls, data, where)
+        except JsonError as error:
             raise ShardError(f"{where}: not a commit record ({error}): remove it and generate again") from error

@@ -10,8 +10,7 @@ Plain `numpy.load(..., mmap_mode="r")` reads both arrays.
 import hashlib
 import io
 import json
-import os
-import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from postmean.base.errors import DataError
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.files import move_into_place, temporary_folder
+from postmean.base.json_files import JsonError, parse_json, to_json
+from postmean.base.serialise import from_dict
 
 SCHEMA_VERSION = 1
 
@@ -72,8 +73,8 @@ class ImageStore:
                 f"{path}: no image store there (no header.json): make one with `postmean import SOURCE {path}`"
             )
         try:
-            plain = json.loads(header_path.read_text())
-        except ValueError as error:
+            plain = parse_json(header_path.read_bytes())
+        except JsonError as error:
             raise DataError(f"{header_path}: not JSON ({error}): import again") from error
         version = plain.get("schema_version") if isinstance(plain, dict) else None
         if version != SCHEMA_VERSION:
@@ -147,7 +148,7 @@ class StoreWriter:
         self._path = Path(path)
         if self._path.exists():
             raise DataError(f"{self._path}: already there: remove it or import to another path")
-        self._partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
+        self._stack = ExitStack()
         self._class_names = class_names
         self._source = source
         self._labels: list[np.ndarray] = []
@@ -155,13 +156,14 @@ class StoreWriter:
         self._count = 0
 
     def __enter__(self) -> "StoreWriter":
-        self._partial.mkdir(parents=True)
-        self._file = (self._partial / "images.npy").open("wb+")
+        with ExitStack() as stack:
+            self._partial = stack.enter_context(temporary_folder(self._path))
+            self._file = stack.enter_context((self._partial / "images.npy").open("wb+"))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        self._stack.close()
 
     def append(self, pixels: np.ndarray, labels: np.ndarray | None) -> None:
         """Add uint8 [n, C, H, W] pixels and their int64 [n] labels (None exactly where class_names is None)."""
@@ -186,7 +188,6 @@ class StoreWriter:
         self._file.seek(0)
         self._write_array_header(self._count)
         self._file.flush()
-        os.fsync(self._file.fileno())
         labels = None
         if self._class_names is not None:
             labels = np.concatenate(self._labels)
@@ -203,9 +204,9 @@ class StoreWriter:
             source=self._source | found,
             fingerprint=fingerprint(images, labels),
         )
-        (self._partial / "header.json").write_text(json.dumps(to_dict(header), indent=1) + "\n")
+        (self._partial / "header.json").write_bytes(to_json(header))
         try:
-            self._partial.rename(self._path)
+            move_into_place(self._partial, self._path)
         except OSError as error:
             raise DataError(f"{self._path}: cannot move the finished store there: {error.strerror}") from error
         return ImageStore.open(self._path)

@@ -1,12 +1,12 @@
 """scikit-learn's digits as a class folder of grey PNG files: real images inside a dependency."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from postmean.base.extras import needs
+
+from postmean.base.files import move_into_place, temporary_folder
 
 
 def write_digits(folder: Path) -> None:
@@ -17,10 +17,9 @@ def write_digits(folder: Path) -> None:
 
     values, labels = load_digits(return_X_y=True)
     pixels = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)  # they come as 0..16
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        path = partial / str(label) / f"{number:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
-    partial.rename(folder)
+    with temporary_folder(folder) as temporary:
+        for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            path = temporary / str(label) / f"{number:04d}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(image).save(path)
+        move_into_place(temporary, folder)

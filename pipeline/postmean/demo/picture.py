@@ -1,11 +1,13 @@
 """The demo's picture: noisy digits and their means by sigma, the errors of the means, and samples of the model."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from postmean.base.extras import needs
+from postmean.base.files import write_file
 from postmean.demo.comparison import Comparison
 
 with needs("demo"):
@@ -43,9 +45,9 @@ def draw(comparison: Comparison, samples: Path, path: Path) -> None:
     _draw_means(upper, comparison)
     _draw_samples(left, samples)
     _draw_errors(right, comparison)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png")
-    partial.rename(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_file(path, buffer.getvalue())
 
 
 def _draw_means(figure: Any, comparison: Comparison) -> None:

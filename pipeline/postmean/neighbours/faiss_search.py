@@ -4,7 +4,6 @@ Vectors are raw pixels 0..255, for which the 8-bit scalar quantiser with the ran
 distance is one in x times 127.5. (FAISS's own QT_8bit_direct rounds and wraps the query too: wrong for a noisy one.)
 """
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import torch
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
+from postmean.base.files import move_into_place, temporary_file, write_file
+from postmean.base.json_files import parse_json, to_json
 from postmean.contract.image_store import ImageStore
 from postmean.engine.population import SCALE, Population
 from postmean.neighbours.search import Neighbours, sharpen
@@ -93,12 +94,11 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
         index.add(_vectors(store, np.arange(start, stop)))
         progress(stop)
     path = index_path(store, spec, flips)
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    faiss.write_index(index, str(partial))
-    partial.rename(path)
+    with temporary_file(path) as temporary:
+        faiss.write_index(index, str(temporary))
+        move_into_place(temporary, path)
     header = {"store_fingerprint": store.header.fingerprint, "entries": entries}
-    path.with_suffix(".json").write_text(json.dumps(header) + "\n")
+    write_file(path.with_suffix(".json"), to_json(header))
     return path
 
 
@@ -155,7 +155,7 @@ def _read(population: Population, spec: FaissSpec) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: no such index: {remedy}")
     try:
-        header = json.loads(path.with_suffix(".json").read_text())
+        header = parse_json(path.with_suffix(".json").read_bytes())
         index = faiss.read_index(str(path))
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error

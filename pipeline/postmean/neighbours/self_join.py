@@ -5,7 +5,6 @@ approximate search over-estimates them and would break the bound): |s_i - s_j|^2
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from postmean.base.errors import ConfigError, DataError
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.errors import DataError
+from postmean.base.files import write_file
+from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.contract.image_store import ImageStore
 from postmean.engine.log_weights import int8_product
 from postmean.engine.population import Population
@@ -56,13 +56,10 @@ class SelfJoin:
     def save(self, store: ImageStore) -> Path:
         """Write beside the store, atomically."""
         path = self.path(store, self.header.flips, self.header.conditional)
-        path.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()
-        header = np.frombuffer(json.dumps(to_dict(self.header)).encode(), np.uint8)
+        header = np.frombuffer(to_json(self.header), np.uint8)
         np.savez(buffer, header=header, distance2=self.distance2, others=self.others, table=self.table)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(buffer.getvalue())
-        partial.rename(path)
+        write_file(path, buffer.getvalue())
         return path
 
     @classmethod
@@ -79,10 +76,9 @@ class SelfJoin:
             raise DataError(f"{path}: no self-join for this store: {remedy}")
         try:
             with np.load(path, allow_pickle=False) as file:
-                plain = json.loads(file["header"].tobytes())
-                header = from_dict(SelfJoinHeader, plain, str(path))
+                header = read_json(SelfJoinHeader, file["header"].tobytes(), str(path))
                 loaded = cls(header, file["distance2"], file["others"], file["table"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ConfigError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, JsonError) as error:
             raise DataError(f"{path}: damaged ({error}): {remedy}") from error
         if loaded.header.store_fingerprint != store.header.fingerprint:
             raise DataError(f"{path}: made from other images than the store's: {remedy}")

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from postmean.base.errors import ConfigError
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.files import write_file
+from postmean.base.json_files import JsonError, read_json, to_json
+from postmean.base.serialise import to_dict
 from postmean.contract.manifest import code_version
 from postmean.report.settings import Method, ReportSettings
 
@@ -75,28 +75,19 @@ class CellStore:
         """The cell, None where there is none yet or the file is damaged."""
         path = self.path(method, sigma)
         try:
-            plain = json.loads(path.read_text())
-            cell = from_dict(Cell, plain, str(path))
-        except (OSError, ValueError, ConfigError, TypeError):
+            cell = read_json(Cell, path.read_bytes(), str(path))
+        except (OSError, JsonError):
             return None
         return cell if (cell.method, cell.sigma) == (method, sigma) else None
 
     def write(self, cell: Cell) -> None:
         """Keep the cell; it appears whole or not at all."""
-        write_atomically(self.path(cell.method, cell.sigma), (json.dumps(to_dict(cell), indent=1) + "\n").encode())
+        write_file(self.path(cell.method, cell.sigma), to_json(cell))
 
 
 def digest(key: Any) -> str:
     """16 hex digits of the hash of a plain object."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.rename(path)
 
 
 CELL_NUMBERS = tuple(f.name for f in fields(Cell) if f.name not in ("method", "sigma"))

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from postmean.base.extras import check_installed
+from postmean.base.files import remove_leftovers, write_file
 from postmean.base.progress import Progress
 from postmean.contract.image_store import ImageStore
 from postmean.estimators.estimate import Estimator
-from postmean.report.cells import Cell, CellStore, write_atomically
+from postmean.report.cells import PARTS, Cell, CellStore
 from postmean.report.evaluate import Evaluation
 from postmean.report.grids import GridStore, make_grids
 from postmean.report.settings import ReportSettings
@@ -37,6 +38,7 @@ def report_estimators(
     """
     check_installed("report", "matplotlib", "PIL")  # the pictures come last
     has_network = network is not None
+    remove_leftovers(out / PARTS)
     evaluation = Evaluation(store, settings, network)
     keep = CellStore(out, store.header.fingerprint, settings, network_key)
     sigmas = sorted(set(settings.sigmas))
@@ -56,7 +58,7 @@ def report_estimators(
         grid_store.write(grids)
     about = {"name": store.path.name, "shape": list(store.header.shape), "fingerprint": store.header.fingerprint}
     write_parquet(to_table(cells, settings, about), out / "estimators.parquet")
-    write_atomically(out / "estimators.md", to_markdown(cells, settings, about, has_network).encode())
+    write_file(out / "estimators.md", to_markdown(cells, settings, about, has_network).encode())
     files = ["estimators.parquet", "estimators.md", *_pictures(out, about["name"], settings, cells, grids, has_network)]
     return Report(out=str(out), cells=len(cells), computed=len(missing), files=files)
 

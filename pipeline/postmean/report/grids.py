@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from postmean.report.cells import PARTS, digest, write_atomically
+from postmean.base.files import write_file
+from postmean.report.cells import PARTS, digest
 from postmean.report.evaluate import Evaluation
 from postmean.report.memo_search import MemoSearch
 from postmean.report.points import Points, exact_means
@@ -69,4 +70,4 @@ class GridStore:
         """Keep the images."""
         buffer = io.BytesIO()
         np.savez(buffer, **grids)  # type: ignore[arg-type]
-        write_atomically(self._path, buffer.getvalue())
+        write_file(self._path, buffer.getvalue())

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from postmean.base.extras import needs
+from postmean.base.files import write_file
 from postmean.contract.image_store import to_pixels
 from postmean.estimators.traits import traits_of
-from postmean.report.cells import Cell, write_atomically
+from postmean.report.cells import Cell
 from postmean.report.settings import NETWORK, Method
 
 with needs("report"):
@@ -229,7 +230,7 @@ def _save(figure: Figure, path: Path, dpi: int, is_drawing: bool) -> None:
     encoded = _png(picture.quantize(128, dither=Image.Dither.NONE) if is_drawing else picture)
     if len(encoded) > _MOST_BYTES:
         encoded = _png(picture.quantize(256))
-    write_atomically(path, encoded)
+    write_file(path, encoded)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from postmean.base.files import write_file
 from postmean.base.serialise import to_dict
-from postmean.report.cells import CELL_NUMBERS, Cell, write_atomically
+from postmean.report.cells import CELL_NUMBERS, Cell
 from postmean.report.settings import Method, ReportSettings
 
 _TEXT = ("estimator", "index", "source")
@@ -44,7 +45,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Write the table; equal tables give equal bytes."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 def to_markdown(cells: Sequence[Cell], settings: ReportSettings, store: dict[str, Any], has_network: bool) -> str:

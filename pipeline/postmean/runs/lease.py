@@ -2,11 +2,10 @@
 
 OUT/leases/000001.json says who drives the run and when it last said so. A driver writes it anew every few seconds and
 removes it at its end. A lease that is no longer renewed is taken over by creating the one of the next number, which
-only one can; a driver that finds a higher number than its own has lost the run and stops. Nothing but patience rests
-on all this: commits are deterministic, so that even two drivers at once write the same bytes.
+only one can; a driver that finds a higher number than its own has lost the run and stops. Correctness does not depend
+on the lease: commits are deterministic, so two drivers at once write the same bytes. It only avoids double work.
 """
 
-import json
 import os
 import re
 import secrets
@@ -21,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from postmean.base.errors import ConfigError, GenerationError, PostmeanError, ShardError, StorageError
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.errors import GenerationError, PostmeanError, ShardError, StorageError
+from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.storage.storage import Storage
 
 LEASES = "leases"
@@ -154,7 +153,7 @@ class Lease:
             if holder is not None and is_at_work(self._storage, holder, self._beat_seconds):
                 raise _refusal(self._storage, holder)
             self._holder = replace(self._holder, heartbeat=time.time())
-            if self._storage.create(_path(number + 1), _to_bytes(self._holder)):
+            if self._storage.create(_path(number + 1), to_json(self._holder)):
                 return number + 1
         raise GenerationError(f"{self._storage.url}/{LEASES}: others take the lease all the time: run it again later")
 
@@ -177,7 +176,7 @@ class Lease:
                     )
                     return
                 self._holder = replace(self._holder, heartbeat=time.time())
-                self._storage.put(_path(self._number), _to_bytes(self._holder))
+                self._storage.put(_path(self._number), to_json(self._holder))
                 self._on_beat()
             except StorageError as error:
                 self._trouble = error
@@ -192,8 +191,8 @@ def _newest(storage: Storage) -> tuple[int, Holder | None]:
         return 0, None
     path = _path(max(numbers))
     try:
-        return max(numbers), from_dict(Holder, json.loads(storage.get(path)), path)
-    except (ShardError, ConfigError, ValueError, TypeError, RecursionError):
+        return max(numbers), read_json(Holder, storage.get(path), path)
+    except (ShardError, JsonError):
         return max(numbers), None  # removed this moment, or damaged: nobody renews it
 
 
@@ -211,12 +210,8 @@ def _path(number: int) -> str:
 
 
 def _number(path: str) -> int:
-    found = re.fullmatch(rf"{LEASES}/([0-9]{{6,12}})\.json", path)
-    return int(found[1]) if found else 0
-
-
-def _to_bytes(holder: Holder) -> bytes:
-    return (json.dumps(to_dict(holder), indent=1) + "\n").encode()
+    name = re.fullmatch(rf"{LEASES}/([0-9]{{6,12}})\.json", path)
+    return int(name[1]) if name else 0
 
 
 def _machine() -> str:

@@ -1,14 +1,13 @@
 """How far a run is: from its plan, its commit records and what its driver last wrote, on any machine that sees it."""
 
-import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from postmean.base.errors import ConfigError, ShardError
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.errors import ShardError
+from postmean.base.json_files import JsonError, parse_json, read_json, to_json
 from postmean.runs.lease import find_holder, is_at_work
 from postmean.shards.positions import read_positions
 from postmean.shards.retention import deleted_shards
@@ -101,7 +100,7 @@ class DriverLog:
             seconds_left=(self._left - self._done) / rate if rate else None,
             retries=self.retries,
         )
-        self._storage.put(STATUS, (json.dumps(to_dict(status), indent=1) + "\n").encode())
+        self._storage.put(STATUS, to_json(status))
 
 
 def read_status(storage: Storage) -> RunStatus:
@@ -149,8 +148,8 @@ def read_status(storage: Storage) -> RunStatus:
 
 def _driver(storage: Storage) -> DriverStatus | None:
     try:
-        return from_dict(DriverStatus, json.loads(storage.get(STATUS)), STATUS)
-    except (ShardError, ConfigError, ValueError, RecursionError):
+        return read_json(DriverStatus, storage.get(STATUS), STATUS)
+    except (ShardError, JsonError):
         return None
 
 
@@ -161,6 +160,6 @@ def _shard(path: str) -> int | None:
 
 def _cause(storage: Storage, shard: int) -> str:
     try:
-        return str(json.loads(storage.get(f"{FAILURES}/{shard:06d}.json"))["cause"])
-    except (ShardError, ValueError, KeyError, TypeError, RecursionError):
+        return str(parse_json(storage.get(f"{FAILURES}/{shard:06d}.json"))["cause"])
+    except (ShardError, JsonError, KeyError, TypeError):
         return "unknown"  # it was committed this moment, or the file is damaged

@@ -1,11 +1,10 @@
 """Positions: how far each trainer that follows a run is. OUT/trainers/NAME.json, written by the trainer alone."""
 
-import json
 import re
 from dataclasses import dataclass
 
-from postmean.base.errors import ConfigError, ShardError
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.errors import ShardError
+from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.storage.storage import Storage
 
 TRAINERS = "trainers"
@@ -31,23 +30,23 @@ def write_position(storage: Storage, trainer: str, position: Position) -> None:
     Args:
         trainer: its name in this run, of letters, digits and hyphens.
     """
-    storage.put(_path(trainer), (json.dumps(to_dict(position)) + "\n").encode())
+    storage.put(_path(trainer), to_json(position))
 
 
 def read_positions(storage: Storage) -> dict[str, Position]:
     """Positions by trainer. A trainer whose file is damaged is at tuple 0 until it writes again: nothing is lost."""
-    found = {}
+    positions = {}
     for path in storage.list(TRAINERS):
         name = re.fullmatch(rf"{TRAINERS}/([A-Za-z0-9-]+)\.json", path)
         if name:
-            found[name[1]] = _read(storage, path)
-    return found
+            positions[name[1]] = _read(storage, path)
+    return positions
 
 
 def _read(storage: Storage, path: str) -> Position:
     try:
-        return from_dict(Position, json.loads(storage.get(path)), path)
-    except (ShardError, ConfigError, ValueError, TypeError, RecursionError):
+        return read_json(Position, storage.get(path), path)
+    except (ShardError, JsonError):
         return Position(next_tuple=0, batch_size=1, resume_tuple=0, finished=False)
 
 

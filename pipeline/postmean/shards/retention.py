@@ -3,9 +3,8 @@
 OUT/deleted.json says how many, counted from shard 0; it is written before anything is deleted.
 """
 
-import json
-
 from postmean.base.errors import ShardError
+from postmean.base.json_files import JsonError, parse_json, to_json
 from postmean.shards.run_folder import RunFolder
 
 DELETED = "deleted.json"
@@ -15,15 +14,15 @@ def deleted_shards(run: RunFolder) -> int:
     """Shards 0 .. this - 1 were deleted.
 
     Raises:
-        ShardError: the file that says so is damaged.
+        ShardError: deleted.json is damaged.
     """
     if not run.storage.exists(DELETED):
         return 0
     try:
-        count = json.loads(run.storage.get(DELETED))["shards"]
+        count = parse_json(run.storage.get(DELETED))["shards"]
         if type(count) is int and 0 <= count <= len(run.read_plan()):
             return count
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (JsonError, KeyError, TypeError):
         pass
     raise ShardError(f'{run.storage.url}/{DELETED}: damaged: write {{"shards": N}} with the first shard that is there')
 
@@ -35,7 +34,7 @@ def delete_shards(run: RunFolder, start: int, stop: int) -> None:
     """
     if start == stop:
         return
-    run.storage.put(DELETED, (json.dumps({"shards": stop}) + "\n").encode())
+    run.storage.put(DELETED, to_json({"shards": stop}))
     for shard in range(start, stop):
         for path in run.shard_paths(shard):
             run.storage.delete(path)

@@ -1,16 +1,15 @@
 """Storage in a local or mounted folder: write to a temporary name, fsync, rename."""
 
 import errno
-import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from postmean.base.errors import GenerationError, ShardError
-from postmean.storage.storage import check_path, is_temporary
+from postmean.base.files import is_temporary, locked_file, move_into_place, remove_if_abandoned, sync
+from postmean.storage.storage import check_path
 
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """What link says on file systems that have none, such as gcsfuse and some SMB mounts."""
@@ -19,9 +18,7 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 class LocalStorage:
     """A folder. Symbolic links that lead out of it are refused; `list` leaves out links and special files.
 
-    A writer holds a lock (flock) on its temporary file, which the kernel releases when the writer dies: so
-    `clean_temporary` can tell leftovers from files being written, whatever container or PID namespace they are from.
-    On a file system without locks it cannot, and leaves both: a leftover costs its bytes and is never read.
+    Temporary files are those of `base/files.py`: `clean_temporary` tells leftovers from files being written.
     """
 
     is_read_only = False
@@ -32,13 +29,15 @@ class LocalStorage:
 
     def put(self, path: str, data: bytes) -> None:
         target = self._target(path)
-        with _write_errors(target), _temporary(target, data) as temporary:
-            os.replace(temporary, target)
-            _sync_folder(os.path.dirname(target))
+        with _write_errors(target), locked_file(target) as temporary:
+            temporary.write_bytes(data)
+            move_into_place(temporary, target)
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._target(path)
-        with _write_errors(target), _temporary(target, data) as temporary:
+        with _write_errors(target), locked_file(target) as temporary:
+            temporary.write_bytes(data)
+            sync(temporary)
             try:
                 os.link(temporary, target)  # unlike rename, fails where the target exists
             except FileExistsError:
@@ -48,7 +47,7 @@ class LocalStorage:
                     raise
                 if not _create_in_place(target, data):
                     return False
-            _sync_folder(os.path.dirname(target))
+            sync(target.parent)
         return True
 
     def get(self, path: str) -> bytes:
@@ -68,21 +67,15 @@ class LocalStorage:
     def delete(self, path: str) -> None:
         target = self._target(path)
         with _write_errors(target), suppress(FileNotFoundError):
-            os.unlink(target)
-            _sync_folder(os.path.dirname(target))
+            target.unlink()
+            sync(target.parent)
 
     def clean_temporary(self) -> int:
         removed = 0
         for path in self._walk(""):
             if is_temporary(path.rpartition("/")[2]):
-                with _write_errors(path), suppress(FileNotFoundError):
-                    descriptor = os.open(os.path.join(self._root, path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-                    try:
-                        if _lock(descriptor, fcntl.LOCK_NB):
-                            os.unlink(os.path.join(self._root, path))
-                            removed += 1
-                    finally:
-                        os.close(descriptor)
+                with _write_errors(path):
+                    removed += remove_if_abandoned(Path(self._root, path))
         return removed
 
     def _walk(self, prefix: str) -> Iterator[str]:
@@ -111,10 +104,10 @@ class LocalStorage:
             raise ShardError(f"{self._root}/{path}: a link that leads out of the run's folder: put the files there")
         return real
 
-    def _target(self, path: str) -> str:
+    def _target(self, path: str) -> Path:
         """Absolute path to write to: its folder's links resolved, its own not, since a rename replaces a link."""
         folder, _, name = check_path(path).rpartition("/")
-        return os.path.join(self._source(folder) if folder else self._root, name)
+        return Path(self._source(folder) if folder else self._root, name)
 
     @contextmanager
     def _reading(self, path: str) -> Iterator[tuple[int, int]]:
@@ -147,7 +140,7 @@ class LocalStorage:
 
 
 @contextmanager
-def _write_errors(path: str) -> Iterator[None]:
+def _write_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -155,28 +148,7 @@ def _write_errors(path: str) -> Iterator[None]:
         raise GenerationError(f"{path}: cannot write: {error.strerror}: {remedy} and run the same again") from error
 
 
-@contextmanager
-def _temporary(target: str, data: bytes) -> Iterator[str]:
-    """A temporary file beside `target` that holds `data` durably; gone afterwards unless it was renamed."""
-    folder, name = os.path.split(target)
-    _make_folder(folder)
-    while True:
-        temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        _lock(descriptor)  # where there are no locks, clean_temporary leaves the file alone
-        if os.fstat(descriptor).st_nlink:
-            break
-        os.close(descriptor)  # clean_temporary took it before it was locked
-    try:
-        _write(descriptor, data)
-        yield temporary
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        os.close(descriptor)
-
-
-def _create_in_place(target: str, data: bytes) -> bool:
+def _create_in_place(target: Path, data: bytes) -> bool:
     """Create without hard links; False where something is there.
 
     Still only one writer creates the name, but a reader may find the file short, for a moment or, where the writer is
@@ -184,50 +156,15 @@ def _create_in_place(target: str, data: bytes) -> bool:
     whoever takes the next number; its writer, if it lives, then sees the higher number and stops.
     """
     try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        file = target.open("xb")
     except FileExistsError:
         return False
     try:
-        try:
-            _write(descriptor, data)
-        finally:
-            os.close(descriptor)
+        with file:
+            file.write(data)
+        sync(target)
     except OSError:
         with suppress(OSError):
-            os.unlink(target)
+            target.unlink()
         raise
     return True
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    """All of it, durably."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.fsync(descriptor)
-
-
-def _lock(descriptor: int, flags: int = 0) -> bool:
-    """Whether the file is locked now: not where another process holds it, nor on a file system without locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
-    except OSError:  # ENOSYS, EOPNOTSUPP or ENOLCK as on Lustre without -o flock and NFS without a lock daemon
-        return False
-    return True
-
-
-def _make_folder(folder: str) -> None:
-    if not os.path.isdir(folder):
-        _make_folder(os.path.dirname(folder))
-        with suppress(FileExistsError):
-            os.mkdir(folder)
-            _sync_folder(os.path.dirname(folder))
-
-
-def _sync_folder(folder: str) -> None:
-    """Make a rename or a new name in this folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,10 +17,11 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from postmean.base.errors import ConfigError, ShardError, StorageError
+from postmean.base.files import is_temporary
 from postmean.storage.aws_profile import profile_settings
 from postmean.storage.backoff import DEADLINE, GivenUp, deadline_seconds, retried
 from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsatisfiable, Unsupported, translate
-from postmean.storage.storage import check_path, is_temporary
+from postmean.storage.storage import check_path
 
 T = TypeVar("T")
 

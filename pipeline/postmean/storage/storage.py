@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from postmean.base.errors import ShardError
+from postmean.base.files import is_temporary
 
 
 class Storage(Protocol):
@@ -62,8 +63,3 @@ def check_path(path: str) -> str:
     if not all(parts) or "." in parts or ".." in parts or "\\" in path or "\0" in path or is_temporary(parts[-1]):
         raise ShardError(f"{path!r}: not a path of a run's file (relative, no '..'): the run was tampered with")
     return path
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that a writer has not finished."""
-    return name.startswith(".") and name.endswith(".tmp")

@@ -9,8 +9,6 @@ CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder i
 A run keeps them in RUN/checkpoints/00001000. A folder of that name is complete: it is renamed into place.
 """
 
-import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -21,7 +19,9 @@ import torch
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
-from postmean.base.serialise import from_dict, to_dict
+from postmean.base.files import move_into_place, remove_leftovers, temporary_folder
+from postmean.base.json_files import JsonError, parse_json, to_json
+from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
 from postmean.training.model.preconditioning import Denoiser
@@ -61,19 +61,13 @@ def save_checkpoint(
     with needs("train"):
         from safetensors.torch import save_file
 
-    folder = run / FOLDER
-    final = folder / f"{place['step']:08d}"
-    partial = folder / f".{final.name}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _write_weights(partial, unet, card)
-    (partial / "denoiser.json").write_text(json.dumps(to_dict(card), indent=1) + "\n")
-    save_file({name: t.contiguous() for name, t in tensors.items()}, partial / "state.safetensors")
-    (partial / "state.json").write_text(json.dumps(place, indent=1) + "\n")
-    for path in [*partial.rglob("*"), partial]:
-        _sync(path)
-    partial.rename(final)
-    _sync(folder)
+    final = run / FOLDER / f"{place['step']:08d}"
+    with temporary_folder(final) as temporary:
+        _write_weights(temporary, unet, card)
+        (temporary / "denoiser.json").write_bytes(to_json(card))
+        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "state.safetensors")
+        (temporary / "state.json").write_bytes(to_json(place))
+        move_into_place(temporary, final)
     for old in complete_checkpoints(run)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -88,8 +82,7 @@ def complete_checkpoints(run: Path) -> list[Path]:
 
 def remove_partial(run: Path) -> None:
     """Remove what killed runs were writing."""
-    for path in (run / FOLDER).glob(".*.partial"):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_leftovers(run / FOLDER)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -123,13 +116,13 @@ def read_card(path: Path | str) -> DenoiserCard:
     """How the network of a checkpoint or run is to be used."""
     file = find_checkpoint(path) / "denoiser.json"
     try:
-        plain = json.loads(file.read_text())
-    except ValueError as error:
+        plain = parse_json(file.read_bytes())
+    except JsonError as error:
         raise DataError(f"{file}: not JSON ({error}): take another checkpoint") from error
-    found = plain.get("schema_version") if isinstance(plain, dict) else None
-    if found != SCHEMA_VERSION:
+    version = plain.get("schema_version") if isinstance(plain, dict) else None
+    if version != SCHEMA_VERSION:
         raise DataError(
-            f"{file}: schema_version {found}, this postmean reads {SCHEMA_VERSION}: take another checkpoint"
+            f"{file}: schema_version {version}, this postmean reads {SCHEMA_VERSION}: take another checkpoint"
         )
     try:
         card = from_dict(DenoiserCard, plain, str(file))
@@ -166,11 +159,3 @@ def _write_weights(folder: Path, unet: Any, card: DenoiserCard) -> None:
         sigma_min=card.preconditioning.sigma_min, sigma_data=card.preconditioning.sigma_data
     )
     ConsistencyModelPipeline(unet, scheduler).save_pretrained(folder, safe_serialization=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

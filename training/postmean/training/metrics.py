@@ -1,11 +1,12 @@
 """The metrics log: one JSON object a line, and the sums between two lines."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from postmean.base.files import write_file
 
 SIGMA_EDGES = (0.05, 0.2, 1.0, 4.0, 16.0)
 """Between the bins of loss_by_sigma."""
@@ -44,9 +45,7 @@ class MetricsLog:
         self._path = path
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resumed_step]
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            partial.write_text("".join(line + "\n" for line in kept))
-            partial.rename(path)
+            write_file(path, "".join(line + "\n" for line in kept).encode())
 
     def write(self, **values: Any) -> None:
         """One line."""

@@ -1,6 +1,5 @@
-"""Exact resume: what is kept between two calls of `train`, and whether a run may be gone on with."""
+"""Exact resume: what is kept between two calls of `train`, and whether a run may be resumed."""
 
-import json
 import re
 import secrets
 from pathlib import Path
@@ -10,6 +9,8 @@ import torch
 from torch import nn
 
 from postmean.base.errors import DataError, MismatchError
+from postmean.base.files import write_file
+from postmean.base.json_files import JsonError, parse_json, to_json
 from postmean.base.serialise import differences, to_dict
 from postmean.contract.manifest import Manifest
 from postmean.training.config import FREE_FIELDS, TrainConfig
@@ -26,9 +27,9 @@ def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
     if not path.exists():
         return
     try:
-        plain = json.loads(path.read_text())
+        plain = parse_json(path.read_bytes())
         before_config, before_targets = plain["config"], identity_of(plain["targets"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (JsonError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not the config of a run ({error}): pass another --out") from error
     # as JSON: tuples are lists in the file
     found = [d for d in differences(to_dict(config), before_config) if d[0].split(".")[0] not in FREE_FIELDS]
@@ -51,21 +52,18 @@ def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
 def trainer_name(out: Path) -> str:
     """Name of the trainer in the runs that it follows: that of its folder and a random part, the same ever after."""
     try:
-        name = json.loads((out / CONFIG).read_text())["trainer"]
+        name = parse_json((out / CONFIG).read_bytes())["trainer"]
         if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]{1,80}", name):
             return name
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, JsonError, KeyError, TypeError):
         pass
     return f"{re.sub('[^A-Za-z0-9]+', '-', out.resolve().name)[:60].strip('-')}-{secrets.token_hex(4)}"
 
 
 def write_config(out: Path, config: TrainConfig, manifest: Manifest, trainer: str, **paths: str) -> None:
     """Write OUT/config.json: the resolved config, what the targets are, where they were found, and `trainer_name`."""
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{CONFIG}.partial"
     plain = {"config": to_dict(config), "targets": manifest.to_dict(), "paths": paths, "trainer": trainer}
-    partial.write_text(json.dumps(plain, indent=1) + "\n")
-    partial.rename(out / CONFIG)
+    write_file(out / CONFIG, to_json(plain))
 
 
 def training_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
