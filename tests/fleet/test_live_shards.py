@@ -12,8 +12,8 @@ from postmean.base.errors import ConfigError, GenerationError, ShardError, Stora
 from postmean.runs.live_server import LiveServer
 from postmean.runs.live_shards import LiveShards
 from postmean.shards.run_folder import RunFolder
-from postmean.storage.open import open_storage
-from postmean.storage.storage import Storage
+from postmean.storage.open import open_reader, open_storage
+from postmean.storage.storage import Reader, Storage
 from postmean.training.stream.follow import Follower
 
 FILES = {"manifest.json": b"the manifest", "certified_sigma.npy": b"", "plan.parquet": bytes(20 << 20) + b"end"}
@@ -120,18 +120,18 @@ def shards() -> LiveShards:
 
 
 @pytest.fixture
-def storage(shards: LiveShards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Storage]:
+def storage(shards: LiveShards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Reader]:
     (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text("a token of the tests\n")
     monkeypatch.setenv("POSTMEAN_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setenv("POSTMEAN_STORAGE_DEADLINE", "2")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with LiveServer("127.0.0.1", 0, FILES, shards, "a token of the tests") as server:
-        yield open_storage(f"http://127.0.0.1:{server.port}")
+        yield open_reader(f"http://127.0.0.1:{server.port}")
         shards.close()
 
 
-def test_readers_get_files_whole_and_in_parts_and_shards_as_they_are_made(storage: Storage, shards: LiveShards) -> None:
+def test_readers_get_files_whole_and_in_parts_and_shards_as_they_are_made(storage: Reader, shards: LiveShards) -> None:
     assert storage.get("manifest.json") == FILES["manifest.json"]
     assert storage.get("plan.parquet") == FILES["plan.parquet"], "more than one part"
     assert storage.get_range("manifest.json", 4, 5) == b"manif"
@@ -149,16 +149,16 @@ def test_readers_get_files_whole_and_in_parts_and_shards_as_they_are_made(storag
     assert storage.get("shards/000004.tar") == b"4"
 
 
-def test_what_is_there_exists_even_if_empty(storage: Storage) -> None:
+def test_what_is_there_exists_even_if_empty(storage: Reader) -> None:
     assert all(storage.exists(path) for path in FILES)
 
 
 @pytest.mark.parametrize("path", ["config.json", "etc/passwd", "commits/000010.json", "shards/4.tar", "commits/x.json"])
-def test_nothing_else_is_served(storage: Storage, path: str) -> None:
+def test_nothing_else_is_served(storage: Reader, path: str) -> None:
     assert not storage.exists(path)
 
 
-def test_a_shard_that_cannot_be_made_is_an_error_that_says_why(storage: Storage, shards: LiveShards) -> None:
+def test_a_shard_that_cannot_be_made_is_an_error_that_says_why(storage: Reader, shards: LiveShards) -> None:
     shards.read("commits/000001.json", 0)
     shards.take()
     shards.failed(1, "no space left")
@@ -166,9 +166,7 @@ def test_a_shard_that_cannot_be_made_is_an_error_that_says_why(storage: Storage,
         storage.get("commits/000001.json")
 
 
-def test_a_trainer_that_waits_for_a_shard_is_told_why_it_could_not_be_made(
-    storage: Storage, shards: LiveShards
-) -> None:
+def test_a_trainer_that_waits_for_a_shard_is_told_why_it_could_not_be_made(storage: Reader, shards: LiveShards) -> None:
     follower = Follower(RunFolder(storage), seconds=60)
     with ThreadPoolExecutor(1) as trainer:
         waiting = trainer.submit(follower.wait_for_shard, 3)
@@ -183,38 +181,35 @@ def test_a_trainer_that_waits_for_a_shard_is_told_why_it_could_not_be_made(
         waiting.result()
 
 
-def test_without_the_token_nothing_is_served(storage: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_token_nothing_is_served(storage: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("POSTMEAN_TOKEN", "some other token of the tests")
     for path in ("manifest.json", "absent"):
         with pytest.raises(StorageError, match="refuses the token: set POSTMEAN_TOKEN_PATH") as error:
-            open_storage(storage.url).get(path)
+            open_reader(storage.url).get(path)
         assert "other token" not in str(error.value)
     monkeypatch.delenv("POSTMEAN_TOKEN")
     (tmp_path / "token").chmod(0o644)
     with pytest.raises(ConfigError, match="others may read it: chmod 600"):
-        open_storage(storage.url)
+        open_reader(storage.url)
     monkeypatch.setenv("POSTMEAN_TOKEN_PATH", str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match="no token of a live run"):
+        open_reader(storage.url)
+
+
+def test_it_can_only_be_read(storage: Reader) -> None:
+    assert not isinstance(storage, Storage)
+    assert not any(hasattr(storage, name) for name in ("put", "create", "delete", "list"))
+    with pytest.raises(ConfigError, match="--follow-seconds"):
         open_storage(storage.url)
 
 
-def test_it_can_only_be_read(storage: Storage) -> None:
-    for write in (storage.put, storage.create):
-        with pytest.raises(StorageError, match="only be read"):
-            write("a", b"")
-    with pytest.raises(StorageError, match="only be read"):
-        storage.delete("manifest.json")
-    with pytest.raises(ConfigError, match="--follow-seconds"):
-        storage.list("")
-
-
-def test_a_server_that_is_gone_is_an_error_after_the_deadline(storage: Storage) -> None:
-    gone = open_storage("http://127.0.0.1:9")
+def test_a_server_that_is_gone_is_an_error_after_the_deadline(storage: Reader) -> None:
+    gone = open_reader("http://127.0.0.1:9")
     with pytest.raises(StorageError, match="no success within 2 s"):
         gone.get("manifest.json")
 
 
-def test_an_address_that_is_taken_is_refused(storage: Storage, shards: LiveShards) -> None:
+def test_an_address_that_is_taken_is_refused(storage: Reader, shards: LiveShards) -> None:
     port = int(storage.url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=f"--port {port}: cannot listen there"):
         LiveServer("127.0.0.1", port, {}, shards, "token")

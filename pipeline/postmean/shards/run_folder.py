@@ -24,7 +24,7 @@ from postmean.contract.records import QUALITY_COLUMNS, Records
 from postmean.shards.codec import Layout, ShardCodec
 from postmean.shards.codecs import codec
 from postmean.shards.npy import from_npy, to_npy
-from postmean.storage.storage import Storage
+from postmean.storage.storage import Reader, Storage
 
 MANIFEST = "manifest.json"
 PLAN = "plan.parquet"
@@ -56,8 +56,8 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
 class RunFolder:
     """Reads and writes a run. Manifest and plan are read once and kept: open it again to see an extension."""
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+    def __init__(self, storage: Storage | Reader) -> None:
+        self.storage: Storage = storage  # type: ignore[assignment]  # of a live run a Reader, and only read
         self._manifest: Manifest | None = None
         self._plan: Plan | None = None
         self._committed: dict[int, int] = {}  # bytes by shard

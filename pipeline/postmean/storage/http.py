@@ -1,8 +1,7 @@
-"""Storage behind HTTP, to read from: what `postmean serve` gives, at http:// or, behind a proxy, https://."""
+"""A live run behind HTTP, to read from: what `postmean serve` gives, at http:// or, behind a proxy, https://."""
 
 import re
 from datetime import timedelta
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import obstore
@@ -10,8 +9,8 @@ from obstore.store import HTTPStore
 
 from postmean.base.errors import ConfigError, StorageError
 from postmean.storage.backoff import deadline_seconds
-from postmean.storage.object_errors import Missing, Unsatisfiable
-from postmean.storage.object_store import ObjectStorage
+from postmean.storage.object_errors import Missing, Unsatisfiable, translate
+from postmean.storage.object_requests import ObjectRequests
 from postmean.storage.serve_token import TOKEN_PATH, find_token
 from postmean.storage.storage import check_path
 
@@ -19,22 +18,19 @@ _REQUEST_SECONDS = 60.0
 """Of one request; the server answers within half of it, whether the shard is there or not."""
 
 
-class HttpStorage(ObjectStorage):
-    """Objects at URLs below another. What is transient is tried again as for an object store.
+class HttpReader:
+    """Objects at URLs below another. Transient errors are retried as for object stores.
 
     Raises:
         ConfigError: the URL holds a user, password or query, or there is no token.
     """
 
-    is_read_only = True
-
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname:
             raise ConfigError(f"{parts.scheme}:// URL: expected {parts.scheme}://host:port, with no user or query")
-        self.url = self._root = url.rstrip("/")
-        self._seconds = deadline_seconds()
-        self._bucket_seen = True
+        self.url = url.rstrip("/")
+        seconds = deadline_seconds()
         self._store = HTTPStore.from_url(
             self.url,
             client_options={
@@ -45,35 +41,32 @@ class HttpStorage(ObjectStorage):
             },
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_SECONDS)},
         )
+        self._requests = ObjectRequests(self._store, self.url, seconds, self._translate)
+
+    def get(self, path: str) -> bytes:
+        check_path(path)
+        return self._requests.get(path)
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        check_path(path)
+        return self._requests.get_range(path, start, length)
 
     def exists(self, path: str) -> bool:
         """Asked by GET of the first byte: the answer to HEAD has no body to say why a shard could not be made."""
         check_path(path)
         try:
-            self._run(path, lambda _: obstore.get_range(self._store, path, start=0, length=1))
+            self._requests.run(path, lambda _: obstore.get_range(self._store, path, start=0, length=1))
         except Missing:
             return False
         except Unsatisfiable:
             pass  # it is there, and empty
         return True
 
-    def put(self, path: str, data: bytes) -> NoReturn:
-        raise StorageError(f"{self.url}/{path}: it can only be read")
-
-    def create(self, path: str, data: bytes) -> NoReturn:
-        self.put(path, data)
-
-    def delete(self, path: str) -> NoReturn:
-        self.put(path, b"")
-
-    def list(self, prefix: str) -> NoReturn:
-        raise ConfigError(f"{self.url}: a live run: pass --follow-seconds, such as 600, to wait for its shards")
-
     def _translate(self, error: Exception) -> Exception:
-        found = re.search(r"status code: (\d{3})", str(error))
-        if found and found[1] in ("401", "403"):
+        status = re.search(r"status code: (\d{3})", str(error))
+        if status and status[1] in ("401", "403"):
             return StorageError(f"{self.url}: it refuses the token: set {TOKEN_PATH} to the server's file")
         cause = re.search(r"shard failed: ([^\n]*)", str(error))
         if cause:
             return StorageError(f"{self.url}: a shard could not be made: {cause[1].strip()}")
-        return super()._translate(error)
+        return translate(error, self.url)

@@ -21,8 +21,6 @@ class LocalStorage:
     Temporary files are those of `base/files.py`: `clean_temporary` tells leftovers from files being written.
     """
 
-    is_read_only = False
-
     def __init__(self, root: Path | str) -> None:
         self._root = os.path.realpath(root)
         self.url = self._root

@@ -7,8 +7,6 @@ from postmean.storage.storage import check_path
 class MemoryStorage:
     """Objects in a dictionary, which other threads may read meanwhile."""
 
-    is_read_only = False
-
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.url = "memory://live"
         self.files = {} if files is None else dict(files)

@@ -6,26 +6,23 @@ reach no manifest, log or error.
 """
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from postmean.base.errors import ConfigError, ShardError, StorageError
+from postmean.base.errors import ConfigError, ShardError
 from postmean.base.files import is_temporary
 from postmean.storage.aws_profile import profile_settings
-from postmean.storage.backoff import DEADLINE, GivenUp, deadline_seconds, retried
-from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsatisfiable, Unsupported, translate
+from postmean.storage.backoff import deadline_seconds
+from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsupported, translate
+from postmean.storage.object_requests import PART, ObjectRequests
 from postmean.storage.storage import check_path
 
-T = TypeVar("T")
-
-_PART = 16 << 20  # bytes: of a multipart upload, and of one read
 _UPLOADS = 4  # parts at once
 _REQUEST_SECONDS, _CONNECT_SECONDS = 60.0, 5.0
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -48,21 +45,22 @@ class ObjectStorage:
         ConfigError: the URL names no bucket, or holds a user, password or query.
     """
 
-    is_read_only = False
-
     def __init__(self, url: str, seconds: float | None = None) -> None:
-        scheme, self._bucket, prefix = _split(url)
-        self._seconds = deadline_seconds() if seconds is None else seconds
-        self._root = f"{scheme}://{self._bucket}"
-        self.url = f"{self._root}/{prefix}" if prefix else self._root
-        self._store = _connect(scheme, self._bucket, prefix, self._seconds, retries=3)
+        scheme, bucket, prefix = _split(url)
+        seconds = deadline_seconds() if seconds is None else seconds
+        root = f"{scheme}://{bucket}"
+        self.url = f"{root}/{prefix}" if prefix else root
+        self._store = _connect(scheme, bucket, prefix, seconds, retries=3)
         # with retries of its own inside, a client would hide whether its first attempt created the object
-        self._once = _connect(scheme, self._bucket, prefix, self._seconds, retries=0)
+        self._once = _connect(scheme, bucket, prefix, seconds, retries=0)
+        self._requests = ObjectRequests(self._store, self.url, seconds, lambda error: translate(error, root))
         self._bucket_seen = False
 
     def put(self, path: str, data: bytes) -> None:
         check_path(path)
-        self._run(path, lambda _: obstore.put(self._store, path, data, chunk_size=_PART, max_concurrency=_UPLOADS))
+        self._requests.run(
+            path, lambda _: obstore.put(self._store, path, data, chunk_size=PART, max_concurrency=_UPLOADS)
+        )
 
     def create(self, path: str, data: bytes) -> bool:
         """Atomic where the store knows conditional writes (If-None-Match), as S3, GCS, Azure, R2 and MinIO do.
@@ -81,7 +79,7 @@ class ObjectStorage:
             return True
 
         try:
-            return self._run(path, attempt)
+            return self._requests.run(path, attempt)
         except Unsupported:
             if self.exists(path):
                 return False
@@ -90,36 +88,16 @@ class ObjectStorage:
 
     def get(self, path: str) -> bytes:
         check_path(path)
-
-        def attempt(_: int) -> bytes:
-            found = obstore.get(self._store, path)
-            size = found.meta["size"]
-            if size <= _PART:
-                return bytes(found.bytes())
-            del found
-            parts = (self._part(path, start, min(_PART, size - start)) for start in range(0, size, _PART))
-            return b"".join(parts)
-
-        return self._read(path, attempt)
+        return self._requests.get(path)
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         check_path(path)
-        parts = []
-        for begin in range(start, start + length, _PART):
-            wanted = min(_PART, start + length - begin)
-            try:
-                parts.append(self._part(path, begin, wanted))
-            except Unsatisfiable:
-                parts.append(b"")
-            if len(parts[-1]) < wanted:
-                short = start + length - begin - len(parts[-1])
-                raise ShardError(f"{self.url}/{path}: ends {short} bytes early: generate it again")
-        return b"".join(parts)
+        return self._requests.get_range(path, start, length)
 
     def exists(self, path: str) -> bool:
         check_path(path)
         try:
-            self._run(path, lambda _: obstore.head(self._store, path))
+            self._requests.run(path, lambda _: obstore.head(self._store, path))
         except Missing:
             self._check_bucket()
             return False
@@ -133,14 +111,14 @@ class ObjectStorage:
             pages = obstore.list(self._store, prefix or None, chunk_size=1000)
             return [item["path"] for page in pages for item in page]
 
-        found = [path for path in self._run(prefix, attempt) if not is_temporary(path.rpartition("/")[2])]
+        paths = [path for path in self._requests.run(prefix, attempt) if not is_temporary(path.rpartition("/")[2])]
         self._bucket_seen = True
-        return sorted(path for path in found if path.startswith(f"{prefix}/") or not prefix)
+        return sorted(path for path in paths if path.startswith(f"{prefix}/") or not prefix)
 
     def delete(self, path: str) -> None:
         check_path(path)
         with suppress(Missing):
-            self._run(path, lambda _: obstore.delete(self._store, path))
+            self._requests.run(path, lambda _: obstore.delete(self._store, path))
 
     def clean_temporary(self) -> int:
         """Nothing to do: an object appears whole or not at all.
@@ -150,46 +128,11 @@ class ObjectStorage:
         """
         return 0
 
-    def _read(self, path: str, attempt: Callable[[int], bytes]) -> bytes:
-        try:
-            return self._run(path, attempt)
-        except Missing:
-            raise ShardError(f"{self.url}/{path}: missing: generate it again or copy it there") from None
-
-    def _part(self, path: str, start: int, length: int) -> bytes:
-        return self._read(path, lambda _: bytes(obstore.get_range(self._store, path, start=start, length=length)))
-
     def _check_bucket(self) -> None:
         """StorageError where there is no bucket, which the answer to HEAD does not tell from a missing object."""
         if not self._bucket_seen:
-            self._run("", lambda _: next(iter(obstore.list(self._store, chunk_size=1)), None))
+            self._requests.run("", lambda _: next(iter(obstore.list(self._store, chunk_size=1)), None))
             self._bucket_seen = True
-
-    def _run(self, path: str, attempt: Callable[[int], T]) -> T:
-        """Try until it works or cannot work.
-
-        Raises:
-            Missing, Unsatisfiable, Unsupported: as the store answered.
-            StorageError: it refused, or the deadline passed.
-        """
-
-        def translated(number: int) -> T:
-            try:
-                return attempt(number)
-            except CLIENT_ERRORS as error:
-                raise self._translate(error) from None
-
-        try:
-            return retried(translated, self._seconds)
-        except GivenUp as error:
-            raise StorageError(
-                f"{self.url}/{path}: no success within {self._seconds:g} s (last: {error}): check network "
-                f"and endpoint, then run the same command again; {DEADLINE} sets the seconds"
-            ) from None
-
-    def _translate(self, error: Exception) -> Exception:
-        """The exception to raise instead of what the client raised."""
-        return translate(error, self._root)
 
 
 def _split(url: str) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from postmean.base.errors import ConfigError
-from postmean.storage.storage import Storage
+from postmean.storage.storage import Reader, Storage
 
 OBJECT_STORES = ("s3", "gs", "az")
 
@@ -12,11 +12,19 @@ OBJECT_STORES = ("s3", "gs", "az")
 def open_storage(url: str | Path) -> Storage:
     """The storage at a folder's path, or at a `file://`, `s3://`, `gs://` or `az://` URL.
 
-    A folder need not exist before the first write; a bucket must. `http://` and `https://` are live runs, to be read.
+    A folder need not exist before the first write; a bucket must.
 
     Raises:
-        ConfigError: a URL of a kind that cannot be written.
+        ConfigError: a URL of another kind, or of a live run, which can only be read.
     """
+    storage = open_reader(url)
+    if not isinstance(storage, Storage):
+        raise ConfigError(f"{storage.url}: a live run: pass --follow-seconds, such as 600, to wait for its shards")
+    return storage
+
+
+def open_reader(url: str | Path) -> Reader:
+    """Like `open_storage`, for what only reads: `http://` and `https://` too, which are live runs."""
     from postmean.storage.local import LocalStorage
 
     if isinstance(url, Path) or "://" not in url:
@@ -29,9 +37,9 @@ def open_storage(url: str | Path) -> Storage:
 
         return ObjectStorage(url)
     if parts.scheme in ("http", "https"):
-        from postmean.storage.http import HttpStorage
+        from postmean.storage.http import HttpReader
 
-        return HttpStorage(url)
+        return HttpReader(url)
     raise ConfigError(
         f"{parts.scheme}://: no storage of this kind: pass the path of a folder, or one of "
         f"{', '.join(f'{scheme}://' for scheme in OBJECT_STORES)}"

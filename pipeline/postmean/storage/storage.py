@@ -1,32 +1,20 @@
 """Storage: where the files of a run live. Objects under one root, each written whole or not at all."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from postmean.base.errors import ShardError
 from postmean.base.files import is_temporary
 
 
-class Storage(Protocol):
-    """Objects by relative POSIX path.
+class Reader(Protocol):
+    """Objects by relative POSIX path, to be read.
 
     Every method raises ShardError on a path that could lead out of the root: manifests and commit records name files,
-    and come from elsewhere. Writing raises GenerationError where the disk is full or may not be written; anything at
-    all raises StorageError where an object store refuses or cannot be reached.
+    and come from elsewhere. It raises StorageError where an object store refuses or cannot be reached.
     """
 
     url: str
-    """What `open_storage` opens again, on this machine or another that sees the same storage."""
-
-    is_read_only: bool
-    """Whether every write is refused."""
-
-    def put(self, path: str, data: bytes) -> None:
-        """Write the whole object or nothing, replacing what was there; durable when it returns."""
-        ...
-
-    def create(self, path: str, data: bytes) -> bool:
-        """Like `put`, but only where nothing is there: False, and nothing written, where something is."""
-        ...
+    """What `open_reader` opens again, on this machine or another that sees the same storage."""
 
     def get(self, path: str) -> bytes:
         """The whole object; ShardError naming it where it is missing or unreadable."""
@@ -38,6 +26,22 @@ class Storage(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether the object is there."""
+        ...
+
+
+@runtime_checkable
+class Storage(Reader, Protocol):
+    """Objects to be written and listed too.
+
+    Writing raises GenerationError where the disk is full or may not be written.
+    """
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write the whole object or nothing, replacing what was there; durable when it returns."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Like `put`, but only where nothing is there: False, and nothing written, where something is."""
         ...
 
     def list(self, prefix: str) -> list[str]:

@@ -16,7 +16,8 @@ from postmean.contract.recipe import TargetRecipe
 from postmean.shards.positions import Position
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
-from postmean.storage.open import open_storage
+from postmean.storage.open import open_reader, open_storage
+from postmean.storage.storage import Storage
 from postmean.training.stream.agreement import check_agreement, check_enough, check_kept
 from postmean.training.stream.ahead import Ahead
 from postmean.training.stream.follow import Follower
@@ -149,7 +150,8 @@ class TargetStream:
         if batch_size % world_size:
             raise ConfigError(f"batch_size {batch_size} does not divide by the {world_size} ranks: pass a multiple")
         where = str(targets)
-        run = RunFolder(open_storage(where))
+        storage = open_reader(where) if follow_seconds > 0 else open_storage(where)
+        run = RunFolder(storage)
         follower = Follower(run, follow_seconds) if follow_seconds > 0 else None
         if follower is not None:
             follower.wait_for_beginning(says_so=bool(trainer))
@@ -164,9 +166,9 @@ class TargetStream:
         tuples = range(start_tuple, start_tuple + steps * batch_size, batch_size)
         reader = TargetReader(run, manifest, plan, store, tuples.stop, follower)
         report = None
-        if follower is not None and trainer and not run.storage.is_read_only:
+        if follower is not None and trainer and isinstance(storage, Storage):
             position = Position(next_tuple=start_tuple, batch_size=batch_size, resume_tuple=start_tuple, finished=False)
-            report = PositionReport(run.storage, trainer, position)
+            report = PositionReport(storage, trainer, position)
         return cls(where, manifest, reader, tuples, rank, world_size, depth, pin, report)
 
     def __len__(self) -> int:

@@ -1,0 +1,87 @@
+"""Requests to an object store or HTTP server through obstore: tried again with back-off, refusals in one line."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import obstore
+
+from postmean.base.errors import ShardError, StorageError
+from postmean.storage.backoff import DEADLINE, GivenUp, retried
+from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsatisfiable
+
+T = TypeVar("T")
+
+PART = 16 << 20  # bytes: of a multipart upload, and of one read
+
+
+class ObjectRequests:
+    """Reads objects of a store, and runs other requests to it.
+
+    Args:
+        store: of obstore.
+        url: of the root, for messages.
+        seconds: deadline of one operation (of each part of a large object), all attempts together.
+        translate: the exception to raise instead of what obstore raised, see `object_errors`.
+    """
+
+    def __init__(self, store: Any, url: str, seconds: float, translate: Callable[[Exception], Exception]) -> None:
+        self._store, self._url, self._seconds, self._translate = store, url, seconds, translate
+
+    def run(self, path: str, attempt: Callable[[int], T]) -> T:
+        """Try until it works or cannot work.
+
+        Raises:
+            Missing, Unsatisfiable, Unsupported: as the store answered.
+            StorageError: it refused, or the deadline passed.
+        """
+
+        def translated(number: int) -> T:
+            try:
+                return attempt(number)
+            except CLIENT_ERRORS as error:
+                raise self._translate(error) from None
+
+        try:
+            return retried(translated, self._seconds)
+        except GivenUp as error:
+            raise StorageError(
+                f"{self._url}/{path}: no success within {self._seconds:g} s (last: {error}): check network "
+                f"and endpoint, then run the same command again; {DEADLINE} sets the seconds"
+            ) from None
+
+    def get(self, path: str) -> bytes:
+        """The whole object, a large one in parts; ShardError where it is missing."""
+
+        def attempt(_: int) -> bytes:
+            answer = obstore.get(self._store, path)
+            size = answer.meta["size"]
+            if size <= PART:
+                return bytes(answer.bytes())
+            del answer
+            parts = (self._part(path, start, min(PART, size - start)) for start in range(0, size, PART))
+            return b"".join(parts)
+
+        return self._read(path, attempt)
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """Exactly `length` bytes from `start`; ShardError where the object has fewer or is missing."""
+        parts = []
+        for begin in range(start, start + length, PART):
+            wanted = min(PART, start + length - begin)
+            try:
+                parts.append(self._part(path, begin, wanted))
+            except Unsatisfiable:
+                parts.append(b"")
+            if len(parts[-1]) < wanted:
+                short = start + length - begin - len(parts[-1])
+                raise ShardError(f"{self._url}/{path}: ends {short} bytes early: generate it again")
+        return b"".join(parts)
+
+    def _read(self, path: str, attempt: Callable[[int], bytes]) -> bytes:
+        try:
+            return self.run(path, attempt)
+        except Missing:
+            raise ShardError(f"{self._url}/{path}: missing: generate it again or copy it there") from None
+
+    def _part(self, path: str, start: int, length: int) -> bytes:
+        return self._read(path, lambda _: bytes(obstore.get_range(self._store, path, start=start, length=length)))
