@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from postmean.base.errors import ShardError
 from postmean.contract.image_store import ImageStore, StoreWriter
-from postmean.contract.records import Means, Records, concatenate_means, concatenate_records, pack_means
+from postmean.contract.records import Means, Records, pack_means
+from tests.support.shard_examples import concatenate_means, concatenate_records
 
 SHAPE = (3, 5, 6)
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, *SHAPE)).astype(np.uint8)

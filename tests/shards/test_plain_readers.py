@@ -10,11 +10,11 @@ import pytest
 import webdataset
 import zarr
 
-from postmean.contract.records import QUALITY_COLUMNS, Records, concatenate_records
+from postmean.contract.records import QUALITY_COLUMNS, Records
 from postmean.shards.codec import Layout
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from tests.support.shard_examples import LAYOUT, manifest_of, plan_of, records_of
+from tests.support.shard_examples import LAYOUT, concatenate_records, manifest_of, plan_of, records_of
 
 SELF_CONTAINED = [
     replace(LAYOUT, self_contained=True),

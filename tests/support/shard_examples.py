@@ -6,7 +6,7 @@ from postmean.base.flags import with_flags
 from postmean.contract.manifest import Manifest
 from postmean.contract.noise import ICTNoise, LogNormalNoise
 from postmean.contract.plan import Plan
-from postmean.contract.records import Means, Records
+from postmean.contract.records import QUALITY_COLUMNS, Means, Records
 from postmean.shards.codec import Layout
 from tests.support.settings import manifest
 
@@ -109,3 +109,20 @@ def assert_equal(found: Records, expected: Records) -> None:
     for name, array in theirs.items():
         assert (ours[name].dtype, ours[name].shape) == (array.dtype, array.shape), name
         assert ours[name].tobytes() == array.tobytes(), name
+
+
+def concatenate_means(parts: list[Means]) -> Means:
+    """One after the other; at least one part."""
+    return Means(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "entry", "weight", "dense")))
+
+
+def concatenate_records(parts: list[Records]) -> Records:
+    """One after the other; at least one part."""
+    nexts = [p.mean_next for p in parts if p.mean_next is not None]
+    return Records(
+        tuple_id=np.concatenate([p.tuple_id for p in parts]),
+        mean=concatenate_means([p.mean for p in parts]),
+        mean_next=concatenate_means(nexts) if nexts else None,
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in QUALITY_COLUMNS},
+        plain={name: np.concatenate([p.plain[name] for p in parts]) for name in parts[0].plain},
+    )

@@ -39,50 +39,74 @@ def from_dict(cls: type[T], plain: Any, where: str) -> T:
 
 
 def _convert(annotation: Any, plain: Any, where: str) -> Any:
+    """The value of this type annotation in a plain tree."""
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
-        options = typing.get_args(annotation)
-        if plain is None and type(None) in options:
-            return None
-        classes = [option for option in options if dataclasses.is_dataclass(option)]
-        if classes:
-            by_kind: dict[Any, Any] = {getattr(c, "kind"): c for c in classes if hasattr(c, "kind")}  # noqa: B009
-            if by_kind:
-                kind = plain.get("kind") if isinstance(plain, dict) else None
-                if kind not in by_kind:
-                    raise ConfigError(f"{where}: kind {kind!r} is not one of {', '.join(sorted(by_kind))}")
-                return _convert(by_kind[kind], plain, where)
-            return _convert(classes[0], plain, where)
-        others = [option for option in options if option is not type(None)]
-        return _convert(others[0], plain, where) if len(others) == 1 else plain
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        if not isinstance(plain, dict):
-            raise ConfigError(f"{where}: expected an object for {annotation.__name__}, got {type(plain).__name__}")
-        fields = {f.name: f for f in dataclasses.fields(annotation)}
-        hints = _hints(annotation)
-        given = {key: value for key, value in plain.items() if key != "kind"}
-        unknown = sorted(given.keys() - fields.keys())
-        missing = sorted(
-            name
-            for name, f in fields.items()
-            if name not in given and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        )
-        if unknown or missing:
-            problem = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing)}"
-            raise ConfigError(f"{where}: {problem}: it was written by another version of postmean or edited")
-        return annotation(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in given.items()})
+        return _convert_union(typing.get_args(annotation), plain, where)
     if origin is tuple:
-        items = typing.get_args(annotation)
-        if not isinstance(plain, list | tuple) or not (items[-1] is ... or len(plain) == len(items)):
-            raise ConfigError(f"{where}: expected a list of {'any length' if items[-1] is ... else len(items)}")
-        of = [items[0]] * len(plain) if items[-1] is ... else items
-        return tuple(
-            _convert(item, value, f"{where}[{i}]") for i, (item, value) in enumerate(zip(of, plain, strict=True))
-        )
-    if origin is typing.Literal and not any(
-        plain is option or plain == option for option in typing.get_args(annotation)
-    ):
-        raise ConfigError(f"{where}: {plain!r} is not one of {', '.join(map(repr, typing.get_args(annotation)))}")
+        return _convert_tuple(typing.get_args(annotation), plain, where)
+    if origin is typing.Literal:
+        return _convert_literal(typing.get_args(annotation), plain, where)
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return _convert_dataclass(annotation, plain, where)
+    return _convert_scalar(annotation, plain, where)
+
+
+def _convert_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
+    """None, or one of several dataclasses chosen by their kind, or the only other type."""
+    if plain is None and type(None) in options:
+        return None
+    classes = [option for option in options if dataclasses.is_dataclass(option)]
+    by_kind: dict[Any, Any] = {getattr(c, "kind"): c for c in classes if hasattr(c, "kind")}  # noqa: B009
+    if by_kind:
+        kind = plain.get("kind") if isinstance(plain, dict) else None
+        if kind not in by_kind:
+            raise ConfigError(f"{where}: kind {kind!r} is not one of {', '.join(sorted(by_kind))}")
+        return _convert(by_kind[kind], plain, where)
+    if classes:
+        return _convert(classes[0], plain, where)
+    others = [option for option in options if option is not type(None)]
+    return _convert(others[0], plain, where) if len(others) == 1 else plain
+
+
+def _convert_dataclass(cls: Any, plain: Any, where: str) -> Any:
+    """An object of a dataclass, every field converted."""
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{where}: expected an object for {cls.__name__}, got {type(plain).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = _hints(cls)
+    given = {key: value for key, value in plain.items() if key != "kind"}
+    unknown = sorted(given.keys() - fields.keys())
+    missing = sorted(
+        name
+        for name, f in fields.items()
+        if name not in given and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    )
+    if unknown or missing:
+        problem = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing)}"
+        raise ConfigError(f"{where}: {problem}: it was written by another version of postmean or edited")
+    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in given.items()})
+
+
+def _convert_tuple(items: tuple[Any, ...], plain: Any, where: str) -> tuple[Any, ...]:
+    """A tuple of fixed or (with ...) any length from a list."""
+    any_length = items[-1] is ...
+    if not isinstance(plain, list | tuple) or not (any_length or len(plain) == len(items)):
+        raise ConfigError(f"{where}: expected a list of {'any length' if any_length else len(items)}")
+    of = [items[0]] * len(plain) if any_length else items
+    pairs = zip(of, plain, strict=True)
+    return tuple(_convert(item, value, f"{where}[{i}]") for i, (item, value) in enumerate(pairs))
+
+
+def _convert_literal(options: tuple[Any, ...], plain: Any, where: str) -> Any:
+    """One of the values that may stand here."""
+    if not any(plain is option or plain == option for option in options):
+        raise ConfigError(f"{where}: {plain!r} is not one of {', '.join(map(repr, options))}")
+    return plain
+
+
+def _convert_scalar(annotation: Any, plain: Any, where: str) -> Any:
+    """A number, bool or string of just this type; whatever has another annotation is taken as it is."""
     if annotation is float and type(plain) is int:
         return float(plain)  # writers other than Python's drop the point of 1.0
     if annotation in (bool, int, float, str) and type(plain) is not annotation:
@@ -98,9 +122,9 @@ def _hints(cls: type) -> dict[str, Any]:
 def differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Every (field path, our value, their value) in which two plain trees differ, in field order."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        found = []
+        differing = []
         for key in [*ours, *[k for k in theirs if k not in ours]]:
             path = f"{prefix}.{key}" if prefix else key
-            found += differences(ours.get(key), theirs.get(key), path)
-        return found
+            differing += differences(ours.get(key), theirs.get(key), path)
+        return differing
     return [] if ours == theirs else [(prefix, ours, theirs)]

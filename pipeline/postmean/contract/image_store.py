@@ -181,8 +181,8 @@ class StoreWriter:
         if labels is not None:
             self._labels.append(np.asarray(labels, np.int64))
 
-    def finish(self, **found: Any) -> ImageStore:
-        """Write labels and header, move the store into place and open it; `found` goes into header.source."""
+    def finish(self, **counts: Any) -> ImageStore:
+        """Write labels and header, move the store into place and open it; `counts` go into header.source."""
         if self._shape is None or self._count == 0:
             raise DataError(f"{self._path}: no images were found in the source")
         self._file.seek(0)
@@ -201,7 +201,7 @@ class StoreWriter:
             schema_version=SCHEMA_VERSION,
             shape=(self._count, *self._shape),
             class_names=self._class_names,
-            source=self._source | found,
+            source=self._source | counts,
             fingerprint=fingerprint(images, labels),
         )
         (self._partial / "header.json").write_bytes(to_json(header))

@@ -2,38 +2,25 @@
 
 Niedoba et al. 2024, App. B: the posterior of a general process at z_t is that of the canonical one at z_t / s(t).
 Everything in the pipeline works on the canonical z; a process says how its own time, scale and targets follow.
+
+Every process (`AnyProcess`) has these methods, of float64 arrays of one shape:
+
+    sigma(t)    noise level of the canonical process at time t
+    t(sigma)    time of a noise level: the inverse of `sigma`
+    s(sigma)    scale s(t) at the time of this noise level: the process's own variable is z_t = s z
 """
 
 import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from postmean.base.errors import ConfigError
 
 Array = TypeVar("Array")  # numpy array or torch tensor: only arithmetic is used on these
-
-
-class Process(Protocol):
-    """A Gaussian diffusion process. Times and sigmas are float64 arrays of one shape."""
-
-    @property
-    def kind(self) -> str: ...
-
-    def sigma(self, t: np.ndarray) -> np.ndarray:
-        """Noise level of the canonical process at time t."""
-        ...
-
-    def t(self, sigma: np.ndarray) -> np.ndarray:
-        """Time of a noise level: the inverse of `sigma`."""
-        ...
-
-    def s(self, sigma: np.ndarray) -> np.ndarray:
-        """Scale s(t) at the time of this noise level: the process's own variable is z_t = s z."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,11 +58,6 @@ class Means:
         return out
 
 
-def concatenate_means(parts: list[Means]) -> Means:
-    """One after the other; at least one part."""
-    return Means(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "entry", "weight", "dense")))
-
-
 def pack_means(mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray] | None], max_support: int) -> Means:
     """Choose sparse or dense for each record.
 
@@ -176,15 +171,3 @@ class Records:
         if len(lengths) != 1:
             raise ShardError(f"{where}: columns of {sorted(lengths)} rows: generate this shard again")
         return records
-
-
-def concatenate_records(parts: list[Records]) -> Records:
-    """One after the other; at least one part."""
-    nexts = [p.mean_next for p in parts if p.mean_next is not None]
-    return Records(
-        tuple_id=np.concatenate([p.tuple_id for p in parts]),
-        mean=concatenate_means([p.mean for p in parts]),
-        mean_next=concatenate_means(nexts) if nexts else None,
-        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in QUALITY_COLUMNS},
-        plain={name: np.concatenate([p.plain[name] for p in parts]) for name in parts[0].plain},
-    )

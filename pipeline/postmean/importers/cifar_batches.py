@@ -77,11 +77,11 @@ class CifarBatches:
         return {key.encode() if isinstance(key, str) else key: value for key, value in plain.items()}
 
     def _find(self, name: str) -> str:
-        found = [other for other in self._source.names if other.split("/")[-1] == name]
-        if len(found) != 1:
-            what = "is missing" if not found else f"is there {len(found)} times"
+        members = [other for other in self._source.names if other.split("/")[-1] == name]
+        if len(members) != 1:
+            what = "is missing" if not members else f"is there {len(members)} times"
             raise DataError(f"{self._source.path}: {name} {what}: expected cifar-10-batches-py as published")
-        return found[0]
+        return members[0]
 
 
 def _text(name: bytes | str) -> str:

@@ -1,10 +1,10 @@
 """Data sets as EDM and EDM2 keep them: 00000/img00000000.png and dataset.json with the labels."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from postmean.base.errors import DataError
+from postmean.base.json_files import parse_json
 from postmean.importers.config import Split
 from postmean.importers.importer import Item, is_image
 from postmean.importers.sources import Source
@@ -26,18 +26,22 @@ class EdmZip:
         if split != "train":
             raise DataError(f"{source.path}: an EDM zip has no splits: leave out --split {split}")
         self._source = source
-        found = [name for name in source.names if name.split("/")[-1] == _LABELS]
-        if len(found) > 1:
-            raise DataError(f"{source.path}: holds {found[0]} and {found[1]}: give the folder or zip of one data set")
-        self._root = found[0].removesuffix(_LABELS) if found else ""
+        label_files = [name for name in source.names if name.split("/")[-1] == _LABELS]
+        if len(label_files) > 1:
+            raise DataError(
+                f"{source.path}: holds {label_files[0]} and {label_files[1]}: give the folder or zip of one data set"
+            )
+        self._root = label_files[0].removesuffix(_LABELS) if label_files else ""
         self._images = [name for name in source.names if is_image(name) and name.startswith(self._root)]
         if not self._images:
             raise DataError(f"{source.path}: no .png or .jpg image in it: check the path")
         self.count = len(self._images)
-        self.ignored = tuple(n for n in source.names if n.startswith(self._root) and not is_image(n) and n not in found)
+        self.ignored = tuple(
+            n for n in source.names if n.startswith(self._root) and not is_image(n) and n not in label_files
+        )
         self._labels: dict[str, int] | None = None
         self.class_names: tuple[str, ...] | None = None
-        if found and (pairs := self._pairs()) is not None:
+        if label_files and (pairs := self._pairs()) is not None:
             self._labels, classes = self._integers(pairs)
             self.class_names = tuple(map(str, range(classes)))
 
@@ -55,11 +59,11 @@ class EdmZip:
         """Image -> label as dataset.json has it, exactly one for each image."""
         place = self._source.place(self._root + _LABELS)
         try:
-            labels = json.loads(self._source.read(self._root + _LABELS))["labels"]
+            labels = parse_json(self._source.read(self._root + _LABELS))["labels"]
             if labels is None:
                 return None
             pairs = {self._root + name.replace("\\", "/"): label for name, label in labels}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # ValueError: not pairs, or not JSON
             raise DataError(
                 f'{place}: expected {{"labels": [[name, label], ...] or null}}: make the zip again'
             ) from error

@@ -51,7 +51,7 @@ class Layout:
         counts = [*self.earlier_segments, self.total_records - sum(self.earlier_segments)]
         shards = [-(-count // self.records_per_shard) for count in counts]
         firsts = accumulate([0, *shards])
-        return [Segment(*found) for found in zip(range(len(counts)), firsts, shards, counts, strict=False)]
+        return [Segment(*fields) for fields in zip(range(len(counts)), firsts, shards, counts, strict=False)]
 
     def __post_init__(self) -> None:
         sizes = (*self.image_shape, self.records_per_shard, self.total_records + 1, self.max_support + 1)

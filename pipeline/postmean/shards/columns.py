@@ -21,7 +21,7 @@ class Column(NamedTuple):
 def columns(layout: Layout) -> dict[str, Column]:
     """The columns that `Records.to_arrays` has in a run of this layout, in the order they are written."""
     image = layout.image_shape
-    found = {
+    expected = {
         "tuple_id": _column(np.int64),
         "ess": _column(np.float32),
         "top_weight": _column(np.float32),
@@ -30,19 +30,19 @@ def columns(layout: Layout) -> dict[str, Column]:
         "support_size": _column(np.int32),
     }
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
-        found[f"{target}.count"] = _column(np.int32)
-        found[f"{target}.entry"] = _column(np.uint32)
-        found[f"{target}.weight"] = _column(np.float32)
-        found[f"{target}.dense"] = _column(np.float16, image)
+        expected[f"{target}.count"] = _column(np.int32)
+        expected[f"{target}.entry"] = _column(np.uint32)
+        expected[f"{target}.weight"] = _column(np.float32)
+        expected[f"{target}.dense"] = _column(np.float16, image)
     if layout.self_contained:
-        found["plain.z"] = _column(np.float32, image)
-        found["plain.x"] = _column(np.uint8, image)
-        found["plain.sigma"] = _column(np.float32)
+        expected["plain.z"] = _column(np.float32, image)
+        expected["plain.x"] = _column(np.uint8, image)
+        expected["plain.sigma"] = _column(np.float32)
         if layout.has_sigma_next:
-            found["plain.sigma_next"] = _column(np.float32)
+            expected["plain.sigma_next"] = _column(np.float32)
         if layout.labels:
-            found["plain.label"] = _column(np.int64)
-    return found
+            expected["plain.label"] = _column(np.int64)
+    return expected
 
 
 def check_records(records: Records, row: ShardPlan, layout: Layout, where: str) -> None:

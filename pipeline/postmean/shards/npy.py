@@ -30,10 +30,10 @@ def from_npy(data: bytes | memoryview, where: str) -> np.ndarray:
     """
     view = memoryview(data)
     start = 10 + int.from_bytes(view[8:10], "little")
-    found = _read_header(bytes(view[: min(start, _LONGEST_HEADER)]))
-    if found is None:
+    header = _read_header(bytes(view[: min(start, _LONGEST_HEADER)]))
+    if header is None:
         raise ShardError(f"{where}: not an array of numbers in the npy format: generate it again")
-    dtype, shape, count = found
+    dtype, shape, count = header
     # before anything of the declared size is made: count is a Python integer and cannot overflow
     if len(view) - start != count * dtype.itemsize or max(shape, default=0) > len(view):
         raise ShardError(f"{where}: {len(view)} bytes do not hold {dtype} {shape}: generate it again")

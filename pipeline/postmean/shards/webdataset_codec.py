@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from postmean.base.errors import ShardError
+from postmean.base.json_files import JsonError, parse_json
 from postmean.contract.plan import ShardPlan
 from postmean.contract.records import QUALITY_COLUMNS, Records
 from postmean.shards.codec import Layout
@@ -129,14 +130,14 @@ def _decode_samples(members: list[tuple[str, memoryview]], layout: Layout, where
 
 def _numbers(content: memoryview, names: list[str], where: str) -> list[float]:
     try:
-        found = json.loads(bytes(content))
-    except (ValueError, RecursionError) as error:
+        numbers = parse_json(bytes(content))
+    except JsonError as error:
         raise ShardError(f"{where}: not JSON: generate this shard again") from error
-    if not isinstance(found, dict) or list(found) != names:
+    if not isinstance(numbers, dict) or list(numbers) != names:
         raise ShardError(f"{where}: expected the keys {', '.join(names)}: generate this shard again")
-    if not all(type(value) in (int, float) for value in found.values()):
+    if not all(type(value) in (int, float) for value in numbers.values()):
         raise ShardError(f"{where}: a value is not a number: generate this shard again")
-    return list(found.values())
+    return list(numbers.values())
 
 
 def _samples(

@@ -18,7 +18,7 @@ from postmean.base.extras import needs
 from postmean.contract.plan import ShardPlan
 from postmean.contract.records import QUALITY_COLUMNS, Means, Records
 from postmean.shards.codec import Layout, Segment
-from postmean.shards.columns import check_records
+from postmean.shards.columns import check_records, columns
 from postmean.shards.zarr_chunks import check_chunks
 
 with needs("zarr"):
@@ -50,9 +50,9 @@ class ZarrCodec:
         segment = _segment(row, layout)
         start, stop = _span(row, segment, layout)
         files: dict[str, Buffer] = {}
-        columns = _to_columns(records, layout)
+        values = _to_arrays(records, layout)
         for name, array in _create(layout, segment, files).items():
-            array[start:stop] = columns[name]
+            array[start:stop] = values[name]
         return {path: files[_key(path)].to_bytes() for path in self.paths(row, layout)}
 
     def decode(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> Records:
@@ -60,18 +60,18 @@ class ZarrCodec:
         start, stop = _span(row, segment, layout)
         files: dict[str, Buffer] = {}
         arrays = _create(layout, segment, files)
-        columns = {}
+        values = {}
         for (name, spec), path in zip(_arrays(layout, segment).items(), self.paths(row, layout), strict=True):
             data = read(path)
             check_chunks(data, spec.inner, spec.shard, row.records, spec.record_bytes, path)
             key = _key(path)
             files[key] = default_buffer_prototype().buffer.from_bytes(data)
             try:
-                columns[name] = np.asarray(arrays[name][start:stop])
+                values[name] = np.asarray(arrays[name][start:stop])
             except (RuntimeError, ValueError, TypeError) as error:
                 raise ShardError(f"{path}: damaged ({error}): generate shard {row.shard} again") from error
             del files[key]
-        records = _from_columns(columns, layout)
+        records = _from_arrays(values, layout)
         check_records(records, row, layout, f"{GROUP} shard {row.shard}")
         return records
 
@@ -84,12 +84,12 @@ class ZarrCodec:
         ]
 
     def run_files(self, layout: Layout) -> dict[str, bytes]:
-        found = {}
+        metadata = {}
         for segment in layout.segments:
             files: dict[str, Buffer] = {}
             _create(layout, segment, files)
-            found |= {f"{group_of(segment)}/{path}": files[path].to_bytes() for path in sorted(files)}
-        return found
+            metadata |= {f"{group_of(segment)}/{path}": files[path].to_bytes() for path in sorted(files)}
+        return metadata
 
 
 def group_of(segment: Segment) -> str:
@@ -124,33 +124,33 @@ class _Array(NamedTuple):
 
 
 def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
+    """The group's arrays by name, in the order of `ShardCodec.paths`; their dtypes are those of the columns."""
     shard = layout.records_per_shard
     inner = max(size for size in range(1, INNER_CHUNK + 1) if shard % size == 0)
+    expected = columns(layout)
 
-    def numbers(dtype: type[np.generic]) -> _Array:
-        return _Array(np.dtype(dtype), (segment.records,), shard, shard, ("record",))
+    def numbers(column: str) -> _Array:
+        return _Array(expected[column].dtype, (segment.records,), shard, shard, ("record",))
 
-    def pairs(dtype: type[np.generic]) -> _Array:
+    def pairs(column: str) -> _Array:
         shape = (segment.records, max(1, layout.max_support))
-        return _Array(np.dtype(dtype), shape, inner, shard, ("record", "pair"))
+        return _Array(expected[column].dtype, shape, inner, shard, ("record", "pair"))
 
-    def images(dtype: type[np.generic]) -> _Array:
+    def images(column: str) -> _Array:
         shape = (segment.records, *layout.image_shape)
-        return _Array(np.dtype(dtype), shape, inner, shard, ("record", "channel", "row", "column"))
+        return _Array(expected[column].dtype, shape, inner, shard, ("record", "channel", "row", "column"))
 
-    arrays = {"tuple_id": numbers(np.int64)}
-    arrays |= {name: numbers(np.int32 if name == "support_size" else np.float32) for name in QUALITY_COLUMNS}
+    arrays = {name: numbers(name) for name in ("tuple_id", *QUALITY_COLUMNS)}
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
-        arrays[target] = images(np.float16)
+        arrays[target] = images(f"{target}.dense")
         if not layout.self_contained:
-            arrays[f"{target}_count"] = numbers(np.int32)
-            arrays[f"{target}_entry"], arrays[f"{target}_weight"] = pairs(np.uint32), pairs(np.float32)
-    if layout.self_contained:
-        arrays |= {"z": images(np.float32), "x": images(np.uint8), "sigma": numbers(np.float32)}
-        if layout.has_sigma_next:
-            arrays["sigma_next"] = numbers(np.float32)
-        if layout.labels:
-            arrays["label"] = numbers(np.int64)
+            arrays[f"{target}_count"] = numbers(f"{target}.count")
+            arrays[f"{target}_entry"] = pairs(f"{target}.entry")
+            arrays[f"{target}_weight"] = pairs(f"{target}.weight")
+    for column in expected:
+        if column.startswith("plain."):
+            array = images(column) if expected[column].tail else numbers(column)
+            arrays[column.removeprefix("plain.")] = array
     return arrays
 
 
@@ -184,41 +184,41 @@ def _span(row: ShardPlan, segment: Segment, layout: Layout) -> tuple[int, int]:
     return start, stop
 
 
-def _to_columns(records: Records, layout: Layout) -> dict[str, np.ndarray]:
-    columns = {name: getattr(records, name) for name in ("tuple_id", *QUALITY_COLUMNS)} | records.plain
+def _to_arrays(records: Records, layout: Layout) -> dict[str, np.ndarray]:
+    arrays = {name: getattr(records, name) for name in ("tuple_id", *QUALITY_COLUMNS)} | records.plain
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
         means: Means = getattr(records, target)
         if layout.self_contained:
-            columns[target] = means.dense
+            arrays[target] = means.dense
             continue
-        columns[target] = np.zeros((len(means), *layout.image_shape), np.float16)
-        columns[target][means.count < 0] = means.dense
+        arrays[target] = np.zeros((len(means), *layout.image_shape), means.dense.dtype)
+        arrays[target][means.count < 0] = means.dense
         used = _used(means.count, layout)
         for name in ("entry", "weight"):
             values = getattr(means, name)
-            columns[f"{target}_{name}"] = np.zeros(used.shape, values.dtype)
-            columns[f"{target}_{name}"][used] = values
-        columns[f"{target}_count"] = means.count
-    return columns
+            arrays[f"{target}_{name}"] = np.zeros(used.shape, values.dtype)
+            arrays[f"{target}_{name}"][used] = values
+        arrays[f"{target}_count"] = means.count
+    return arrays
 
 
-def _from_columns(columns: dict[str, np.ndarray], layout: Layout) -> Records:
+def _from_arrays(arrays: dict[str, np.ndarray], layout: Layout) -> Records:
     def means(target: str) -> Means:
-        dense = columns[target]
+        dense = arrays[target]
         if layout.self_contained:
             count = np.full(len(dense), -1, np.int32)
             return Means(count, np.empty(0, np.uint32), np.empty(0, np.float32), dense)
-        count = columns[f"{target}_count"]
+        count = arrays[f"{target}_count"]
         used = _used(count, layout)
-        return Means(count, columns[f"{target}_entry"][used], columns[f"{target}_weight"][used], dense[count < 0])
+        return Means(count, arrays[f"{target}_entry"][used], arrays[f"{target}_weight"][used], dense[count < 0])
 
-    plain = [name for name in ("z", "x", "sigma", "sigma_next", "label") if name in columns]
+    plain = [name for name in ("z", "x", "sigma", "sigma_next", "label") if name in arrays]
     return Records(
-        tuple_id=columns["tuple_id"],
+        tuple_id=arrays["tuple_id"],
         mean=means("mean"),
         mean_next=means("mean_next") if layout.has_next else None,
-        **{name: columns[name] for name in QUALITY_COLUMNS},
-        plain={name: columns[name] for name in plain},
+        **{name: arrays[name] for name in QUALITY_COLUMNS},
+        plain={name: arrays[name] for name in plain},
     )
 
 

@@ -12,7 +12,7 @@ def profile_settings() -> dict[str, str]:
     Only static keys, region and endpoint; roles of machines and pods need no file.
     """
     name = os.environ.get("AWS_PROFILE", "default")
-    found: dict[str, str] = {}
+    profile: dict[str, str] = {}
     for variable, default, section in (
         ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
         ("AWS_SHARED_CREDENTIALS_FILE", "credentials", name),
@@ -24,15 +24,15 @@ def profile_settings() -> dict[str, str]:
         except (OSError, UnicodeDecodeError, configparser.Error):
             continue  # absent, or not such a file: the error of a request without credentials says what to do
         if parser.has_section(section):
-            found |= dict(parser[section])
+            profile |= dict(parser[section])
     settings = {}
-    if "AWS_REGION" not in os.environ and "AWS_DEFAULT_REGION" not in os.environ and "region" in found:
-        settings["region"] = found["region"]
-    if "AWS_ENDPOINT_URL" not in os.environ and "endpoint_url" in found:
-        settings["endpoint"] = found["endpoint_url"]
+    if "AWS_REGION" not in os.environ and "AWS_DEFAULT_REGION" not in os.environ and "region" in profile:
+        settings["region"] = profile["region"]
+    if "AWS_ENDPOINT_URL" not in os.environ and "endpoint_url" in profile:
+        settings["endpoint"] = profile["endpoint_url"]
     keys = ("aws_access_key_id", "aws_secret_access_key")
-    if "AWS_ACCESS_KEY_ID" not in os.environ and all(key in found for key in keys):
-        settings["access_key_id"], settings["secret_access_key"] = (found[key] for key in keys)
-        if "aws_session_token" in found:
-            settings["session_token"] = found["aws_session_token"]
+    if "AWS_ACCESS_KEY_ID" not in os.environ and all(key in profile for key in keys):
+        settings["access_key_id"], settings["secret_access_key"] = (profile[key] for key in keys)
+        if "aws_session_token" in profile:
+            settings["session_token"] = profile["aws_session_token"]
     return settings

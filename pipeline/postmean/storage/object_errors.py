@@ -48,8 +48,8 @@ def translate(error: Exception, bucket: str) -> Exception:
         Missing, Unsatisfiable, Unsupported, Transient, or StorageError of one line.
     """
     text = str(error).partition("\n\nDebug source:")[0]
-    found = re.search(r"status code: (\d{3})", text)
-    status = int(found[1]) if found else None
+    answered = re.search(r"status code: (\d{3})", text)
+    status = int(answered[1]) if answered else None
     named = re.search(r"<Code>(\w{1,64})</Code>", text) or re.search(r'"(?:code|reason)": "(\w{1,64})"', text)
     code = named[1] if named else None
     reason = " ".join(str(part) for part in (status, code) if part) or _connection(str(error))

@@ -76,8 +76,8 @@ def save_checkpoint(
 def complete_checkpoints(run: Path) -> list[Path]:
     """The run's checkpoints by rising step."""
     folder = run / FOLDER
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((p for p in found if re.fullmatch(r"\d{8,}", p.name)), key=step_of)
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return sorted((p for p in entries if re.fullmatch(r"\d{8,}", p.name)), key=step_of)
 
 
 def remove_partial(run: Path) -> None:
@@ -106,10 +106,10 @@ def find_checkpoint(path: Path | str) -> Path:
     path = Path(path)
     if (path / "denoiser.json").is_file():
         return path
-    found = complete_checkpoints(path)
-    if not found:
+    checkpoints = complete_checkpoints(path)
+    if not checkpoints:
         raise DataError(f"{path}: neither a checkpoint nor a run with one: pass the --out folder of `postmean train`")
-    return found[-1]
+    return checkpoints[-1]
 
 
 def read_card(path: Path | str) -> DenoiserCard:

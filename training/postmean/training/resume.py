@@ -32,13 +32,13 @@ def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
     except (JsonError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not the config of a run ({error}): pass another --out") from error
     # as JSON: tuples are lists in the file
-    found = [d for d in differences(to_dict(config), before_config) if d[0].split(".")[0] not in FREE_FIELDS]
-    found += [
+    differing = [d for d in differences(to_dict(config), before_config) if d[0].split(".")[0] not in FREE_FIELDS]
+    differing += [
         (f"targets.{name}", ours, theirs)
         for name, ours, theirs in differences(identity_of(manifest.to_dict()), before_targets)
     ]
-    if found:
-        listed = "; ".join(f"{name} is {theirs!r} there, {ours!r} here" for name, ours, theirs in found)
+    if differing:
+        listed = "; ".join(f"{name} is {theirs!r} there, {ours!r} here" for name, ours, theirs in differing)
         raise MismatchError(f"{out}: holds another run: {listed}: pass the same settings or another --out")
 
 
