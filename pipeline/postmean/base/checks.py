@@ -1,5 +1,6 @@
-"""Checks of settings, with errors that name the flag."""
+"""Checks of settings: most with errors that name the flag, some with errors that name the field of a part."""
 
+import math
 from typing import Any
 
 from postmean.base.errors import ConfigError
@@ -8,9 +9,14 @@ from postmean.base.errors import ConfigError
 def check_at_least_one(config: Any, names: tuple[str, ...]) -> None:
     """Raise ConfigError for a field that has a value below 1."""
     for name in names:
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
+        check_at_least(config, name, 1)
+
+
+def check_at_least(config: Any, name: str, least: float) -> None:
+    """Raise ConfigError where the field has a value below `least`."""
+    value = getattr(config, name)
+    if value is not None and value < least:
+        raise ConfigError(f"{_flag(name)}: expected at least {least}, got {value}")
 
 
 def check_positive(config: Any, names: tuple[str, ...]) -> None:
@@ -18,4 +24,37 @@ def check_positive(config: Any, names: tuple[str, ...]) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None and not value > 0:
-            raise ConfigError(f"--{name.replace('_', '-')}: expected a positive number, got {value}")
+            raise ConfigError(f"{_flag(name)}: expected a positive number, got {value}")
+
+
+def check_tolerance(config: Any) -> None:
+    """Raise ConfigError where the field `tolerance`, in x in [-1, 1] squared, is not in (0, 1)."""
+    if not 0 < config.tolerance < 1:
+        raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {config.tolerance}")
+
+
+def check_finite(part: str, **values: float) -> None:
+    """Raise ConfigError for a value that is not finite.
+
+    Args:
+        part: what has these fields, such as "noise".
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{part}: {name} must be finite, got {value}")
+
+
+def check_finite_positive(part: str, **values: float) -> None:
+    """Raise ConfigError for a value that is not a positive finite number."""
+    for name, value in values.items():
+        if not is_finite_positive(value):
+            raise ConfigError(f"{part}: {name} must be positive and finite, got {value}")
+
+
+def is_finite_positive(value: float) -> bool:
+    """Whether a setting is a usable positive number."""
+    return math.isfinite(value) and value > 0
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

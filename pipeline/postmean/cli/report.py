@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import parse, print_report
 from postmean.base.errors import ConfigError
 
@@ -73,8 +74,7 @@ class ReportConfig:
     """Print the report as JSON."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"--threads: expected at least 1, got {self.threads}")
+        check_at_least_one(self, ("threads",))
 
     def settings(self, device: str) -> "ReportSettings":
         """The sizes given, over those of --quick, over the defaults."""

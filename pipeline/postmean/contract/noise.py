@@ -11,8 +11,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.errors import ConfigError
-from postmean.contract.process import AnyProcess, is_finite_positive, karras_grid
+from postmean.contract.process import AnyProcess, karras_grid
 
 
 class NoiseLevels(NamedTuple):
@@ -33,8 +34,8 @@ class LogNormalNoise:
     P_std: float = 1.2
 
     def __post_init__(self) -> None:
-        _require_finite(P_mean=self.P_mean)
-        _require_positive(P_std=self.P_std)
+        check_finite("noise", P_mean=self.P_mean)
+        check_finite_positive("noise", P_std=self.P_std)
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         """Noise levels for uniforms in (0, 1), float64 [n]."""
@@ -65,8 +66,10 @@ class ICTNoise:
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        _require_finite(P_mean=self.P_mean, sigma_max=self.sigma_max)
-        _require_positive(P_std=self.P_std, rho=self.rho, sigma_min=self.sigma_min, batch_size=self.batch_size)
+        check_finite("noise", P_mean=self.P_mean, sigma_max=self.sigma_max)
+        check_finite_positive(
+            "noise", P_std=self.P_std, rho=self.rho, sigma_min=self.sigma_min, batch_size=self.batch_size
+        )
         if not self.sigma_min < self.sigma_max:
             raise ConfigError(f"noise: sigma_min {self.sigma_min} must be below sigma_max {self.sigma_max}")
         if not 1 <= self.s0 <= self.s1:
@@ -130,8 +133,8 @@ class ECTNoise:
     """Tuples (training images) a stage."""
 
     def __post_init__(self) -> None:
-        _require_finite(P_mean=self.P_mean, q=self.q, k=self.k, b=self.b)
-        _require_positive(P_std=self.P_std, stage_tuples=self.stage_tuples)
+        check_finite("noise", P_mean=self.P_mean, q=self.q, k=self.k, b=self.b)
+        check_finite_positive("noise", P_std=self.P_std, stage_tuples=self.stage_tuples)
         if self.q <= 1 or self.b <= 0:
             raise ConfigError(f"noise: expected q > 1 and b > 0, got q {self.q}, b {self.b}")
 
@@ -157,7 +160,7 @@ class UniformTimeNoise:
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_finite(t_max=self.t_max)
+        check_finite("noise", t_max=self.t_max)
         if not 0 < self.t_min < self.t_max:
             raise ConfigError(f"noise: expected 0 < t_min < t_max, got {self.t_min}, {self.t_max}")
 
@@ -178,8 +181,8 @@ class LogitNormalTimeNoise:
     t_min: float = 1e-3
 
     def __post_init__(self) -> None:
-        _require_finite(mean=self.mean)
-        _require_positive(std=self.std)
+        check_finite("noise", mean=self.mean)
+        check_finite_positive("noise", std=self.std)
         if not 0 < self.t_min < 0.5:
             raise ConfigError(f"noise: expected 0 < t_min < 0.5, got {self.t_min}")
 
@@ -203,15 +206,3 @@ AnyNoise = LogNormalNoise | ICTNoise | ECTNoise | UniformTimeNoise | LogitNormal
 - `has_teacher`: whether levels have a sigma_next, so that there is a teacher point;
 - `steps_of`: the batch size that its curriculum counts steps of, None without such a curriculum.
 """
-
-
-def _require_finite(**values: float) -> None:
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise ConfigError(f"noise: {name} must be finite, got {value}")
-
-
-def _require_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not is_finite_positive(value):
-            raise ConfigError(f"noise: {name} must be positive and finite, got {value}")

@@ -11,13 +11,13 @@ Every process (`AnyProcess`) has these methods, of float64 arrays of one shape:
 """
 
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
 
 Array = TypeVar("Array")  # numpy array or torch tensor: only arithmetic is used on these
@@ -160,8 +160,3 @@ def karras_grid(levels: int, sigma_min: float, sigma_max: float, rho: float) -> 
     grid = (low + ramp * (high - low)) ** rho
     grid[0], grid[-1] = sigma_min, sigma_max
     return grid
-
-
-def is_finite_positive(value: float) -> bool:
-    """Whether a setting is a usable positive number."""
-    return math.isfinite(value) and value > 0

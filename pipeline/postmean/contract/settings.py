@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from postmean.base.checks import check_at_least_one
+from postmean.base.checks import check_at_least_one, check_tolerance
 from postmean.base.errors import ConfigError
 from postmean.base.flags import FlagGroup
 
@@ -35,8 +35,7 @@ class EstimatorSettings(FlagGroup):
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("k", "n", "m", "nprobe"))
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
+        check_tolerance(self)
 
 
 @dataclass(frozen=True, kw_only=True)

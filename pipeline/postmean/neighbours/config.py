@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from postmean.base.errors import ConfigError
+from postmean.base.checks import check_at_least_one, check_tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,5 @@ class IndexConfig:
     """Print the report as JSON."""
 
     def __post_init__(self) -> None:
-        for name in ("nearest", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name}: expected at least 1, got {value}")
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
+        check_at_least_one(self, ("nearest", "threads"))
+        check_tolerance(self)

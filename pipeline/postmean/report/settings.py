@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from postmean.base.checks import check_at_least, check_tolerance
 from postmean.base.errors import ConfigError
 from postmean.estimators.traits import traits_of
 
@@ -76,16 +77,14 @@ class ReportSettings:
 
     def __post_init__(self) -> None:
         for name, least in (("points", 2), ("repeats", 2), ("k", 1), ("n", 1), ("m", 1), ("nprobe", 1), ("images", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name}: expected at least {least}, got {getattr(self, name)}")
+            check_at_least(self, name, least)
         if self.images > self.points:
             raise ConfigError(f"--images: {self.images} are more than the {self.points} of --points")
         if not self.sigmas or min(self.sigmas) <= 0:
             raise ConfigError(f"--sigmas: expected noise levels above 0, got {self.sigmas}")
         if min((*self.sweep_k, *self.sweep_n), default=1) < 1:
             raise ConfigError("--sweep-k and --sweep-n: expected at least 1")
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {self.tolerance}")
+        check_tolerance(self)
 
     def main_methods(self, has_network: bool) -> list[Method]:
         """Those of the paper's Figures 3, 10 and 11, and ours."""

@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.image_store import to_pixels
-from postmean.contract.process import is_finite_positive, karras_grid
+from postmean.contract.process import karras_grid
 
 DenoiserFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """D(z [B, C, H, W], sigma [B], label [B] or None)."""
