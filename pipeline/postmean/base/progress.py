@@ -2,8 +2,9 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from postmean.base.log import is_structured, log_event
 
@@ -74,6 +75,17 @@ class Progress:
         else:
             self._stream.write(line + "\n")
         self._stream.flush()
+
+
+class NoProgress(Progress):
+    """Shows nothing: what library functions use where their caller does not ask for a line."""
+
+    def _print(self, now: float, last: bool = False) -> None:
+        pass
+
+
+ShowProgress: TypeAlias = Callable[[str, int, str], Progress]
+"""Opens the line of one stage, from what is done, the total and the unit: commands pass `Progress` itself."""
 
 
 def duration(seconds: float) -> str:

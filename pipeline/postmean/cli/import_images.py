@@ -1,7 +1,7 @@
 """`postmean import SOURCE STORE`"""
 
 from postmean.base.command_line import parse, print_report
-from postmean.base.progress import byte_size, duration
+from postmean.base.progress import Progress, byte_size, duration
 from postmean.importers.config import ImportConfig
 
 
@@ -10,7 +10,7 @@ def run(argv: list[str]) -> int:
     config = parse(ImportConfig, argv, "import", "Read images and labels into an image store.")
     from postmean.importers.run import import_images  # here, so that --help does not wait for numpy and Pillow
 
-    report = import_images(config)
+    report = import_images(config, Progress)
     channels, height, width = report.shape
     text = (
         f"{report.store}: {report.images:,} images of {channels}x{height}x{width}, "

@@ -9,6 +9,7 @@ import tyro
 from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import parse, print_report
 from postmean.base.errors import ConfigError
+from postmean.base.progress import Progress
 
 if TYPE_CHECKING:
     from postmean.contract.image_store import ImageStore
@@ -106,7 +107,7 @@ def run(argv: list[str]) -> int:
     settings = config.settings(device)
     store = ImageStore.open(config.store)
     network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
-    report = report_estimators(store, config.out, settings, network, key)
+    report = report_estimators(store, config.out, settings, network, key, Progress)
     text = f"{report.out}: {report.cells} cells, {report.computed} computed now; wrote {', '.join(report.files)}"
     print_report(report, text, config.json)
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from postmean.base.errors import DataError
-from postmean.base.progress import Progress
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import StoreWriter
 from postmean.importers.config import ImportConfig
 from postmean.importers.decode import PixelRule, Shape, decode
@@ -43,24 +43,26 @@ class ImportReport:
     fingerprint: str
 
 
-def import_images(config: ImportConfig) -> ImportReport:
+def import_images(config: ImportConfig, progress: ShowProgress = NoProgress) -> ImportReport:
     """Read `config.source` into a new store.
 
+    Args:
+        progress: shows how much of an archive has been read, then how many images.
     Raises:
         DataError: the source cannot be used as it is, or the store cannot be written.
     """
     start = time.monotonic()
     if config.store.exists():  # before a long read, rather than after
         raise DataError(f"{config.store}: already there: remove it or import to another path")
-    with open_source(config.source) as source:
+    with open_source(config.source, progress) as source:
         importer = open_importer(source, config.kind, config.split)
         try:
-            return _write(config, importer, start)
+            return _write(config, importer, progress, start)
         except OSError as error:
             raise DataError(f"{config.store}: cannot be written: {error.strerror or error}") from error
 
 
-def _write(config: ImportConfig, importer: Importer, start: float) -> ImportReport:
+def _write(config: ImportConfig, importer: Importer, show: ShowProgress, start: float) -> ImportReport:
     rule = PixelRule(
         resize=config.resize,
         resolution=config.resolution,
@@ -81,7 +83,7 @@ def _write(config: ImportConfig, importer: Importer, start: float) -> ImportRepo
     skipped: list[str] = []
     with (
         StoreWriter(config.store, importer.class_names, origin) as writer,
-        Progress("import", importer.count, "images") as progress,
+        show("import", importer.count, "images") as progress,
     ):
         expected, items = _first_shape(config.source, importer, rule)
         done = 0

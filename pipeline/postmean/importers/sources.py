@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from postmean.base.errors import DataError
-from postmean.base.progress import Progress
+from postmean.base.progress import NoProgress, ShowProgress
 
 MAX_MEMBER_BYTES = 2**28
 """No file of a data set is larger: a compressed archive cannot fill the memory with one member."""
@@ -58,9 +58,11 @@ class Source(ABC):
             raise DataError(f"{self.place(name)}: {size:,} bytes, too large for an image: remove it from the source")
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, progress: ShowProgress = NoProgress) -> Source:
     """Open a folder or archive, known by its content rather than its name.
 
+    Args:
+        progress: shows how much of a tar has been read.
     Raises:
         DataError: nothing there, or neither a folder nor an archive, or truncated.
     """
@@ -76,11 +78,11 @@ def open_source(path: Path) -> Source:
     if not head:
         raise DataError(f"{path}: empty file: copy or download it again")
     if head[257:262] == b"ustar" or any(map(head.startswith, _COMPRESSED)):
-        return TarSource(path)
+        return TarSource(path, progress)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipSource(path)
     if tarfile.is_tarfile(path):  # an empty one, or one from before 1988
-        return TarSource(path)
+        return TarSource(path, progress)
     raise DataError(f"{path}: neither a folder nor a tar or zip archive: expected one of these")
 
 
@@ -141,8 +143,9 @@ class ZipSource(Source):
 class TarSource(Source):
     """Members of a tar archive: read in place, or once from front to back where it is compressed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, progress: ShowProgress = NoProgress) -> None:
         self.path = path
+        self._progress = progress
         self._members: dict[str, tuple[int, int]] = {}  # name -> offset and size in self._file
         with path.open("rb") as file:
             head = file.read(6)
@@ -176,7 +179,7 @@ class TarSource(Source):
         watched = _LastRead(file)
         with (
             tarfile.open(fileobj=watched, mode="r:") as tar,  # type: ignore[arg-type]
-            Progress("read archive", total, "MB") as progress,
+            self._progress("read archive", total, "MB") as progress,
         ):
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte for each

@@ -7,7 +7,7 @@ import numpy as np
 
 from postmean.base.extras import check_installed
 from postmean.base.files import remove_leftovers, write_file
-from postmean.base.progress import Progress
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.estimators.estimate import Estimator
 from postmean.report.cells import PARTS, Cell, CellStore
@@ -29,12 +29,18 @@ class Report:
 
 
 def report_estimators(
-    store: ImageStore, out: Path, settings: ReportSettings, network: Estimator | None, network_key: str | None
+    store: ImageStore,
+    out: Path,
+    settings: ReportSettings,
+    network: Estimator | None,
+    network_key: str | None,
+    progress: ShowProgress = NoProgress,
 ) -> Report:
     """Compute the cells that are missing, then write the table and the pictures.
 
     Args:
         network: a trained network as an estimator. network_key: its identity, such as a hash of its weights.
+        progress: shows how many cells are computed, then how many noise levels are drawn.
     """
     check_installed("report", "matplotlib", "PIL")  # the pictures come last
     has_network = network is not None
@@ -44,17 +50,17 @@ def report_estimators(
     sigmas = sorted(set(settings.sigmas))
     wanted = [(method, sigma) for sigma in sigmas for method in settings.methods(has_network)]
     missing = [pair for pair in wanted if keep.read(*pair) is None]
-    with Progress("report", len(wanted), "cells") as progress:
+    with progress("report", len(wanted), "cells") as line:
         known = len(wanted) - len(missing)
-        progress.start_at(known)
-        evaluation.cells(missing, keep, lambda done: progress.update(known + done))
+        line.start_at(known)
+        evaluation.cells(missing, keep, lambda done: line.update(known + done))
     cells = [cell for pair in wanted if (cell := keep.read(*pair)) is not None]
     grid_key = {"store": store.header.fingerprint, "settings": asdict(settings), "network": network_key}
     grid_store = GridStore(out, grid_key)
     grids = grid_store.read()
     if grids is None:
-        with Progress("images", len(settings.sigmas), "noise levels") as progress:
-            grids = make_grids(evaluation, has_network, progress.update)
+        with progress("images", len(settings.sigmas), "noise levels") as line:
+            grids = make_grids(evaluation, has_network, line.update)
         grid_store.write(grids)
     about = {"name": store.path.name, "shape": list(store.header.shape), "fingerprint": store.header.fingerprint}
     write_parquet(to_table(cells, settings, about), out / "estimators.parquet")
