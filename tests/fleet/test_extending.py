@@ -12,6 +12,7 @@ from postmean.base.errors import MismatchError
 from postmean.contract.image_store import ImageStore
 from postmean.contract.plan import Plan
 from postmean.contract.settings import ShardFormat
+from postmean.engine.process_setup import threads
 from postmean.estimators.replica import Replica
 from postmean.runs.config import GenerateConfig
 from postmean.runs.generate import is_finished
@@ -22,7 +23,7 @@ from postmean.storage.open import open_storage
 from postmean.storage.storage import Storage
 from postmean.training.stream.stream import TargetStream
 from tests.fleet.conftest import config
-from tests.support.runs import files_of, one_thread, postmean
+from tests.support.runs import files_of, postmean
 
 FIRST, SECOND, THIRD = 1000, 1600, 3000
 UNCHANGED = ("shards/", "commits/", "targets.zarr/", "certified_sigma")
@@ -38,7 +39,7 @@ def generate_by_hand(settings: GenerateConfig, shards: int | None = None) -> Run
     job = prepare(settings, run)
     if not run.has_manifest() or run.read_manifest() != job.manifest:
         job.begin(run)
-    with one_thread():
+    with threads(1):
         replica = Replica(job.manifest, job.store, job.certified_sigma)
         for shard in sorted(set(range(len(job.plan))) - run.committed())[:shards]:
             run.commit_shard(job.plan[shard], replica.records(job.plan[shard]))

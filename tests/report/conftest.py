@@ -4,19 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.engine.process_setup import threads
 from postmean.report.settings import ReportSettings
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     """More threads only wait for each other on matrices this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield
 
 
 @pytest.fixture

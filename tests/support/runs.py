@@ -8,17 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import faiss
 import numpy as np
-import torch
 from sklearn.datasets import load_digits
 
 from postmean.cli.index import run as index
 from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.engine.process_setup import threads
 from postmean.estimators.replica import Replica
 from postmean.runs.config import GenerateConfig
 from postmean.runs.job import prepare
@@ -46,19 +45,6 @@ def indexed_store(path: Path, images: int) -> ImageStore:
     return store
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums depend on the number of threads in the last bit: compute as an actor does."""
-    before = torch.get_num_threads(), faiss.omp_get_max_threads()
-    torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        faiss.omp_set_num_threads(before[1])
-
-
 def make_by_hand(config: GenerateConfig, *copies: GenerateConfig) -> RunFolder:
     """The run of these settings, shard after shard by one replica in this process: no Ray, no actors.
 
@@ -70,7 +56,7 @@ def make_by_hand(config: GenerateConfig, *copies: GenerateConfig) -> RunFolder:
     for job, run in zip(jobs, runs, strict=True):
         job.begin(run)
     job = jobs[0]
-    with one_thread():
+    with threads(1):  # as an actor: sums depend on the number of threads in the last bit
         replica = Replica(job.manifest, job.store, job.certified_sigma)
         for row in (job.plan[shard] for shard in range(len(job.plan))):
             records = replica.records(row)

@@ -114,14 +114,8 @@ def _command(seconds: dict[str, float], command: str, *arguments: str | Path) ->
 
     words = [str(argument) for argument in arguments]
     print(f"\n$ postmean {shlex.join([command, *words])}", flush=True)
-    import torch
-
-    threads = torch.get_num_threads()
     began = time.monotonic()
-    try:
-        code = run_command(command, words)
-    finally:
-        torch.set_num_threads(threads)  # plan measures with those of an actor
+    code = run_command(command, words)
     seconds[command] = round(time.monotonic() - began, 2)
     if code == 130:
         raise KeyboardInterrupt

@@ -99,15 +99,15 @@ def run(argv: list[str]) -> int:
     import torch
 
     from postmean.contract.image_store import ImageStore
-    from postmean.engine.process_setup import prepare_process
+    from postmean.engine.process_setup import threads
     from postmean.report.estimators import report_estimators
 
-    prepare_process(config.threads or os.cpu_count() or 1)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     settings = config.settings(device)
     store = ImageStore.open(config.store)
     network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
-    report = report_estimators(store, config.out, settings, network, key, Progress)
+    with threads(config.threads or os.cpu_count() or 1):
+        report = report_estimators(store, config.out, settings, network, key, Progress)
     text = f"{report.out}: {report.cells} cells, {report.computed} computed now; wrote {', '.join(report.files)}"
     print_report(report, text, config.json)
     return 0

@@ -1,4 +1,4 @@
-"""Keep the memory of large temporaries in the process.
+"""Threads and memory of a process that estimates.
 
 The C library returns blocks above 32 MB to the system when they are freed and takes fresh pages for the next: at the
 rate that log-weights come and go, these page faults cost a quarter of the time. Peak memory is the same.
@@ -6,6 +6,8 @@ rate that log-weights come and go, these page faults cost a quarter of the time.
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -30,3 +32,16 @@ def prepare_process(threads: int) -> None:
 
     keep_large_blocks()
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Like `prepare_process`, for a block: afterwards torch has the threads that it had before."""
+    import torch
+
+    before = torch.get_num_threads()
+    prepare_process(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

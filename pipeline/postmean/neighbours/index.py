@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from postmean.base.errors import DataError
+from postmean.base.files import remove_leftovers
 from postmean.base.extras import check_installed
 from postmean.contract.image_store import ImageStore
-from postmean.engine.process_setup import prepare_process
+from postmean.engine.process_setup import threads
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.config import IndexConfig
 from postmean.neighbours.faiss_search import FaissSpec, build
@@ -45,8 +46,6 @@ def build_index(
 ) -> IndexReport:
     """Compute the self-join of a store unless it is there, then build the FAISS index.
 
-    Sets the threads of this process, see `prepare_process`.
-
     Args:
         progress: told of the two steps, `self-join` and `index NAME`.
     Raises:
@@ -57,18 +56,19 @@ def build_index(
     if spec is not None:
         check_installed("faiss", "faiss")  # before the self-join, which takes minutes
     store = ImageStore.open(config.store)
-    prepare_process(config.threads or os.cpu_count() or 1)
-    began = time.monotonic()
-    stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
-    join = _compute_self_join(config, store, progress) if stored is None else stored
-    certified = certified_sigma(join, config.tolerance, store.dim)
-    self_join_seconds = time.monotonic() - began
-    began = time.monotonic()
-    index = None
-    if spec is not None:
-        entries = len(store) * (2 if config.flips else 1)
-        with progress(f"index {spec.name}", entries, "vectors") as advance, _write_errors(store.path):
-            index = str(build(store, spec, config.flips, advance))
+    remove_leftovers(store.path / "index")
+    with threads(config.threads or os.cpu_count() or 1):
+        began = time.monotonic()
+        stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
+        join = _compute_self_join(config, store, progress) if stored is None else stored
+        certified = certified_sigma(join, config.tolerance, store.dim)
+        self_join_seconds = time.monotonic() - began
+        began = time.monotonic()
+        index = None
+        if spec is not None:
+            entries = len(store) * (2 if config.flips else 1)
+            with progress(f"index {spec.name}", entries, "vectors") as advance, _write_errors(store.path):
+                index = str(build(store, spec, config.flips, advance))
     return IndexReport(
         images=len(store),
         self_join=str(join.path(store, config.flips, config.conditional)),
