@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from postmean.base.extras import needs
-
 from postmean.base.files import move_into_place, temporary_folder
 
 

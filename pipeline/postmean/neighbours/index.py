@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from postmean.base.errors import DataError
-from postmean.base.files import remove_leftovers
 from postmean.base.extras import check_installed
+from postmean.base.files import remove_leftovers
 from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import threads
 from postmean.neighbours.certificate import certified_sigma
