@@ -108,8 +108,7 @@ def measure(case: Case, codec_name: str, rows: int, repeats: int, folder: Path) 
     layout = layout_of(manifest, Plan(np.zeros(1, np.int64), np.full(1, rows), np.full(1, rows)))
     records = make_records(case, layout, np.random.default_rng(0))
     plan = Plan(records.tuple_id[:1], records.tuple_id[-1:], np.full(1, rows))
-    run.write_manifest(manifest)
-    run.write_plan(plan)
+    run.begin(manifest, plan, None)
     shards, row = codec(codec_name), plan[0]
     files = shards.encode(records, row, layout)
     return Result(

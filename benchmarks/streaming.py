@@ -116,10 +116,8 @@ def single_sample(run: Path, out: Path) -> Path:
     """The same tuples with the source image as target: a run whose certificate has no end."""
     manifest = RunFolder(open_storage(run)).read_manifest()
     certified = np.full(manifest.store_shape[0], np.inf, np.float32)
-    folder = RunFolder(open_storage(out))
-    folder.write_certified_sigma(certified)
-    folder.write_plan(make_plan(manifest.tuple_source(), manifest.tuples, certified, manifest.shards.records_per_shard))
-    folder.write_manifest(manifest)
+    plan = make_plan(manifest.tuple_source(), manifest.tuples, certified, manifest.shards.records_per_shard)
+    RunFolder(open_storage(out)).begin(manifest, plan, certified)
     return out
 
 

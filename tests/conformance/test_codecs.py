@@ -174,13 +174,12 @@ def test_read_shard_gives_what_was_committed_and_refuses_damage(
 ) -> None:
     storage = open_storage(tmp_path)
     writer = RunFolder(storage)
-    writer.write_manifest(manifest_of(layout, each.name))
-    writer.write_plan(plan_of(layout))
+    writer.begin(manifest_of(layout, each.name), plan_of(layout), None)
     records = records_of(layout, 1)
     commit = writer.commit_shard(plan_of(layout)[1], records)
     run = RunFolder(open_storage(str(tmp_path)))
     assert run.layout() == layout
-    assert run.committed() == {1}
+    assert run.committed() == {1: commit.size}
     assert run.read_commit(1) == commit
     assert_equal(run.read_shard(1), records)
     rng = np.random.default_rng(0)

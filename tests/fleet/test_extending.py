@@ -41,7 +41,7 @@ def generate_by_hand(settings: GenerateConfig, shards: int | None = None) -> Run
         job.begin(run)
     with threads(1):
         replica = Replica(job.manifest, job.store, job.certified_sigma)
-        for shard in sorted(set(range(len(job.plan))) - run.committed())[:shards]:
+        for shard in sorted(set(range(len(job.plan))) - run.committed().keys())[:shards]:
             run.commit_shard(job.plan[shard], replica.records(job.plan[shard]))
     return RunFolder(open_storage(settings.out))
 
@@ -84,7 +84,7 @@ def test_an_extension_adds_shards_and_changes_none(
         lengths.append(len(rows(run)))
     manifest = run.read_manifest()
     assert (manifest.tuples, manifest.segments) == (THIRD, (FIRST, SECOND))
-    assert run.committed() == set(range(lengths[-1]))
+    assert run.committed().keys() == set(range(lengths[-1]))
     size = settings.shards.records_per_shard
     short = [shard for shard, (_, _, records) in enumerate(rows(run)) if records != size]
     assert set(short) <= {length - 1 for length in lengths}
@@ -139,7 +139,7 @@ def test_an_extension_of_certified_tuples_alone_has_no_shards(settings: Generate
         run = generate_by_hand(replace(settings, tuples=tuples))
     assert run.read_manifest().segments == (start + 1, start + 2)
     longer = generate_by_hand(settings)
-    assert longer.committed() == set(range(len(rows(longer))))
+    assert longer.committed().keys() == set(range(len(rows(longer))))
 
 
 class DyingStorage:
@@ -179,7 +179,7 @@ def test_killed_at_any_write_of_an_extension_the_old_run_is_whole(
         run = RunFolder(open_storage(settings.out))
         assert (run.read_manifest().tuples, rows(run)) == (FIRST, planned)
         assert run.layout() == old.layout()
-        assert run.committed() == set(range(len(planned)))
+        assert run.committed().keys() == set(range(len(planned)))
         if writes % 5 == 3:
             assert is_finished(prepare(settings, run), run)
             assert sum(1 for _ in TargetStream.open(settings.out, store, batch_size=100)) == FIRST // 100

@@ -25,9 +25,8 @@ SELF_CONTAINED = [
 def write_run(folder: Path, layout: Layout, codec_name: str) -> Records:
     """Write every shard of a run, the last one short; returns all records."""
     run = RunFolder(open_storage(folder))
-    run.write_manifest(manifest_of(layout, codec_name))
     plan = plan_of(layout)
-    run.write_plan(plan)
+    run.begin(manifest_of(layout, codec_name), plan, None)
     parts = [records_of(layout, shard) for shard in range(len(plan))]
     for shard in reversed(range(len(plan))):
         run.commit_shard(plan[shard], parts[shard])

@@ -13,8 +13,7 @@ HEAVY = ("ray", "faiss", "torch", "webdataset", "zarr", "numcodecs", "tyro")
 
 def test_reading_a_shard_loads_no_heavy_module(tmp_path: Path) -> None:
     run = RunFolder(open_storage(tmp_path))
-    run.write_manifest(MANIFEST)
-    run.write_plan(plan_of(LAYOUT))
+    run.begin(MANIFEST, plan_of(LAYOUT), None)
     run.commit_shard(plan_of(LAYOUT)[0], records_of(LAYOUT, 0))
     script = f"""
 import sys

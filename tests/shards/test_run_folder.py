@@ -1,7 +1,6 @@
 """The run folder: what counts as committed, and clear errors for what is missing, damaged or foreign."""
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from postmean.base.errors import ShardError
 from postmean.base.flags import with_flags
 from postmean.contract.plan import Plan
+from postmean.contract.settings import ShardFormat
 from postmean.shards.run_folder import RunFolder, layout_of
 from postmean.storage.open import open_storage
 from tests.support.shard_examples import LAYOUT, MANIFEST, assert_equal, plan_of, records_of
@@ -22,8 +22,7 @@ PLAN = plan_of(LAYOUT)
 def run(tmp_path: Path) -> RunFolder:
     """A run with a manifest and a plan of two shards, none committed."""
     run = RunFolder(open_storage(tmp_path))
-    run.write_manifest(MANIFEST)
-    run.write_plan(PLAN)
+    run.begin(MANIFEST, PLAN, None)
     return run
 
 
@@ -35,9 +34,7 @@ def test_manifest_plan_and_certificate_read_back(tmp_path: Path) -> None:
     run = RunFolder(open_storage(tmp_path))
     certified_sigma = np.linspace(0, 3, 50, dtype=np.float32)
     assert not run.has_manifest()
-    run.write_certified_sigma(certified_sigma)
-    run.write_plan(PLAN)
-    run.write_manifest(with_flags(MANIFEST, certificate=True))
+    run.begin(with_flags(MANIFEST, certificate=True), PLAN, certified_sigma)
     again = reopen(run)
     assert again.has_manifest()
     assert again.read_manifest() == with_flags(MANIFEST, certificate=True)
@@ -46,22 +43,40 @@ def test_manifest_plan_and_certificate_read_back(tmp_path: Path) -> None:
     assert again.layout() == layout_of(again.read_manifest(), PLAN) == LAYOUT
 
 
-@pytest.mark.parametrize("manifest_first", [True, False])
-def test_metadata_of_the_format_is_written_in_either_order(tmp_path: Path, manifest_first: bool) -> None:
+@pytest.mark.parametrize("format", ["webdataset", "zarr"])
+def test_a_run_begins_with_its_manifest_and_nothing_is_missing_then(tmp_path: Path, format: ShardFormat) -> None:
+    """Killed before the manifest, no run has begun; the metadata that the format needs is there before it."""
     run = RunFolder(open_storage(tmp_path))
-    steps: list[Callable[[], None]] = [
-        lambda: run.write_manifest(with_flags(MANIFEST, format="zarr")),
-        lambda: run.write_plan(PLAN),
-    ]
-    for step in steps if manifest_first else reversed(steps):
-        step()
-    assert (tmp_path / "targets.zarr/mean/zarr.json").is_file()
+    put, written = run.storage.put, []
+
+    def note(path: str, data: bytes) -> None:
+        assert not run.has_manifest()
+        put(path, data)
+        written.append(path)
+
+    run.storage.put = note  # type: ignore[method-assign]
+    run.begin(with_flags(MANIFEST, format=format, certificate=True), PLAN, np.ones(50))
+    assert written[0] == "certified_sigma.npy"
+    assert (written[1], written[-1]) == ("plan.parquet", "manifest.json")
+    assert (tmp_path / "targets.zarr/mean/zarr.json").is_file() == (format == "zarr")
+
+
+def test_the_progress_of_reading_commit_records_ends_at_their_number(run: RunFolder) -> None:
+    told: list[tuple[int, int]] = []
+    run.commit_shard(PLAN[0], records_of(LAYOUT, 0))
+    run.committed(lambda read, total: told.append((read, total)))
+    assert told == [(1, 1)]
+    run.commit_shard(PLAN[1], records_of(LAYOUT, 1))
+    run.committed(lambda read, total: told.append((read, total)))
+    run.committed(lambda read, total: told.append((read, total)))
+    assert told == [(1, 1), (1, 1)], "what was read before is not read again"
 
 
 def test_a_run_without_the_certificate_has_none(run: RunFolder) -> None:
-    run.write_certified_sigma(np.ones(50))
-    run.write_certified_sigma(None)
+    run.begin(MANIFEST, PLAN, np.ones(50))
+    run.begin(MANIFEST, PLAN, None)
     assert reopen(run).read_certified_sigma() is None
+    assert not run.storage.exists("certified_sigma.npy")
 
 
 @pytest.mark.parametrize(
@@ -69,10 +84,8 @@ def test_a_run_without_the_certificate_has_none(run: RunFolder) -> None:
 )
 def test_a_damaged_certificate_is_refused(tmp_path: Path, damage: bytes | int | None) -> None:
     run = RunFolder(open_storage(tmp_path))
-    run.write_manifest(with_flags(MANIFEST, certificate=True))
-    if isinstance(damage, int):
-        run.write_certified_sigma(np.ones(damage))
-    elif damage is not None:
+    run.begin(with_flags(MANIFEST, certificate=True), PLAN, np.ones(damage) if isinstance(damage, int) else None)
+    if isinstance(damage, bytes):
         run.storage.put("certified_sigma.npy", damage)
     with pytest.raises(ShardError, match=r"certified_sigma\.npy"):
         reopen(run).read_certified_sigma()
@@ -138,24 +151,23 @@ def test_a_truncated_or_flipped_plan_is_refused_or_reads_the_same(run: RunFolder
 def test_a_plan_whose_tuples_are_not_in_order_is_refused(
     run: RunFolder, first: list[int], last: list[int], records: list[int]
 ) -> None:
-    run.write_plan(Plan(np.array(first), np.array(last), np.array(records)))
+    run.begin(MANIFEST, Plan(np.array(first), np.array(last), np.array(records)), None)
     with pytest.raises(ShardError, match="not in order"):
         reopen(run).read_plan()
 
 
 def test_a_shard_exists_once_its_commit_record_does(run: RunFolder) -> None:
-    assert run.committed() == set()
+    assert run.committed() == {}
     with pytest.raises(ShardError, match=r"commits/000000\.json: missing"):
         run.read_shard(0)
     records = records_of(LAYOUT, 0)
-    run.commit_shard(PLAN[0], records)
-    assert run.committed() == reopen(run).committed() == {0}
-    run.uncommit(0)
-    run.uncommit(0)
-    assert run.committed() == reopen(run).committed() == set()
+    size = run.commit_shard(PLAN[0], records).size
+    assert run.committed() == reopen(run).committed() == {0: size}
+    run.storage.delete("commits/000000.json")
+    assert run.committed() == reopen(run).committed() == {}
     run.commit_shard(PLAN[1], records_of(LAYOUT, 1))
     run.commit_shard(PLAN[0], records)
-    assert run.committed() == {0, 1}
+    assert run.committed().keys() == {0, 1}
     assert_equal(reopen(run).read_shard(0), records)
 
 
@@ -171,7 +183,7 @@ def test_a_crash_before_the_commit_record_leaves_no_shard(run: RunFolder, monkey
     with pytest.raises(KeyboardInterrupt):
         run.commit_shard(PLAN[0], records_of(LAYOUT, 0))
     assert run.storage.exists("shards/000000.tar")
-    assert reopen(run).committed() == set()
+    assert reopen(run).committed() == {}
 
 
 def test_committing_twice_gives_the_same_bytes(run: RunFolder) -> None:
@@ -218,7 +230,7 @@ def test_a_commit_record_that_was_edited_is_refused(run: RunFolder, change: dict
 def test_a_truncated_commit_record_is_no_commit(run: RunFolder, text: str) -> None:
     run.commit_shard(PLAN[1], records_of(LAYOUT, 1))
     run.storage.put("commits/000000.json", text.encode())
-    assert reopen(run).committed() == {1}
+    assert reopen(run).committed().keys() == {1}
     with pytest.raises(ShardError, match="000000"):
         reopen(run).read_shard(0)
 
@@ -236,7 +248,7 @@ def test_foreign_files_among_the_commits_are_left_alone(run: RunFolder) -> None:
         "٠٠٠٠٠١.json",
     ):
         run.storage.put(f"commits/{name}", data)
-    assert reopen(run).committed() == {0}
+    assert reopen(run).committed().keys() == {0}
 
 
 def test_a_shard_outside_of_the_plan_is_refused(run: RunFolder) -> None:

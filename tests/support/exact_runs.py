@@ -97,10 +97,8 @@ def make_run(
     if not manifest.tuple_fingerprint:
         manifest = dataclasses.replace(manifest, tuple_fingerprint=source.fingerprint())
     run = RunFolder(open_storage(str(path)))
-    run.write_manifest(manifest)
     plan = make_plan(source, tuples, certified_sigma, records_per_shard)
-    run.write_plan(plan)
-    run.write_certified_sigma(certified_sigma)
+    run.begin(manifest, plan, certified_sigma)
     for shard in range(len(plan) if commit else 0):
         commit_exact_shard(run, store, manifest, shard, certified_sigma)
     return manifest

@@ -222,7 +222,8 @@ def test_records_of_other_tuples_are_refused(folder, store, certified_sigma, run
     make_run(path, store, 200, certified_sigma, records_per_shard=40)
     other = certified_sigma.copy()
     other[::3] = 5.0
-    RunFolder(open_storage(str(path))).write_certified_sigma(other)
+    begun = RunFolder(open_storage(str(path)))
+    begun.begin(begun.read_manifest(), begun.read_plan(), other)
     with pytest.raises(MismatchError, match="tuple_id"):
         list(TargetStream.open(path, store, 20))
 

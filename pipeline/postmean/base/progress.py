@@ -40,9 +40,14 @@ class Progress:
         self._done = self._initial = done
         self._start = time.monotonic()
 
-    def update(self, done: int, note: str = "") -> None:
-        """`done` units in all are finished; `note` is shown at the end of the line."""
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        """`done` units in all are finished; `note` is shown at the end of the line.
+
+        Args:
+            total: units in all, where they were not known at the start.
+        """
         self._done, self._note = done, note
+        self._total = self._total if total is None else total
         now = time.monotonic()
         if now >= self._next:
             self._next = now + self._interval

@@ -33,6 +33,7 @@ def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config = parse(VerifyConfig, argv, "verify", "Re-hash every shard and recompute a sample exactly in float64.")
     from postmean.contract.image_store import ImageStore
+    from postmean.runs.commits import committed_shards
     from postmean.runs.verify import judge, verify
     from postmean.shards.run_folder import RunFolder
     from postmean.storage.open import open_storage
@@ -40,7 +41,7 @@ def run(argv: list[str]) -> int:
     folder = RunFolder(open_storage(config.out))
     manifest = folder.read_manifest()
     store = ImageStore.open(config.store)
-    with Progress("verify", len(folder.committed()), "shards") as progress:
+    with Progress("verify", len(committed_shards(folder)), "shards") as progress:
         report = verify(folder, store, config.sample, progress.update)
     problems = judge(report, manifest)
     lines = [

@@ -13,13 +13,16 @@ from postmean.fleet.actor import EstimatorActor, ShardDone
 from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.open_fleet import fleet
 from postmean.fleet.outcome import Outcome
+from postmean.runs.commits import committed_shards
 from postmean.runs.config import GenerateConfig
+from postmean.runs.failures import failed_shards, remove_failure, write_failure
 from postmean.runs.job import Job
 from postmean.runs.lease import Lease
 from postmean.runs.pace import Pace
-from postmean.runs.status import FAILURES, DriverLog
+from postmean.runs.status import DriverLog
 from postmean.shards.positions import TRAINERS
-from postmean.shards.run_folder import CERTIFIED_SIGMA, COMMITS, PLAN, RunFolder
+from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, FAILURES, PLAN
 
 CONFIG = "config.json"
 
@@ -55,9 +58,10 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
         log = DriverLog(run.storage)
         with Lease(run.storage, log.write) as lease:
             _begin(config, job, run)
-            missing = sorted(set(range(len(job.plan))) - run.committed())
+            committed = committed_shards(run)
+            missing = sorted(set(range(len(job.plan))) - committed.keys())
             left = sum(job.plan[shard].records for shard in missing)
-            log.start(left, run.committed_bytes())
+            log.start(left, sum(committed.values()))
             backlog = PlannedShards(missing)
             try:
                 if missing:
@@ -98,7 +102,7 @@ def is_finished(job: Job, run: RunFolder) -> bool:
     """Whether every shard of the job is committed."""
     complete = run.has_manifest() and run.storage.exists(PLAN)
     complete = complete and (job.certified_sigma is None or run.storage.exists(CERTIFIED_SIGMA))
-    return complete and run.read_manifest() == job.manifest and len(run.committed()) == len(job.plan)
+    return complete and run.read_manifest() == job.manifest and len(committed_shards(run)) == len(job.plan)
 
 
 def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
@@ -135,7 +139,7 @@ def _run_fleet(
     """Make the backlog's shards, after `done` records; those that were written are appended to `written`."""
     lease, log, pace = watch
     out, store = run.storage.url, str(job.store.path.resolve())
-    failed_before = set(run.storage.list(FAILURES))
+    failed_before = set(failed_shards(run.storage))
 
     def start_actor(options: dict[str, Any]) -> Any:
         import ray
@@ -150,17 +154,15 @@ def _run_fleet(
         log.add(shard["records"], shard["bytes"])
         row = job.plan[shard["shard"]]
         metrics.done(row.last_tuple - row.first_tuple + 1)
-        if _failure_path(shard["shard"]) in failed_before:
-            run.storage.delete(_failure_path(shard["shard"]))
+        if shard["shard"] in failed_before:
+            remove_failure(run.storage, shard["shard"])
         progress.update(done)
 
     def on_failed(shard: int, cause: str) -> None:
         backlog.settle(shard)
         metrics.gave_up()
-        row = job.plan[shard]
-        failure = {"shard": shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
         with suppress(GenerationError):  # a full disk, which is the shard's own cause too
-            run.storage.put(_failure_path(shard), (json.dumps(failure, indent=1) + "\n").encode())
+            write_failure(run.storage, job.plan[shard], cause)
 
     def on_tick(outcome: Outcome) -> None:
         lease.check()
@@ -183,10 +185,13 @@ def _run_fleet(
 
 def _forget_failures(run: RunFolder, outcome: Outcome | None) -> None:
     """Take back failures of shards that are committed all the same, by actors whose answers the network lost."""
-    failures = run.storage.list(FAILURES)
-    for shard in sorted(run.committed()) if failures else ():
-        if _failure_path(shard) in failures:
-            run.storage.delete(_failure_path(shard))
+    failed = failed_shards(run.storage)
+    if not failed:
+        return
+    committed = committed_shards(run)
+    for shard in failed:
+        if shard in committed:
+            remove_failure(run.storage, shard)
             if outcome:
                 outcome.failed.pop(shard, None)
 
@@ -206,7 +211,3 @@ def _raise_failures(outcome: Outcome | None, job: Job, run: RunFolder) -> None:
             f"{outcome.untried} of {len(job.plan)} shards were not tried, as no actor could start: "
             f"{outcome.stopped_by}: mend the cause and run the same command again"
         )
-
-
-def _failure_path(shard: int) -> str:
-    return f"{FAILURES}/{shard:06d}.json"

@@ -20,7 +20,8 @@ from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.faiss_search import FaissSpec, index_path
 from postmean.neighbours.self_join import SelfJoin
 from postmean.runs.config import JobConfig
-from postmean.shards.run_folder import CERTIFIED_SIGMA, PLAN, RunFolder
+from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_paths import CERTIFIED_SIGMA, PLAN
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,8 @@ class Job:
     plan: Plan
 
     def begin(self, run: RunFolder) -> None:
-        """Write certificate, plan and, last, the manifest.
-
-        A run without a manifest has not begun, and one whose manifest has fewer tuples than its plan is as it was
-        before: killed at any moment of this, the run begins, or is extended, wholly or not at all.
-        """
-        run.write_certified_sigma(self.certified_sigma)
-        run.write_plan(self.plan)
-        run.write_manifest(self.manifest)
+        """Begin this run in a folder, or extend the one that is there: wholly or not at all."""
+        run.begin(self.manifest, self.plan, self.certified_sigma)
 
 
 def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:

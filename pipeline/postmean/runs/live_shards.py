@@ -3,11 +3,11 @@
 Readers ask from the threads of the server; the dispatcher takes from here as from any backlog.
 """
 
-import re
 import threading
 import time
 
 from postmean.base.errors import GenerationError
+from postmean.shards.run_paths import shard_of_commit, shard_of_tar
 
 
 class LiveShards:
@@ -136,5 +136,5 @@ class LiveShards:
 
 
 def _shard_of(path: str) -> int | None:
-    found = re.fullmatch(r"(?:commits/(\d{6,12})\.json|shards/(\d{6,12})\.tar)", path)
-    return int(found[1] or found[2]) if found else None
+    shard = shard_of_commit(path)
+    return shard_of_tar(path) if shard is None else shard

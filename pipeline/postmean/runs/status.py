@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from postmean.base.errors import ShardError
-from postmean.base.json_files import JsonError, parse_json, read_json, to_json
+from postmean.base.json_files import JsonError, read_json, to_json
+from postmean.runs.failures import failed_shards, read_cause
 from postmean.runs.lease import find_holder, is_at_work
 from postmean.shards.positions import read_positions
 from postmean.shards.retention import deleted_shards
@@ -15,7 +16,6 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.storage import Storage
 
 STATUS = "status.json"
-FAILURES = "failures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +121,7 @@ def read_status(storage: Storage) -> RunStatus:
     done = np.zeros(len(plan), bool)
     done[sorted(run.listed())] = True
     missing = np.flatnonzero(~done)
-    failed = [shard for path in storage.list(FAILURES) if (shard := _shard(path)) is not None]
-    failed = [shard for shard in failed if shard < len(plan) and not done[shard]]
+    failed = [shard for shard in failed_shards(storage) if shard < len(plan) and not done[shard]]
     status = replace(
         status,
         state="finished" if not len(missing) else "running" if runs else "stopped",
@@ -132,7 +131,7 @@ def read_status(storage: Storage) -> RunStatus:
         records_done=int(plan.records[done].sum()),
         tuples=manifest.tuples,
         tuples_ready=int(plan.first_tuple[missing[0]]) if len(missing) else manifest.tuples,
-        failures={f"{shard:06d}": _cause(storage, shard) for shard in failed[:20]},
+        failures={f"{shard:06d}": read_cause(storage, shard) for shard in failed[:20]},
         failed=len(failed),
         trainers={name: position.next_tuple for name, position in sorted(read_positions(storage).items())},
         deleted=deleted_shards(run),
@@ -151,15 +150,3 @@ def _driver(storage: Storage) -> DriverStatus | None:
         return read_json(DriverStatus, storage.get(STATUS), STATUS)
     except (ShardError, JsonError):
         return None
-
-
-def _shard(path: str) -> int | None:
-    name = path.removeprefix(f"{FAILURES}/").removesuffix(".json")
-    return int(name) if name.isascii() and name.isdigit() else None
-
-
-def _cause(storage: Storage, shard: int) -> str:
-    try:
-        return str(parse_json(storage.get(f"{FAILURES}/{shard:06d}.json"))["cause"])
-    except (ShardError, JsonError, KeyError, TypeError):
-        return "unknown"  # it was committed this moment, or the file is damaged

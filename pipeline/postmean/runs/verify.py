@@ -16,7 +16,8 @@ from postmean.contract.tuples import TupleBlock
 from postmean.estimators.float64 import exact_mean
 from postmean.estimators.traits import traits_of
 from postmean.shards.retention import deleted_shards
-from postmean.shards.run_folder import COMMITS, RunFolder
+from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_paths import commit_path
 
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
 _FLOAT16_ERROR = 4e-8  # mean squared error of rounding a dense mean to float16: at most (2^-12)^2 a pixel
@@ -118,7 +119,7 @@ def verify(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[i
 def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
     """What is wrong with a run, one line each; empty where all is well."""
     found = [
-        f"shard {shard:06d}: {cause} (remove {report.out}/{COMMITS}/{shard:06d}.json and run the same generate again)"
+        f"shard {shard:06d}: {cause} (remove {report.out}/{commit_path(shard)} and run the same generate again)"
         for shard, cause in report.damaged.items()
     ]
     if report.committed < report.shards:

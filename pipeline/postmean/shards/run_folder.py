@@ -8,15 +8,13 @@ OUT/commits/000042.json      written last: a shard without it does not exist
 """
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 
 from postmean.base.errors import ConfigError, ShardError
-from postmean.base.progress import Progress
 from postmean.contract.commit import Commit, FileDigest
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import Plan, ShardPlan
@@ -24,12 +22,9 @@ from postmean.contract.records import QUALITY_COLUMNS, Records
 from postmean.shards.codec import Layout, ShardCodec
 from postmean.shards.codecs import codec
 from postmean.shards.npy import from_npy, to_npy
+from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, MANIFEST, PLAN, commit_path, shard_of_commit
 from postmean.storage.storage import Reader, Storage
 
-MANIFEST = "manifest.json"
-PLAN = "plan.parquet"
-CERTIFIED_SIGMA = "certified_sigma.npy"
-COMMITS = "commits"
 _RECORDS_A_PART = 16
 _READERS = 64  # commit records read at once: object stores answer slowly, but many at a time
 
@@ -66,12 +61,24 @@ class RunFolder:
         """Whether a run was begun here."""
         return self.storage.exists(MANIFEST)
 
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Write the manifest and, once the plan is there too, the metadata that the format needs."""
-        if self.storage.exists(PLAN):
-            self._write_run_files(manifest, self.read_plan())
+    def begin(self, manifest: Manifest, plan: Plan, certified_sigma: np.ndarray | None) -> None:
+        """Begin a run, or extend it: write certificate, plan, the format's metadata and, last, the manifest.
+
+        A run without a manifest has not begun, and one whose manifest has fewer tuples than its plan is as it was
+        before: killed at any moment of this, the run begins, or is extended, wholly or not at all.
+
+        Args:
+            certified_sigma: float32 [N]; None in a run without the certificate: what was there is removed.
+        """
+        if certified_sigma is None:
+            self.storage.delete(CERTIFIED_SIGMA)
+        else:
+            self.storage.put(CERTIFIED_SIGMA, to_npy(np.asarray(certified_sigma, np.float32)))
+        self.storage.put(PLAN, plan.to_bytes())
+        for path, data in codec(manifest.shards.format).run_files(layout_of(manifest, plan)).items():
+            self.storage.put(path, data)
         self.storage.put(MANIFEST, (json.dumps(manifest.to_dict(), indent=1) + "\n").encode())
-        self._manifest = manifest
+        self._manifest, self._plan = manifest, plan
 
     def read_manifest(self) -> Manifest:
         """The manifest; ShardError where there is none or it is damaged."""
@@ -86,13 +93,6 @@ class RunFolder:
             self._manifest = Manifest.from_dict(plain, where)
         return self._manifest
 
-    def write_plan(self, plan: Plan) -> None:
-        """Write the plan and, once the manifest is there too, the metadata that the format needs."""
-        if self.has_manifest():
-            self._write_run_files(self.read_manifest(), plan)
-        self.storage.put(PLAN, plan.to_bytes())
-        self._plan = plan
-
     def read_plan(self) -> Plan:
         """The plan; ShardError where there is none or it is damaged.
 
@@ -105,23 +105,17 @@ class RunFolder:
             self._plan = plan if tuples is None else plan.until(tuples)
         return self._plan
 
-    def write_certified_sigma(self, certified_sigma: np.ndarray | None) -> None:
-        """Write the certificate, float32 [N], or remove what was there (None)."""
-        if certified_sigma is None:
-            self.storage.delete(CERTIFIED_SIGMA)
-        else:
-            self.storage.put(CERTIFIED_SIGMA, to_npy(np.asarray(certified_sigma, np.float32)))
-
     def read_certified_sigma(self) -> np.ndarray | None:
         """The certificate of each image, float32 [N]; None in a run without it."""
         manifest = self.read_manifest()
         if not manifest.estimator.certificate:
             return None
         where = self._where(CERTIFIED_SIGMA)
-        found = from_npy(self.storage.get(CERTIFIED_SIGMA), where)
-        if found.dtype != np.float32 or found.shape != (manifest.store_shape[0],):
-            raise ShardError(f"{where}: {found.dtype} {found.shape}, expected float32 ({manifest.store_shape[0]},)")
-        return found
+        certified = from_npy(self.storage.get(CERTIFIED_SIGMA), where)
+        if certified.dtype != np.float32 or certified.shape != (manifest.store_shape[0],):
+            got = f"{certified.dtype} {certified.shape}"
+            raise ShardError(f"{where}: {got}, expected float32 ({manifest.store_shape[0]},)")
+        return certified
 
     def layout(self) -> Layout:
         """`layout_of` this run."""
@@ -145,45 +139,42 @@ class RunFolder:
             files=tuple(FileDigest.of(path, data) for path, data in files.items()),
             statistics=statistics,
         )
-        self.storage.put(_commit_path(row.shard), commit.to_bytes())
+        self.storage.put(commit_path(row.shard), commit.to_bytes())
         return commit
 
     def listed(self) -> set[int]:
         """Shards that have a commit record, whatever is in it: one listing, no reading."""
-        return set(_shards(self.storage.list(COMMITS), len(self.read_plan())))
+        shards = {shard_of_commit(path) for path in self.storage.list(COMMITS)}
+        return {shard for shard in shards if shard is not None and shard < len(self.read_plan())}
 
     def is_committed(self, shard: int) -> bool:
         """Whether the shard has a commit record, whatever is in it."""
-        return self.storage.exists(_commit_path(shard))
+        return self.storage.exists(commit_path(shard))
 
-    def committed_bytes(self) -> int:
-        """Bytes of the shards that `committed` last found."""
-        return sum(self._committed.values())
+    def committed(self, progress: Callable[[int, int], None] = lambda read, total: None) -> dict[int, int]:
+        """Bytes by shard, of shards whose commit record is there, whole and of this plan.
 
-    def committed(self) -> set[int]:
-        """Shards whose commit record is there, whole and of this plan. Records seen before are not read again.
+        Records seen before are not read again. A million of them take minutes on an object store.
 
-        A progress line tells of what takes minutes: a million records on an object store.
+        Args:
+            progress: called with how many commit records were read, of how many that have to be.
         """
         listed = self.listed()
         self._committed = {shard: size for shard, size in self._committed.items() if shard in listed}
         new = sorted(listed - self._committed.keys())
         parts = [new[start : start + _RECORDS_A_PART] for start in range(0, len(new), _RECORDS_A_PART)]
-        with (
-            Progress("read", len(new), "commit records") as progress,
-            ThreadPoolExecutor(min(_READERS, max(1, len(parts)))) as pool,
-        ):
+        with ThreadPoolExecutor(min(_READERS, max(1, len(parts)))) as pool:
             for read, valid in enumerate(pool.map(self._valid, parts), start=1):
                 self._committed.update(valid)
-                progress.update(min(read * _RECORDS_A_PART, len(new)))
-        return set(self._committed)
+                progress(min(read * _RECORDS_A_PART, len(new)), len(new))
+        return dict(self._committed)
 
     def read_commit(self, shard: int) -> Commit:
         """The commit record; ShardError where it is missing, damaged, or of another run or plan.
 
         A folder, or a live server, may have been begun anew with other settings since the manifest was read.
         """
-        path = _commit_path(shard)
+        path = commit_path(shard)
         row = self._row(shard)
         try:
             commit = Commit.from_bytes(self.storage.get(path), self._where(path))
@@ -210,7 +201,7 @@ class RunFolder:
         row, layout = self._row(shard), self.layout()
         commit, paths = self.read_commit(shard), self.shard_paths(shard)
         if [file.path for file in commit.files] != paths:
-            raise ShardError(f"{self._where(_commit_path(shard))}: its files are not this shard's: generate it again")
+            raise ShardError(f"{self._where(commit_path(shard))}: its files are not this shard's: generate it again")
         files = {path: self.storage.get(path) for path in paths}
         if check_hash:
             for file in commit.files:
@@ -220,11 +211,6 @@ class RunFolder:
     def shard_paths(self, shard: int) -> list[str]:
         """Files that this shard consists of."""
         return self._codec().paths(self._row(shard), self.layout())
-
-    def uncommit(self, shard: int) -> None:
-        """Remove the commit record, so that the shard is generated again."""
-        self.storage.delete(_commit_path(shard))
-        self._committed.pop(shard, None)
 
     def _codec(self) -> ShardCodec:
         return codec(self.read_manifest().shards.format)
@@ -244,19 +230,3 @@ class RunFolder:
 
     def _where(self, path: str) -> str:
         return f"{self.storage.url}/{path}"
-
-    def _write_run_files(self, manifest: Manifest, plan: Plan) -> None:
-        for path, data in codec(manifest.shards.format).run_files(layout_of(manifest, plan)).items():
-            self.storage.put(path, data)
-
-
-def _commit_path(shard: int) -> str:
-    return f"{COMMITS}/{shard:06d}.json"
-
-
-def _shards(paths: Iterable[str], shards: int) -> Iterable[int]:
-    """Numbers of the shards whose commit records these are."""
-    for path in paths:
-        name = re.fullmatch(rf"{COMMITS}/(\d{{6,18}})\.json", path)
-        if name and int(name[1]) < shards and _commit_path(int(name[1])) == path:
-            yield int(name[1])

@@ -16,6 +16,7 @@ from postmean.contract.records import QUALITY_COLUMNS, Records
 from postmean.shards.codec import Layout
 from postmean.shards.columns import check_records, columns
 from postmean.shards.npy import from_npy, to_npy
+from postmean.shards.run_paths import tar_path
 from postmean.shards.tar import pack, unpack
 
 BLOCK = 256
@@ -48,7 +49,7 @@ class WebDatasetCodec:
         return records
 
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
-        return [f"shards/{row.shard:06d}.tar"]
+        return [tar_path(row.shard)]
 
     def run_files(self, layout: Layout) -> dict[str, bytes]:
         return {}

@@ -1,0 +1,33 @@
+"""Failures: why shards of a run were given up, in OUT/failures/NNNNNN.json, until they are made."""
+
+import json
+
+from postmean.base.errors import ShardError
+from postmean.contract.plan import ShardPlan
+from postmean.shards.run_paths import FAILURES, failure_path, shard_of_failure
+from postmean.storage.storage import Storage
+
+
+def write_failure(storage: Storage, row: ShardPlan, cause: str) -> None:
+    """The shard was given up."""
+    failure = {"shard": row.shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
+    storage.put(failure_path(row.shard), (json.dumps(failure, indent=1) + "\n").encode())
+
+
+def remove_failure(storage: Storage, shard: int) -> None:
+    """The shard was made after all."""
+    storage.delete(failure_path(shard))
+
+
+def failed_shards(storage: Storage) -> list[int]:
+    """Shards that were given up, rising; some may have been committed since."""
+    shards = [shard_of_failure(path) for path in storage.list(FAILURES)]
+    return [shard for shard in shards if shard is not None]
+
+
+def read_cause(storage: Storage, shard: int) -> str:
+    """Why this shard was given up; "unknown" where the file is gone or damaged."""
+    try:
+        return str(json.loads(storage.get(failure_path(shard)))["cause"])
+    except (ShardError, ValueError, KeyError, TypeError, RecursionError):
+        return "unknown"
