@@ -79,7 +79,7 @@ class NoCost:
         pass
 
     def make(self, shard: int) -> dict[str, Any]:
-        return {"shard": shard, "records": 1, "bytes": 1, "seconds": 0.0}
+        return {"shard": shard, "tuples": 1, "records": 1, "bytes": 1, "seconds": 0.0}
 
 
 def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
@@ -90,6 +90,8 @@ def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
 
     from postmean.fleet.backlog import PlannedShards
     from postmean.fleet.dispatcher import Dispatcher
+    from postmean.fleet.ray_calls import RayCalls
+    from postmean.fleet.settings import FleetSettings
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(nodes):
@@ -101,17 +103,26 @@ def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
     backlog.limit = actors  # one each, so that all are hired, and no more until all are ready
     began, cpu, done = 0.0, 0.0, 0
 
-    def on_tick(outcome: Any) -> None:
-        nonlocal began, cpu, done
-        if outcome.ready == actors and backlog.limit is not None:
-            print(f"all actors ready after {time.perf_counter() - beginning:.0f} s", flush=True)
-            backlog.limit, began, cpu, done = None, time.perf_counter(), time.process_time(), outcome.done
-        if began and time.perf_counter() - began > seconds:
-            backlog.is_closed = True
+    class StartAndStop:
+        """Lets the shards go once all actors are ready, and ends the run when its time is over."""
 
-    make = ray.remote(NoCost).options(num_cpus=1, max_restarts=0).remote
-    dispatcher = Dispatcher(make, actors, 3, 600.0, 600.0, min_actors=actors)
-    outcome = dispatcher.run(backlog, lambda shard: None, on_tick=on_tick)
+        def made(self, shard: Any) -> None:
+            pass
+
+        def failed(self, shard: int, cause: str) -> None:
+            pass
+
+        def tick(self, outcome: Any) -> None:
+            nonlocal began, cpu, done
+            if outcome.ready == actors and backlog.limit is not None:
+                print(f"all actors ready after {time.perf_counter() - beginning:.0f} s", flush=True)
+                backlog.limit, began, cpu, done = None, time.perf_counter(), time.process_time(), outcome.done
+            if began and time.perf_counter() - began > seconds:
+                backlog.is_closed = True
+
+    calls = RayCalls(NoCost, (), {"num_cpus": 1, "max_restarts": 0})
+    fleet = FleetSettings(actors=actors, min_actors=actors, attempts=3, shard_seconds=600.0, start_seconds=600.0)
+    outcome = Dispatcher(calls, fleet, actors, backlog, [StartAndStop()]).run()
     wall, used, done = time.perf_counter() - began, time.process_time() - cpu, outcome.done - done
     print(f"{done:,} shards in {wall:.1f} s: {done / wall:,.0f} a second")
     print(f"driver: {1e6 * wall / done:.0f} us a shard, {1e6 * used / done:.0f} us of CPU time")

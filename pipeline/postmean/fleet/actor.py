@@ -1,4 +1,8 @@
-"""The Ray actor: a replica on one GPU or on CPU threads, which estimates shards and commits them itself."""
+"""The Ray actors: a replica on one GPU or on CPU threads, which makes shards of a run.
+
+Everything is loaded by `load`: what is wrong with a store is then the call's error, not the actor's death. Only names
+and small files travel to an actor; it loads store and index by itself.
+"""
 
 import time
 from functools import cached_property
@@ -8,6 +12,7 @@ from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import prepare_process
 from postmean.estimators.replica import Replica
 from postmean.shards.run_folder import RunFolder
+from postmean.storage.memory import MemoryStorage
 from postmean.storage.open import open_storage
 
 if TYPE_CHECKING:
@@ -18,15 +23,21 @@ class ShardDone(TypedDict):
     """What an actor tells of a committed shard: metadata, never records."""
 
     shard: int
+    tuples: int
+    """From its first to its last, certified ones included."""
     records: int
     bytes: int
     seconds: float
 
 
-class EstimatorActor:
-    """Loads store, index and run by itself; only names travel to it.
+class LiveShard(ShardDone):
+    """A shard with its files and commit record, by path."""
 
-    Everything is loaded by `load`: what is wrong with a store is then the call's error, not the actor's death.
+    files: dict[str, bytes]
+
+
+class EstimatorActor:
+    """Commits its shards to the run's storage.
 
     Args:
         out: the run's storage URL, with manifest, certificate and plan in it.
@@ -34,27 +45,76 @@ class EstimatorActor:
     """
 
     def __init__(self, out: str, store: str) -> None:
-        self._begin(RunFolder(open_storage(out)), store)
-
-    def _begin(self, run: RunFolder, store: str) -> None:
-        self._run, self._store = run, store
+        self._maker = ShardMaker(RunFolder(open_storage(out)), store)
 
     def placed(self) -> None:
         """Returns once Ray has found room for the actor and started it."""
 
     def load(self) -> None:
         """Load the replica: seconds to minutes, for a large store on a cold disk."""
-        _ = self._replica
+        self._maker.load()
 
     def make(self, shard: int) -> ShardDone:
         """Estimate one shard of the plan, write it and commit it."""
+        return self._maker.make(shard)
+
+
+class LiveActor:
+    """Returns its shards instead: commits them to its own memory and hands the files on.
+
+    Args:
+        files: the run's manifest, plan and certificate.
+        store: as for the other actor.
+    """
+
+    def __init__(self, files: dict[str, bytes], store: str) -> None:
+        self._memory = MemoryStorage(files)
+        self._maker = ShardMaker(RunFolder(self._memory), store)
+
+    def placed(self) -> None:
+        """As for the other actor."""
+
+    def load(self) -> None:
+        """As for the other actor."""
+        self._maker.load()
+
+    def make(self, shard: int) -> LiveShard:
+        """Estimate one shard of the plan."""
+        before = set(self._memory.files)
+        done = self._maker.make(shard)
+        return LiveShard(**done, files={p: self._memory.files.pop(p) for p in set(self._memory.files) - before})
+
+
+class ShardMaker:
+    """Makes shards of one run with one replica.
+
+    Args:
+        run: where the manifest, the certificate and the plan are, and where the shards go.
+        store: path of the image store.
+    """
+
+    def __init__(self, run: RunFolder, store: str) -> None:
+        self._run, self._store = run, store
+
+    def load(self) -> None:
+        """Load the replica."""
+        _ = self._replica
+
+    def make(self, shard: int) -> ShardDone:
+        """Estimate one shard of the plan and commit it."""
         began = time.monotonic()
         row = self._run.read_plan()[shard]
         records = self._replica.records(row)
         searched = time.monotonic() - began
         commit = self._run.commit_shard(row, records)
         self._metrics.committed(records, commit.size, searched)
-        return ShardDone(shard=shard, records=row.records, bytes=commit.size, seconds=time.monotonic() - began)
+        return ShardDone(
+            shard=shard,
+            tuples=row.last_tuple - row.first_tuple + 1,
+            records=row.records,
+            bytes=commit.size,
+            seconds=time.monotonic() - began,
+        )
 
     @cached_property
     def _metrics(self) -> "ActorMetrics":

@@ -1,187 +1,158 @@
 """The dispatcher: hands shards to actors until each is committed or has failed for good.
 
-Plain actor handles and `ray.wait`. A shard whose call fails is tried again, at most `attempts` times. Actors without
-room wait for it and join the others when there is some. They are hired while there are shards for them and released
-when they have been idle for long. No fault of one shard stops the others, and none hangs.
+A shard whose call fails is tried again, as often as its attempts allow. Actors without room wait for it and join the
+others when there is some. They are hired while there are shards for them and released when they have been idle for
+long. No fault of one shard stops the others, and none hangs.
 """
 
-import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
-import ray
+from collections.abc import Iterable, Sequence
 
 from postmean.base.log import log_event
+from postmean.fleet.attempts import Attempts
 from postmean.fleet.backlog import Backlog
+from postmean.fleet.calls import Calls
+from postmean.fleet.listener import Listener
 from postmean.fleet.outcome import Outcome
-from postmean.fleet.worker import Worker
+from postmean.fleet.settings import FleetSettings
+from postmean.fleet.worker import Alive, IdleLost, Made, Settled, ShardFailed, StartFailed, Worker
 
-_FAILURES_IN_A_ROW = 24
-"""Failed attempts an actor, none in between that succeeded, after which the cause is taken to be everyone's: a full
-disk, a damaged store. A run of a million shards must not try each of them."""
 _TICK_SECONDS = 1.0
 _IDLE_SECONDS = 0.05  # between two looks for a shard that an idle actor can make
-_LOST_ACTOR = 3  # failed attempts that a lost actor counts for: it takes seconds to replace, and its deadline to notice
 
 
 class Dispatcher:
-    """Makes shards on a fleet.
+    """Makes the shards of one backlog.
 
     Args:
-        make_actor: as for Worker.
-        actors: how many to have, at most.
-        min_actors: how many to have when there is nothing to do.
-        idle_seconds: how long an actor above these may be idle before it is released.
-        attempts: times a shard is tried.
-        shard_seconds: deadline of one attempt.
-        start_seconds: deadline of a load, and time that the run waits for room while it has no actor at all.
+        actors: how many to have, at most, whatever the settings say.
+        listeners: told of everything, in this order.
     """
 
     def __init__(
-        self,
-        make_actor: Callable[[], Any],
-        actors: int,
-        attempts: int,
-        shard_seconds: float,
-        start_seconds: float,
-        min_actors: int = 1,
-        idle_seconds: float = 60.0,
+        self, calls: Calls, settings: FleetSettings, actors: int, backlog: Backlog, listeners: Sequence[Listener]
     ) -> None:
-        self._hire = partial(Worker, make_actor, shard_seconds, start_seconds)
-        self._most, self._least = actors, min(actors, min_actors)
-        self._idle_seconds = idle_seconds
-        self._attempts = attempts
-        self._start_seconds = start_seconds
+        self._calls, self._settings, self._backlog, self._listeners = calls, settings, backlog, listeners
+        self._most, self._least = actors, min(actors, settings.min_actors)
+        self._attempts = Attempts(settings.attempts, actors)
+        self._workers: list[Worker] = []
+        self._tick_at = 0.0
+        self._room_by = calls.now() + settings.start_seconds
 
-    def run(
-        self,
-        backlog: Backlog,
-        on_done: Callable[[Any], None],
-        on_failed: Callable[[int, str], None] = lambda shard, why: None,
-        on_tick: Callable[[Outcome], None] = lambda outcome: None,
-    ) -> Outcome:
-        """Every shard once, or as often as its attempts allow, until the backlog is over.
-
-        Args:
-            on_done: called with what `make` gave for each shard that was made.
-            on_failed: called with each shard that is given up, and the cause of its last attempt.
-            on_tick: called about once a second with what became of the shards so far; what it raises ends the run.
-        """
-        tries: dict[int, int] = {}
-        causes: dict[int, str] = {}
-        in_a_row = 0
-        outcome = Outcome()
-
-        def give_up(shard: int) -> None:
-            tries.pop(shard, None)
-            outcome.failed[shard] = causes.pop(shard)
-            log_event("shard given up", shard=shard, cause=outcome.failed[shard])
-            on_failed(shard, outcome.failed[shard])
-
-        workers: list[Worker] = []
-        room_by, tick_at = time.monotonic() + self._start_seconds, 0.0
+    def run(self) -> Outcome:
+        """Every shard once, or as often as its attempts allow, until the backlog is over."""
         try:
-            while not backlog.is_over() or any(w.shard is not None for w in workers):
-                for worker in (w for w in workers if w.phase == "paused"):
-                    worker.go_on(_are_others_ready(worker, workers))
-                _assign(workers, backlog)
-                self._resize(workers, backlog)
-                if time.monotonic() >= tick_at:
-                    outcome.waiting, outcome.actors = len(backlog), len(workers)
-                    outcome.ready = sum(w.is_ready for w in workers)
-                    on_tick(outcome)
-                    tick_at = time.monotonic() + _TICK_SECONDS
-                for worker, is_late in _ended(workers):
-                    shard, was_idle = worker.shard, worker.phase == "pinging"
-                    found = worker.settle(is_late, _are_others_ready(worker, workers))
-                    if found is None:  # placed, loaded or alive
-                        continue
-                    if was_idle:
-                        log_event("idle actor lost", cause=found)
-                        continue
-                    if shard is not None:  # an actor did start
-                        outcome.stopped_by = None
-                    if not isinstance(found, str):
-                        in_a_row = 0
-                        causes.pop(found["shard"], None)
-                        tries.pop(found["shard"], None)
-                        outcome.done += 1
-                        on_done(found)
-                        continue
-                    if shard is None:
-                        log_event("actor did not start", cause=found)
-                        in_a_row += _LOST_ACTOR
-                        outcome.stopped_by = found
-                        continue
-                    log_event("shard failed", shard=shard, cause=found, replaced=worker.is_vacant)
-                    in_a_row += _LOST_ACTOR if worker.is_vacant else 1
-                    causes[shard] = found
-                    tries[shard] = tries.get(shard, 0) + 1
-                    if tries[shard] >= self._attempts:
-                        give_up(shard)
-                    else:
-                        outcome.retries += 1
-                        backlog.put_back(shard)
-                if not workers or any(w.phase != "placing" for w in workers):
-                    room_by = time.monotonic() + self._start_seconds
-                has_room = time.monotonic() < room_by
-                if in_a_row >= _FAILURES_IN_A_ROW * self._most or not has_room:
-                    if not has_room:
-                        outcome.stopped_by = f"no room for an actor within {self._start_seconds:g} s"
-                    # those that were tried and are to be tried again are failures
-                    handed_out = {w.shard for w in workers if w.shard is not None}
-                    outcome.untried = len(backlog) + len(handed_out) - len(causes)
-                    for shard in sorted(causes):
-                        give_up(shard)
-                    return outcome
+            while not self._backlog.is_over() or self._making():
+                self._end_pauses()
+                self._assign()
+                self._resize()
+                self._tick()
+                for worker, is_late in self._ended():
+                    self._note(worker.settle(is_late, self._are_others_ready(worker)))
+                self._check_room()
+                if self._attempts.is_hopeless:
+                    self._tell_given_up(self._attempts.stop(len(self._backlog), self._making()))
+                    break
         finally:
-            for worker in workers:
+            for worker in self._workers:
                 worker.release()
-        return outcome
+        return self._attempts.outcome
 
-    def _resize(self, workers: list[Worker], backlog: Backlog) -> None:
+    def _making(self) -> set[int]:
+        """Shards that are being made."""
+        return {worker.shard for worker in self._workers if worker.shard is not None}
+
+    def _are_others_ready(self, worker: Worker) -> bool:
+        return any(other.is_ready for other in self._workers if other is not worker)
+
+    def _end_pauses(self) -> None:
+        for worker in self._workers:
+            if worker.phase == "paused":
+                worker.go_on(self._are_others_ready(worker))
+
+    def _assign(self) -> None:
+        """Give each idle worker a shard, those that worked last first; ping those that were not heard of for long."""
+        idle = sorted((w for w in self._workers if w.phase == "idle"), key=lambda w: -w.idle_since)
+        for worker in idle[: self._backlog.takeable(len(idle))]:
+            if not worker.is_fresh:
+                worker.ping()
+            elif (shard := self._backlog.take()) is not None:
+                worker.make(shard)
+
+    def _resize(self) -> None:
         """Hire for shards that wait for a worker, and the least; release workers who wait for a shard."""
-        over, takeable = backlog.is_over(), backlog.takeable(self._most)
-        busy = sum(w.shard is not None for w in workers)
+        over, takeable, busy = self._backlog.is_over(), self._backlog.takeable(self._most), len(self._making())
         least = busy + 1 if over else self._least  # a spare, for a shard that fails elsewhere
         wanted = min(self._most, max(busy + takeable, least))
         if not over:
-            workers += [self._hire() for _ in range(wanted - len(workers))]
-        if takeable:
+            for _ in range(wanted - len(self._workers)):
+                self._workers.append(Worker(self._calls, self._settings.shard_seconds, self._settings.start_seconds))
+        if not takeable:
+            self._release(len(self._workers) - wanted, 0.0 if over else self._settings.idle_seconds)
+
+    def _release(self, count: int, idle_seconds: float) -> None:
+        """Release so many workers who wait, for room or for that long for a shard: those without an actor first."""
+        until = self._calls.now() - idle_seconds
+        waiting = [w for w in self._workers if w.is_vacant or (w.phase == "idle" and w.idle_since <= until)]
+        for worker in sorted(waiting, key=lambda w: w.phase == "idle")[: max(0, count)]:
+            log_event("actor released", phase=worker.phase)
+            worker.release()
+            self._workers.remove(worker)
+
+    def _tick(self) -> None:
+        if self._calls.now() < self._tick_at:
             return
-        until = time.monotonic() - (0 if over else self._idle_seconds)
-        waiting = [w for w in workers if w.is_vacant or (w.phase == "idle" and w.idle_since <= until)]
-        for worker in sorted(waiting, key=lambda w: w.phase == "idle"):  # the spare is one that has loaded, if any
-            if len(workers) > wanted:
-                log_event("actor released", phase=worker.phase)
-                worker.release()
-                workers.remove(worker)
+        outcome = self._attempts.outcome
+        outcome.waiting, outcome.actors = len(self._backlog), len(self._workers)
+        outcome.ready = sum(worker.is_ready for worker in self._workers)
+        for listener in self._listeners:
+            listener.tick(outcome)
+        self._tick_at = self._calls.now() + _TICK_SECONDS
 
+    def _ended(self) -> list[tuple[Worker, bool]]:
+        """Workers whose call has ended (False) or missed its deadline (True); waits for a moment at most."""
+        busy = {worker.call: worker for worker in self._workers if worker.call is not None}
+        if not busy:
+            self._calls.sleep(_IDLE_SECONDS)
+            return []
+        timeout = _IDLE_SECONDS if len(busy) < len(self._workers) else _TICK_SECONDS  # an idle one waits for a shard
+        ended, running = self._calls.wait(list(busy), timeout)
+        now = self._calls.now()
+        return [(busy[call], False) for call in ended] + [
+            (busy[call], True) for call in running if now > busy[call].deadline
+        ]
 
-def _assign(workers: list[Worker], backlog: Backlog) -> None:
-    """Give each idle worker a shard, those that worked last first; ask those first that were not heard of for long."""
-    idle = sorted((w for w in workers if w.phase == "idle"), key=lambda w: -w.idle_since)
-    for worker in idle[: backlog.takeable(len(idle))]:
-        if not worker.is_fresh:
-            worker.ping()
-        elif (shard := backlog.take()) is not None:
-            worker.make(shard)
+    def _note(self, settled: Settled) -> None:
+        """Enter into the ledger what became of a call, and tell of it."""
+        match settled:
+            case Made(shard, result):
+                self._attempts.made(shard)
+                for listener in self._listeners:
+                    listener.made(result)
+            case ShardFailed(shard, cause, is_actor_lost):
+                log_event("shard failed", shard=shard, cause=cause, replaced=is_actor_lost)
+                if self._attempts.failed(shard, cause, is_actor_lost):
+                    self._backlog.put_back(shard)
+                else:
+                    self._tell_given_up([shard])
+            case StartFailed(cause):
+                log_event("actor did not start", cause=cause)
+                self._attempts.start_failed(cause)
+            case IdleLost(cause):
+                log_event("idle actor lost", cause=cause)
+            case Alive():
+                pass
 
+    def _check_room(self) -> None:
+        """There is no hope where every worker has been waiting for room for too long."""
+        now = self._calls.now()
+        if not self._workers or any(worker.phase != "placing" for worker in self._workers):
+            self._room_by = now + self._settings.start_seconds
+        elif now >= self._room_by:
+            self._attempts.no_room(f"no room for an actor within {self._settings.start_seconds:g} s")
 
-def _are_others_ready(worker: Worker, workers: list[Worker]) -> bool:
-    return any(other.is_ready for other in workers if other is not worker)
-
-
-def _ended(workers: list[Worker]) -> list[tuple[Worker, bool]]:
-    """Workers whose call has ended (False) or missed its deadline (True); waits for a moment at most."""
-    busy = {w.call: w for w in workers if w.call is not None}
-    if not busy:
-        time.sleep(_IDLE_SECONDS)
-        return []
-    timeout = _IDLE_SECONDS if len(busy) < len(workers) else _TICK_SECONDS  # an idle one waits for a shard
-    ready, running = ray.wait(list(busy), num_returns=1, timeout=timeout)
-    now = time.monotonic()
-    return [(busy[call], False) for call in ready] + [
-        (busy[call], True) for call in running if now > busy[call].deadline
-    ]
+    def _tell_given_up(self, shards: Iterable[int]) -> None:
+        for shard in shards:
+            cause = self._attempts.outcome.failed[shard]
+            log_event("shard given up", shard=shard, cause=cause)
+            for listener in self._listeners:
+                listener.failed(shard, cause)

@@ -8,6 +8,7 @@ import numpy as np
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from postmean.contract.records import Records
+from postmean.fleet.actor import ShardDone
 from postmean.fleet.outcome import Outcome
 
 SAMPLE = 128
@@ -44,7 +45,7 @@ class ActorMetrics:
 
 
 class DriverMetrics:
-    """What the driver tells of the run.
+    """What the driver tells of the run: a listener of the fleet.
 
     Args:
         out: as for the actors.
@@ -58,23 +59,21 @@ class DriverMetrics:
             "tuples", "Tuples from first to last of committed shards, certified ones included.", tags
         )
         self.retries = _counter("retries", "Attempts at a shard that failed and were followed by another.", tags)
-        self.failed = _counter("failed_shards", "Shards given up.", tags)
+        self.failed_shards = _counter("failed_shards", "Shards given up.", tags)
         self.searched_share = _gauge("searched_share", "Records of the plan by its tuples.", tags)
         self.queue_depth = _gauge("queue_depth", "Shards that wait for an actor.", tags)
         self.actors_ready = _gauge("actors_ready", "Actors that have loaded the store.", tags)
         self._share = records / tuples
         self._retries = 0
 
-    def done(self, tuples: int) -> None:
-        """A shard that covers so many tuples was committed."""
-        _add(self.tuples, tuples)
+    def made(self, shard: ShardDone) -> None:
+        _add(self.tuples, shard["tuples"])
 
-    def gave_up(self) -> None:
-        """A shard failed for good."""
-        self.failed.inc()
+    def failed(self, shard: int, cause: str) -> None:
+        self.failed_shards.inc()
 
     def tick(self, outcome: Outcome) -> None:
-        """How the run stands; about once a second, as a gauge that nobody sets disappears."""
+        # even where nothing changed: a gauge that nobody sets disappears
         _add(self.retries, outcome.retries - self._retries)
         self._retries = outcome.retries
         self.searched_share.set(self._share)

@@ -1,17 +1,35 @@
-"""A fleet for the duration of a run: Ray, and a dispatcher that hires actors of the size that the manifest says."""
+"""A fleet for the duration of a run: Ray, metrics, and actors of the size that the manifest says."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from postmean.base.environment import cluster_address
 from postmean.contract.manifest import Manifest
+from postmean.contract.plan import Plan
+from postmean.fleet.backlog import Backlog
+from postmean.fleet.calls import Calls
+from postmean.fleet.dispatcher import Dispatcher
+from postmean.fleet.listener import Listener
+from postmean.fleet.outcome import Outcome
 from postmean.fleet.ray_session import actors_that_fit, ray_session
 from postmean.fleet.settings import FleetSettings
 
-if TYPE_CHECKING:
-    from postmean.fleet.dispatcher import Dispatcher
+
+@dataclass(frozen=True)
+class Fleet:
+    """An open fleet; it has no actor before it gets a backlog."""
+
+    calls: Calls
+    settings: FleetSettings
+    actors: int
+    metrics: Listener
+
+    def make(self, backlog: Backlog, listener: Listener) -> Outcome:
+        """Make the backlog's shards, and tell the listener what becomes of them."""
+        return Dispatcher(self.calls, self.settings, self.actors, backlog, (listener, self.metrics)).run()
 
 
 def fleet_size(actors: int | None, device: str, threads_per_actor: int) -> int:
@@ -26,34 +44,37 @@ def fleet_size(actors: int | None, device: str, threads_per_actor: int) -> int:
 
 
 @contextmanager
-def fleet(
-    config: FleetSettings, manifest: Manifest, shards: int, start_actor: Callable[[dict[str, Any]], Any]
-) -> "Iterator[Dispatcher]":
-    """Connect to the cluster or start Ray, and give the dispatcher.
+def open_fleet(
+    settings: FleetSettings,
+    manifest: Manifest,
+    plan: Plan,
+    out: str,
+    actor: type,
+    arguments: tuple[Any, ...],
+    shards: int,
+) -> Iterator[Fleet]:
+    """Connect to the cluster or start Ray.
 
     Args:
+        out: the run's storage URL, whose last part names it in the metrics.
+        actor: class of the actors.
+        arguments: of its constructor.
         shards: how many there are to make: no more actors than these.
-        start_actor: starts one actor with these options of Ray and returns its handle.
     """
-    gpus = 1 if manifest.device == "cuda" else 0
-    actors = min(fleet_size(config.actors, manifest.device, manifest.threads_per_actor), shards)
-    with ray_session(actors * manifest.threads_per_actor, actors * gpus):
-        from postmean.fleet.dispatcher import Dispatcher  # imports ray, whose environment is set only now
+    threads, gpus = manifest.threads_per_actor, 1 if manifest.device == "cuda" else 0
+    actors = min(fleet_size(settings.actors, manifest.device, threads), shards)
+    with ray_session(actors * threads, actors * gpus):
+        # both import ray, whose environment is set only now
+        from postmean.fleet.metrics import DriverMetrics
+        from postmean.fleet.ray_calls import RayCalls
 
-        if cluster_address() and config.actors is None:
-            actors = min(actors_that_fit(manifest.threads_per_actor, gpus), shards)
+        if cluster_address() and settings.actors is None:
+            actors = min(actors_that_fit(threads, gpus), shards)
         options = {
-            "num_cpus": manifest.threads_per_actor,
+            "num_cpus": threads,
             "num_gpus": gpus,
             "max_restarts": 0,  # the dispatcher replaces actors itself: it knows what they were doing
             "max_task_retries": 0,
         }
-        yield Dispatcher(
-            lambda: start_actor(options),
-            actors=actors,
-            min_actors=config.min_actors,
-            idle_seconds=config.idle_seconds,
-            attempts=config.attempts,
-            shard_seconds=config.shard_seconds,
-            start_seconds=config.start_seconds,
-        )
+        metrics = DriverMetrics(out, manifest.tuples, plan.total_records)
+        yield Fleet(RayCalls(actor, arguments, options), settings, actors, metrics)

@@ -6,44 +6,85 @@ work, as on a broken GPU that Ray finds free again and again, the next is hired 
 """
 
 import math
-import time
-from collections.abc import Callable
-from typing import Any, Literal
-
-import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from postmean.base.log import log_event
-from postmean.fleet.causes import cause, death, is_ours
+from postmean.fleet.calls import Actor, Call, CallFailed, Calls
 
 _FRESH_SECONDS = 1.0  # an actor that has been idle for longer may have died unseen
 _PING_SECONDS = 30.0
 _PAUSES = (5.0, 600.0)
-"""Seconds before the third actor in a row that came to nothing is replaced, and at most."""
+"""Pause before the third actor in a row that made nothing is replaced: it doubles with each further one, up to the
+second number."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The actor made its shard."""
+
+    shard: int
+    result: Any
+    """What its `make` returned."""
+
+
+@dataclass(frozen=True)
+class ShardFailed:
+    """The actor did not make its shard."""
+
+    shard: int
+    cause: str
+    is_actor_lost: bool
+    """Whether it was replaced, too."""
+
+
+@dataclass(frozen=True)
+class StartFailed:
+    """The actor was not placed or did not load: it was replaced."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class IdleLost:
+    """The actor was lost while it was idle: it was replaced."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The actor was placed, has loaded or gave a sign of life."""
+
+
+Settled: TypeAlias = Made | ShardFailed | StartFailed | IdleLost | Alive
+"""What became of a call."""
 
 
 class Worker:
     """Hires its first actor at once.
 
+    Its actor has three methods. `placed()` returns at once; `load()` when the actor is ready; `make(shard)` gives a
+    ShardDone. Making must be safe to do twice.
+
     Args:
-        make_actor: starts an actor and returns its handle. Its `placed()` returns at once, its `load()` when it is
-            ready, and its `make(shard)` gives a ShardDone. Making must be safe to do twice.
         shard_seconds: deadline of one attempt.
         start_seconds: deadline of a load.
     """
 
-    def __init__(self, make_actor: Callable[[], Any], shard_seconds: float, start_seconds: float) -> None:
-        self._make_actor = make_actor
+    def __init__(self, calls: Calls, shard_seconds: float, start_seconds: float) -> None:
+        self._calls = calls
         self._shard_seconds, self._start_seconds = shard_seconds, start_seconds
+        self._actor: Actor | None = None
         self._wasted = 0  # actors in a row that made nothing
-        self._handle: Any = None
+        self._heard = 0.0
         self.phase: Literal["paused", "placing", "loading", "idle", "pinging", "estimating"] = "paused"
-        self.call: Any = None
+        self.call: Call | None = None
         """What the actor is doing; None while it is idle, and in a pause."""
         self.shard: int | None = None
         """What it is making."""
         self.deadline = 0.0
-        self.idle_since = self._heard = 0.0
+        self.idle_since = 0.0
         self.hire()
 
     @property
@@ -60,84 +101,95 @@ class Worker:
     def is_fresh(self) -> bool:
         """Whether the idle actor was heard of a moment ago. If not, ping it before it gets a shard: a shard is no
         probe, as it has few attempts and a cut link eats one for a whole deadline."""
-        return time.monotonic() - self._heard <= _FRESH_SECONDS
+        return self._calls.now() - self._heard <= _FRESH_SECONDS
 
     def hire(self) -> None:
         """Start an actor, in whose place there is none."""
-        self._handle = self._make_actor()
+        self._actor = self._calls.start()
         log_event("actor hired")
-        self._begin("placing", self._handle.placed.remote(), math.inf)
+        self._begin("placing", math.inf, "placed")
 
     def go_on(self, are_others_ready: bool) -> None:
         """Hire after a pause that is over, or in which no other worker is left."""
-        if time.monotonic() >= self.deadline or not are_others_ready:
+        if self._calls.now() >= self.deadline or not are_others_ready:
             self.hire()
 
     def ping(self) -> None:
         """Ask the idle actor for a sign of life."""
-        self._begin("pinging", self._handle.placed.remote(), _PING_SECONDS)
+        self._begin("pinging", _PING_SECONDS, "placed")
 
     def make(self, shard: int) -> None:
         """Give the idle actor a shard."""
         self.shard = shard
-        self._begin("estimating", self._handle.make.remote(shard), self._shard_seconds)
+        self._begin("estimating", self._shard_seconds, "make", shard)
 
     def release(self) -> None:
         """End the actor, if there is one."""
-        if self._handle is not None:
-            ray.kill(self._handle)
+        if self._actor is not None:
+            self._calls.kill(self._actor)
+            self._actor = None
 
-    def settle(self, is_late: bool, are_others_ready: bool) -> Any | str | None:
-        """What the call gave that has ended or is late, why it gave nothing, or None: a step nearer to work.
+    def settle(self, is_late: bool, are_others_ready: bool) -> Settled:
+        """Take the result of the call that has ended, or give up the one that is late.
 
         The actor is free afterwards, or replaced.
         """
-        phase, call, self.call, self.shard = self.phase, self.call, None, None
-        if is_late:
-            self._replace(are_others_ready)
-            return {
-                "loading": f"not loaded within {self._start_seconds:g} s: the actor was replaced",
-                "pinging": "the idle actor gave no sign of life: it was replaced",
-            }.get(phase, f"no answer within {self._shard_seconds:g} s: the actor was replaced; see --shard-seconds")
+        phase, shard, call = self.phase, self.shard, self.call
+        self.shard = self.call = None
         try:
-            found = ray.get(call, timeout=60)
-        except RayTaskError as error:
-            if phase == "estimating" and is_ours(error):
-                self._rest()
-            else:  # a broken CUDA context, say, which fails whatever comes next
+            if is_late:
+                raise CallFailed(self._missed_deadline(phase))
+            result = self._calls.result(call)
+        except CallFailed as failure:
+            is_lost = shard is None or not failure.is_ours  # no error of ours: a broken CUDA context, say
+            if is_lost:
                 self._replace(are_others_ready)
-            return cause(error)
-        except (RayError, GetTimeoutError) as error:
-            self._replace(are_others_ready)
-            return death(error)
+            else:
+                self._rest()
+            if shard is not None:
+                return ShardFailed(shard, failure.cause, is_lost)
+            return IdleLost(failure.cause) if phase == "pinging" else StartFailed(failure.cause)
+        if shard is not None:
+            self._wasted = 0
+            self._rest()
+            return Made(shard, result)
         if phase == "placing":
-            self._begin("loading", self._handle.load.remote(), self._start_seconds)
-            return None
-        if phase == "pinging":
-            self.phase, self._heard = "idle", time.monotonic()
-            return None
-        self._rest()
-        if phase == "loading":
+            self._begin("loading", self._start_seconds, "load")
+        elif phase == "loading":
+            self._rest()
             log_event("actor ready")
-            return None
-        self._wasted = 0
-        return found
+        else:
+            self.phase, self._heard = "idle", self._calls.now()  # idle since before the ping
+        return Alive()
 
-    def _begin(self, phase: Literal["placing", "loading", "pinging", "estimating"], call: Any, seconds: float) -> None:
-        self.phase, self.call, self.deadline = phase, call, time.monotonic() + seconds
+    def _begin(
+        self,
+        phase: Literal["placing", "loading", "pinging", "estimating"],
+        seconds: float,
+        method: str,
+        *arguments: int,
+    ) -> None:
+        self.phase, self.deadline = phase, self._calls.now() + seconds
+        self.call = self._calls.call(self._actor, method, *arguments)
 
     def _rest(self) -> None:
-        self.phase, self.idle_since = "idle", time.monotonic()
-        self._heard = self.idle_since
+        self.phase = "idle"
+        self.idle_since = self._heard = self._calls.now()
+
+    def _missed_deadline(self, phase: str) -> str:
+        if phase == "loading":
+            return f"not loaded within {self._start_seconds:g} s: the actor was replaced"
+        if phase == "pinging":
+            return "the idle actor gave no sign of life: it was replaced"
+        return f"no answer within {self._shard_seconds:g} s: the actor was replaced; see --shard-seconds"
 
     def _replace(self, are_others_ready: bool) -> None:
-        ray.kill(self._handle)
-        self._handle = None
+        self.release()
         self._wasted += 1
         first, most = _PAUSES
         pause = min(most, first * 2.0 ** min(self._wasted - 2, 16)) if self._wasted > 1 else 0.0
         if pause and are_others_ready:
             log_event("actor paused", seconds=pause)
-            self.phase, self.deadline = "paused", time.monotonic() + pause
+            self.phase, self.deadline = "paused", self._calls.now() + pause
         else:  # where nobody works, the run finds out soon whether anybody can
             self.hire()

@@ -1,12 +1,12 @@
 """The live run: a fleet makes shards as trainers ask for them, a server hands them on, nothing touches a disk."""
 
 from collections.abc import Callable
-from typing import Any
 
 from postmean.base.errors import GenerationError
 from postmean.base.progress import Progress
-from postmean.fleet.actor import EstimatorActor, ShardDone
-from postmean.fleet.open_fleet import fleet
+from postmean.contract.plan import Plan
+from postmean.fleet.actor import LiveActor, LiveShard
+from postmean.fleet.open_fleet import open_fleet
 from postmean.fleet.outcome import Outcome
 from postmean.runs.config import ServeConfig
 from postmean.runs.job import Job
@@ -16,28 +16,28 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.memory import MemoryStorage
 
 
-class LiveShard(ShardDone):
-    """A shard with its files and commit record, by path."""
-
-    files: dict[str, bytes]
-
-
-class LiveActor(EstimatorActor):
-    """An actor that returns its shards instead of committing them.
+class LiveDriver:
+    """Hands the fleet's shards to those who wait for them. A listener of the fleet.
 
     Args:
-        files: the run's manifest, plan and certificate.
-        store: as for every actor.
+        progress: entered by the caller.
     """
 
-    def __init__(self, files: dict[str, bytes], store: str) -> None:
-        self._memory = MemoryStorage(files)
-        self._begin(RunFolder(self._memory), store)
+    def __init__(self, plan: Plan, shards: LiveShards, progress: Progress) -> None:
+        self._plan, self._shards, self._progress = plan, shards, progress
+        self._records_made = 0
 
-    def make(self, shard: int) -> LiveShard:
-        before = set(self._memory.files)
-        done = super().make(shard)
-        return LiveShard(**done, files={p: self._memory.files.pop(p) for p in set(self._memory.files) - before})
+    def made(self, shard: LiveShard) -> None:
+        self._records_made += shard["records"]
+        self._shards.done(shard["shard"], shard["files"])
+
+    def failed(self, shard: int, cause: str) -> None:
+        self._shards.failed(shard, cause)
+
+    def tick(self, outcome: Outcome) -> None:
+        at = self._plan.first_record(self._shards.newest())
+        held, actors = self._shards.held(), outcome.ready
+        self._progress.update(at, f"{self._records_made:,} records made, {held} shards held, {actors} actors")
 
 
 def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], None]) -> None:
@@ -52,40 +52,22 @@ def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], N
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)
     store = str(job.store.path.resolve())
-    made = 0
-
-    def start_actor(options: dict[str, Any]) -> Any:
-        import ray
-
-        return ray.remote(LiveActor).options(**options).remote(memory.files, store)
-
-    def on_done(shard: LiveShard) -> None:
-        nonlocal made
-        made += shard["records"]
-        row = job.plan[shard["shard"]]
-        metrics.done(row.last_tuple - row.first_tuple + 1)
-        shards.done(shard["shard"], shard["files"])
-
-    def on_failed(shard: int, cause: str) -> None:
-        metrics.gave_up()
-        shards.failed(shard, cause)
-
-    def on_tick(outcome: Outcome) -> None:
-        metrics.tick(outcome)
-        at = job.plan.first_record(shards.newest())
-        progress.update(at, f"{made:,} records made, {shards.held()} shards held, {outcome.ready} actors")
-
     try:
         with (
             LiveServer(config.host, config.port, memory.files, shards, token) as server,
             Progress("serve", job.plan.total_records, "records") as progress,
-            fleet(config.fleet, job.manifest, len(job.plan), start_actor) as dispatcher,
+            open_fleet(
+                config.fleet,
+                job.manifest,
+                job.plan,
+                memory.url,
+                actor=LiveActor,
+                arguments=(memory.files, store),
+                shards=len(job.plan),
+            ) as fleet,
         ):
-            from postmean.fleet.metrics import DriverMetrics  # imports ray, whose environment is set only now
-
-            metrics = DriverMetrics(memory.url, job.manifest.tuples, job.plan.total_records)
             on_ready(server.port)
-            outcome = dispatcher.run(shards, on_done, on_failed, on_tick)
+            outcome = fleet.make(shards, LiveDriver(job.plan, shards, progress))
     finally:
         shards.close()
     raise GenerationError(f"no actor could make a shard: {outcome.stopped_by or next(iter(outcome.failed.values()))}")

@@ -1,0 +1,88 @@
+"""The driver of a run that is written: has a fleet make the missing shards, and keeps account of them in the folder."""
+
+from contextlib import suppress
+
+from postmean.base.errors import GenerationError
+from postmean.base.progress import Progress
+from postmean.fleet.actor import EstimatorActor, ShardDone
+from postmean.fleet.backlog import PlannedShards
+from postmean.fleet.open_fleet import open_fleet
+from postmean.fleet.outcome import Outcome
+from postmean.runs.config import GenerateConfig
+from postmean.runs.failures import failed_shards, remove_failure, write_failure
+from postmean.runs.job import Job
+from postmean.runs.lease import Lease
+from postmean.runs.pace import Pace
+from postmean.runs.status import DriverLog
+from postmean.shards.run_folder import RunFolder
+
+
+class FolderDriver:
+    """Drives one call of generate. A listener of the fleet.
+
+    Args:
+        missing: shards to make, rising.
+        lease: that this driver holds; the run ends where it is lost.
+        log: told of every shard.
+    """
+
+    def __init__(
+        self, config: GenerateConfig, job: Job, run: RunFolder, missing: list[int], lease: Lease, log: DriverLog
+    ) -> None:
+        self._config, self._job, self._run, self._lease, self._log = config, job, run, lease, log
+        self._backlog = PlannedShards(missing)
+        self._failed_before = set(failed_shards(run.storage))
+        self._records_done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
+        self._progress = Progress("generate", job.plan.total_records, "records")
+        self.pace = pace_of(config, run, self._backlog)
+        """Whether the trainers ended the run."""
+        self.written: list[int] = []
+        """Shards made so far."""
+
+    def run(self) -> Outcome:
+        """Make the missing shards, as far as they can be made."""
+        out, store = self._run.storage.url, str(self._job.store.path.resolve())
+        with (
+            self.pace,
+            self._progress,
+            open_fleet(
+                self._config.fleet,
+                self._job.manifest,
+                self._job.plan,
+                out,
+                actor=EstimatorActor,
+                arguments=(out, store),
+                shards=len(self._backlog),
+            ) as fleet,
+        ):
+            self._progress.start_at(self._records_done)
+            return fleet.make(self._backlog, self)
+
+    def made(self, shard: ShardDone) -> None:
+        number = shard["shard"]
+        self._backlog.settle(number)
+        self._records_done += shard["records"]
+        self.written.append(number)
+        self._log.add(shard["records"], shard["bytes"])
+        if number in self._failed_before:
+            remove_failure(self._run.storage, number)
+        self._progress.update(self._records_done)
+
+    def failed(self, shard: int, cause: str) -> None:
+        self._backlog.settle(shard)
+        with suppress(GenerationError):  # a full disk, which is the shard's own cause too
+            write_failure(self._run.storage, self._job.plan[shard], cause)
+
+    def tick(self, outcome: Outcome) -> None:
+        self._lease.check()
+        self.pace.check()
+        self._log.retries = outcome.retries
+        if not outcome.ready:
+            # Ray and the replicas take half a minute to start, which is no part of the rate
+            self._progress.start_at(self._records_done)
+
+
+def pace_of(config: GenerateConfig, run: RunFolder, backlog: PlannedShards) -> Pace:
+    """The pace that the settings ask for."""
+    follow = config.follow
+    return Pace(run, backlog, follow.ahead, follow.trainers, follow.delete_consumed, follow.trainer_seconds)
