@@ -35,7 +35,7 @@ class FolderDriver:
         self._records_done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
         self._progress = Progress("generate", job.plan.total_records, "records")
         self.pace = pace_of(config, run, self._backlog)
-        """Whether the trainers ended the run."""
+        """It knows whether the trainers ended the run."""
         self.written: list[int] = []
         """Shards made so far."""
 
