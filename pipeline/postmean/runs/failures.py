@@ -1,8 +1,7 @@
 """Failures: why shards of a run were given up, in OUT/failures/NNNNNN.json, until they are made."""
 
-import json
-
 from postmean.base.errors import ShardError
+from postmean.base.json_files import JsonError, parse_json, to_json
 from postmean.contract.plan import ShardPlan
 from postmean.shards.run_paths import FAILURES, failure_path, shard_of_failure
 from postmean.storage.storage import Storage
@@ -11,7 +10,7 @@ from postmean.storage.storage import Storage
 def write_failure(storage: Storage, row: ShardPlan, cause: str) -> None:
     """The shard was given up."""
     failure = {"shard": row.shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
-    storage.put(failure_path(row.shard), (json.dumps(failure, indent=1) + "\n").encode())
+    storage.put(failure_path(row.shard), to_json(failure))
 
 
 def remove_failure(storage: Storage, shard: int) -> None:
@@ -28,6 +27,6 @@ def failed_shards(storage: Storage) -> list[int]:
 def read_cause(storage: Storage, shard: int) -> str:
     """Why this shard was given up; "unknown" where the file is gone or damaged."""
     try:
-        return str(json.loads(storage.get(failure_path(shard)))["cause"])
-    except (ShardError, ValueError, KeyError, TypeError, RecursionError):
+        return str(parse_json(storage.get(failure_path(shard)))["cause"])
+    except (ShardError, JsonError, KeyError, TypeError):
         return "unknown"

@@ -1,12 +1,11 @@
 """Generation: a job's missing shards through the fleet into the run folder."""
 
-import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from postmean.base.errors import GenerationError, MismatchError
-from postmean.base.serialise import to_dict
+from postmean.base.json_files import to_json
 from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.outcome import Outcome
 from postmean.runs.commits import committed_shards
@@ -115,7 +114,7 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
         )
     if stored != job.manifest:  # the run begins, or is extended
         job.begin(run)
-        run.storage.put(CONFIG, (json.dumps(to_dict(config), indent=1) + "\n").encode())
+        run.storage.put(CONFIG, to_json(config))
     elif not run.storage.exists(PLAN) or (job.certified_sigma is not None and not run.storage.exists(CERTIFIED_SIGMA)):
         job.begin(run)  # they were removed because they were damaged, and come out the same
 

@@ -7,7 +7,6 @@ OUT/shards/000042.tar        or targets.zarr/: the shards
 OUT/commits/000042.json      written last: a shard without it does not exist
 """
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +14,7 @@ from contextlib import suppress
 import numpy as np
 
 from postmean.base.errors import ConfigError, ShardError
+from postmean.base.json_files import JsonError, parse_json, to_json
 from postmean.contract.commit import Commit, FileDigest
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import Plan, ShardPlan
@@ -77,7 +77,7 @@ class RunFolder:
         self.storage.put(PLAN, plan.to_bytes())
         for path, data in codec(manifest.shards.format).run_files(layout_of(manifest, plan)).items():
             self.storage.put(path, data)
-        self.storage.put(MANIFEST, (json.dumps(manifest.to_dict(), indent=1) + "\n").encode())
+        self.storage.put(MANIFEST, to_json(manifest))
         self._manifest, self._plan = manifest, plan
 
     def read_manifest(self) -> Manifest:
@@ -87,8 +87,8 @@ class RunFolder:
             if not self.has_manifest():
                 raise ShardError(f"{where}: no run there: make one with `postmean generate`")
             try:
-                plain = json.loads(self.storage.get(MANIFEST))
-            except (ValueError, RecursionError) as error:
+                plain = parse_json(self.storage.get(MANIFEST))
+            except JsonError as error:
                 raise ShardError(f"{where}: not JSON ({error}): generate again into another folder") from error
             self._manifest = Manifest.from_dict(plain, where)
         return self._manifest
