@@ -33,7 +33,8 @@ from postmean.training.loop import make_optimiser
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.presets import PRESETS
-from postmean.training.stream.stream import TargetBatch, TargetStream
+from postmean.training.stream.batch import TargetBatch
+from postmean.training.stream.stream import TargetStream
 
 COMMAND = [sys.executable, "-m", "postmean"]
 os.environ["NO_PROXY"] = "127.0.0.1"

@@ -14,7 +14,7 @@ from postmean.training.model.losses.loss import pseudo_huber, teacher_point
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.presets import DIGITS
-from postmean.training.stream.stream import TargetBatch
+from postmean.training.stream.batch import TargetBatch
 from tests.support.exact_runs import posterior_mean
 
 SHAPE = (3, 4, 4)

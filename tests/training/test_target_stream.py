@@ -297,9 +297,8 @@ def test_waiting_for_a_run_and_for_its_shards_is_told(folder, store, certified_s
     make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
     stream = TargetStream.open(path, store, 10, follow_seconds=0.2)
     told = []
-    stream.on_wait = lambda: told.append(stream.wait_seconds)
     with pytest.raises(ShardError, match="was not committed"):
-        list(stream)
+        list(stream.batches(on_wait=lambda: told.append(stream.wait_seconds)))
     assert told and told == sorted(told)
     assert capfd.readouterr().err == ""
 

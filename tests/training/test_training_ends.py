@@ -159,8 +159,8 @@ def test_leaving_a_live_stream_does_not_wait_for_the_answer_to_its_request(begun
     shards = LiveShards(10, depth=2, trainers=1)
     with LiveServer("127.0.0.1", 0, files, shards, "a token of the tests") as server:
         stream = TargetStream.open(f"http://127.0.0.1:{server.port}", store, BATCH, follow_seconds=3600)
-        batches = iter(stream)
-        stream.on_wait = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # as Ctrl-C comes: to the one that waits
+        # as Ctrl-C comes: to the one that waits
+        batches = stream.batches(on_wait=lambda: (_ for _ in ()).throw(KeyboardInterrupt))
 
         def read() -> bool:
             with pytest.raises(KeyboardInterrupt):

@@ -71,6 +71,12 @@ class Plan:
         """First shard that holds a record of this tuple or of a later one; len(self) where there is none."""
         return int(np.searchsorted(self.last_tuple, tuple_id))
 
+    def shards_of(self, start: int, stop: int) -> range:
+        """The shards whose first to last tuples overlap start .. stop - 1: all records of these tuples are in them."""
+        first = self.shard_of(start)
+        last = int(np.searchsorted(self.first_tuple, stop, side="left"))
+        return range(first, max(first, last))
+
     def to_bytes(self) -> bytes:
         """Parquet file, the same bytes for the same plan."""
         columns = [np.arange(len(self)), self.first_tuple, self.last_tuple, self.records]

@@ -30,7 +30,8 @@ from postmean.training.model.ema import AveragedNetwork
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.resume import check_same_run, identity_of, restore, trainer_name, training_tensors, write_config
-from postmean.training.stream.stream import TargetBatch, TargetStream
+from postmean.training.stream.batch import TargetBatch
+from postmean.training.stream.stream import TargetStream
 
 _SHARE_OUT = "--out must be one folder that all hosts share: every rank goes on from the checkpoints in it"
 
@@ -170,18 +171,17 @@ class _Run:
         log = MetricsLog(self.out / "metrics.jsonl", self.step) if leads else None
         sums, line_at, line_wait = LossSums(self.world.device), start, 0.0
         progress = Progress("train", config.steps * config.batch_size, "images")
+
         # the iteration ends with the block, not with this frame, which lives as long as an exception refers to it
-        with progress if leads else nullcontext(), closing(iter(self.stream)) as batches:
+        def show() -> None:
+            if leads:
+                shown = "" if loss is None else f"  loss {loss:.4g}"
+                waits = self.stream.wait_seconds / (time.perf_counter() - start)
+                note = f"step {self.step:,}{shown}  waits {waits:.0%} for targets"
+                progress.update(self.step * config.batch_size, note)
+
+        with progress if leads else nullcontext(), closing(self.stream.batches(show)) as batches:
             progress.start_at(self.step * config.batch_size)
-
-            def show() -> None:
-                if leads:
-                    shown = "" if loss is None else f"  loss {loss:.4g}"
-                    waits = self.stream.wait_seconds / (time.perf_counter() - start)
-                    note = f"step {self.step:,}{shown}  waits {waits:.0%} for targets"
-                    progress.update(self.step * config.batch_size, note)
-
-            self.stream.on_wait = show
             for batch in batches:
                 self._one_step(batch, sums)
                 saves = self.step % config.checkpoint_every == 0 or self.step == config.steps

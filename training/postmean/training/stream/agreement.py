@@ -8,7 +8,6 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import Plan
 from postmean.contract.recipe import TargetRecipe
-from postmean.training.stream.targets import shards_of
 
 
 def check_agreement(
@@ -58,7 +57,7 @@ def check_enough(
             f"generate more: `postmean generate` with --tuples {stop}, or train for "
             f"{manifest.tuples // batch_size} steps"
         )
-    missing = [shard for shard in shards_of(plan, start, stop) if shard not in ready]
+    missing = [shard for shard in plan.shards_of(start, stop) if shard not in ready]
     if missing:
         until = int(plan.first_tuple[missing[0]])
         raise MismatchError(

@@ -1,15 +1,18 @@
-"""Things made ahead of their use, in order, by a thread that nobody has to wait for."""
+"""Results made ahead of their use, in order, by a daemon thread: no end of the process waits for it."""
 
 import queue
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """Calls `make` of each of `places`, at most `depth` + 1 calls ahead of `take`, in a thread that begins now.
+    """Calls `make` for each of `places`, at most `depth` calls ahead of `take`, in a thread that starts now.
+
+    It is no executor: Python waits at exit for the threads of an executor, and this one may wait long for a shard.
 
     Args:
         name: of the thread.
@@ -17,46 +20,46 @@ class Ahead(Generic[T]):
 
     def __init__(self, make: Callable[[int], T], places: Iterable[int], depth: int, name: str) -> None:
         self._make, self._places = make, places
-        self._ready: queue.Queue[tuple[T, None] | tuple[None, BaseException]] = queue.Queue(depth)
-        self._stop = threading.Event()
+        self._room = threading.Semaphore(depth)
+        self._results: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def take(self, seconds: float) -> T:
-        """The next one, or the exception that making it raised, which is the last.
+    def take(self, seconds: float | None = None) -> T:
+        """The next result, or the exception of its call, which is the last; there must be a place left.
 
+        Args:
+            seconds: how long to wait for it; None: without limit.
         Raises:
             queue.Empty: it is not made within `seconds`.
+            CancelledError: `close` was called before it was begun.
         """
-        made, error = self._ready.get(timeout=seconds)
-        if error is not None:
-            raise error
-        return made  # pyright: ignore[reportReturnType]
+        result = self._results.get(timeout=seconds)
+        self._room.release()
+        return result.result()
 
-    def stop(self) -> None:
-        """Begin no further call."""
-        self._stop.set()
+    def close(self, seconds: float = 0.0) -> None:
+        """Begin no further call.
 
-    def is_stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stop.is_set()
-
-    def join(self, seconds: float | None = None) -> None:
-        """After `stop`: wait for the call that is under way, so long at most; None for as long as it takes."""
+        Args:
+            seconds: how long to wait for the call that is under way.
+        """
+        self._closed = True
+        self._room.release()
         self._thread.join(seconds)
 
     def _run(self) -> None:
         for place in self._places:
-            made: tuple[T, None] | tuple[None, BaseException]
-            try:
-                made = self._make(place), None
-            except BaseException as error:
-                made = None, error
-            while not self._stop.is_set():
+            self._room.acquire()
+            result: Future[T] = Future()
+            if self._closed:
+                result.cancel()
+            else:
                 try:
-                    self._ready.put(made, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if self._stop.is_set() or made[1] is not None:
+                    result.set_result(self._make(place))
+                except BaseException as error:
+                    result.set_exception(error)
+            self._results.put(result)
+            if result.cancelled() or result.exception() is not None:
                 return

@@ -58,15 +58,11 @@ class Follower:
         )
 
     def stop(self) -> None:
-        """End all waiting, now and until `restart`."""
+        """End all waiting, now and from now on."""
         self._stop.set()
 
-    def restart(self) -> None:
-        """Wait again from now on. Waits that were stopped still end, as soon as their look at the storage does."""
-        self._stop = threading.Event()
-
     def _wait(self, is_there: Callable[[], bool], what: str) -> None:
-        stop, deadline, pause = self._stop, time.monotonic() + self._seconds, _FIRST_PAUSE
+        deadline, pause = time.monotonic() + self._seconds, _FIRST_PAUSE
         while not is_there():
             left = deadline - time.monotonic()
             if left <= 0:
@@ -74,6 +70,6 @@ class Follower:
                     f"{what} within {self._seconds:g} s: see `postmean status {self._run.storage.url}` and run "
                     "`postmean generate` again if it stopped, or wait longer with --follow-seconds"
                 )
-            if stop.wait(min(pause, left)):
+            if self._stop.wait(min(pause, left)):
                 raise ShardError(f"{what}: the stream was closed")
             pause = min(2 * pause, _LONGEST_PAUSE)

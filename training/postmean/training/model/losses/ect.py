@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
     from postmean.training.model.preconditioning import Denoiser
-    from postmean.training.stream.stream import TargetBatch
+    from postmean.training.stream.batch import TargetBatch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from postmean.training.model.preconditioning import Denoiser
-    from postmean.training.stream.stream import TargetBatch
+    from postmean.training.stream.batch import TargetBatch
 
 TINY = 1e-20
 """Keeps the gradient of a square root finite at 0."""

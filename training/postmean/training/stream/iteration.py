@@ -1,0 +1,43 @@
+"""One pass over a stream: a reader of its own, and the thread that makes its batches ahead."""
+
+from postmean.training.stream.ahead import Ahead
+from postmean.training.stream.batch import TargetBatch
+from postmean.training.stream.reader import OpenRun, TargetReader
+from postmean.training.stream.share import Share
+
+_SECONDS_TO_END = 2.0  # that leaving an iteration waits for its thread, whose request a storage may answer much later
+
+
+class Iteration:
+    """Makes a rank's batches from a tuple on, at most `depth` ahead of `take`, from now on.
+
+    Args:
+        start_tuple: first tuple of the first global batch.
+        pin: whether to give tensors in page-locked memory.
+    """
+
+    def __init__(self, run: OpenRun, share: Share, start_tuple: int, depth: int, pin: bool) -> None:
+        self._share, self._pin = share, pin
+        self._reader = TargetReader(run, share.tuples.stop)
+        places = range(start_tuple, share.tuples.stop, share.tuples.step)
+        self._ahead = Ahead(self._make, places, depth, "postmean-stream")
+
+    def take(self, seconds: float) -> TargetBatch:
+        """The next batch.
+
+        Raises:
+            queue.Empty: it is not made within `seconds`.
+            ShardError, MismatchError, StorageError: it cannot be made.
+            CancelledError: `close` was called.
+        """
+        return self._ahead.take(seconds)
+
+    def close(self) -> None:
+        """End reading ahead and all waiting for shards; waits a moment for the thread."""
+        self._reader.close()
+        self._ahead.close(_SECONDS_TO_END)
+
+    def _make(self, first: int) -> TargetBatch:
+        tuples = self._share.of(first)
+        batch = self._reader.read(tuples.start, tuples.stop)
+        return batch.pin_memory() if self._pin else batch

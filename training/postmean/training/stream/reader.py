@@ -1,0 +1,160 @@
+"""From tuple numbers to training targets: certified tuples made on the spot, the others read from shards."""
+
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from postmean.base.errors import MismatchError, ShardError
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import Manifest
+from postmean.contract.noisy import noisy
+from postmean.contract.plan import Plan, uncertified
+from postmean.contract.records import Records
+from postmean.shards.run_folder import RunFolder
+from postmean.training.stream.ahead import Ahead
+from postmean.training.stream.batch import TargetBatch
+from postmean.training.stream.follow import Follower
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run of targets as its readers need it, opened and checked, with the images that it was made from."""
+
+    where: str
+    """Its folder or URL, as the user gave it."""
+    folder: RunFolder
+    manifest: Manifest
+    plan: Plan
+    certified_sigma: np.ndarray | None
+    """float32 [N]; None where every tuple has a record."""
+    store: ImageStore
+    follow_seconds: float
+    """How long to wait for each shard that is not committed yet; 0: not at all."""
+
+    @classmethod
+    def of(cls, where: str, folder: RunFolder, store: ImageStore, follow_seconds: float) -> "OpenRun":
+        """Raises ShardError where the certificate is damaged."""
+        manifest = folder.read_manifest()
+        return cls(
+            where=where,
+            folder=folder,
+            manifest=manifest,
+            plan=folder.read_plan(),
+            certified_sigma=None if manifest.shards.self_contained else folder.read_certified_sigma(),
+            store=store,
+            follow_seconds=follow_seconds,
+        )
+
+
+class TargetReader:
+    """Reads any range of tuples of a run; fastest when the ranges rise, as one shard is held and one read ahead.
+
+    Args:
+        stop: no tuple from this one on will be asked for, so their shards are not read ahead.
+    """
+
+    def __init__(self, run: OpenRun, stop: int) -> None:
+        self._run = run
+        self._source = run.manifest.tuple_source()
+        self._follower = Follower(run.folder, run.follow_seconds) if run.follow_seconds > 0 else None
+        self._stop_shard = run.plan.shards_of(0, stop).stop
+        self._held: tuple[int, Records] | None = None  # a shard's number, its records
+        self._ahead: Ahead[Records] | None = None  # the shards after the one that is held
+        self._closed = False
+
+    def read(self, start: int, stop: int) -> TargetBatch:
+        """Targets of tuples start .. stop - 1.
+
+        Raises:
+            ShardError: a shard is missing, truncated or damaged, or `close` was called while it was awaited.
+            MismatchError: a record is not of the tuple that the plan says.
+            CancelledError: `close` was called.
+        """
+        run, store = self._run, self._run.store
+        block = self._source.block(start, stop)
+        x, eps, z = noisy(self._source, store, block)
+        recorded = uncertified(self._source, block, run.certified_sigma)
+        mean, mean_next = x.copy(), x.copy() if run.manifest.recipe.solver == "heun" else None
+        rows = np.flatnonzero(recorded)
+        while len(rows):
+            number = run.plan.shard_of(int(block.tuple_id[rows[0]]))
+            here = rows[: self._count_in(number, block.tuple_id[rows])]
+            records = self._records(number, block.tuple_id[here])
+            mean[here] = records.mean.decode(store)
+            if mean_next is not None:
+                if records.mean_next is None:
+                    raise ShardError(f"shard {number:06d}: no mean_next though solver is heun: generate it again")
+                mean_next[here] = records.mean_next.decode(store)
+            rows = rows[len(here) :]
+        return TargetBatch(
+            tuple_id=torch.from_numpy(block.tuple_id),
+            z=torch.from_numpy(z),
+            sigma=torch.from_numpy(block.sigma),
+            sigma_next=_tensor(block.sigma_next),
+            x=torch.from_numpy(x),
+            eps=torch.from_numpy(eps),
+            mean=torch.from_numpy(mean),
+            mean_next=_tensor(mean_next),
+            label=_tensor(store.label(block.entry)),
+            certified=torch.from_numpy(~recorded),
+        )
+
+    def close(self) -> None:
+        """End reading ahead and all waiting for shards, also that of a `read` in another thread."""
+        self._closed = True
+        if self._ahead is not None:
+            self._ahead.close()
+        if self._follower is not None:
+            self._follower.stop()
+
+    def _count_in(self, number: int, tuple_id: np.ndarray) -> int:
+        """How many of these rising ids shard `number` holds, as the plan says."""
+        if number >= len(self._run.plan):
+            raise MismatchError(
+                f"plan: tuple {tuple_id[0]} needs a record and no shard holds it: the certificate and the plan are "
+                "of different runs: generate again"
+            )
+        return int(np.searchsorted(tuple_id, self._run.plan[number].last_tuple, side="right"))
+
+    def _records(self, number: int, tuple_id: np.ndarray) -> Records:
+        records = self._load(number)
+        first = int(np.searchsorted(records.tuple_id, tuple_id[0]))
+        asked = records.slice(first, min(first + len(tuple_id), len(records)))
+        if not np.array_equal(asked.tuple_id, tuple_id):
+            wrong = np.setdiff1d(tuple_id, asked.tuple_id)
+            raise MismatchError(
+                f"shard {number:06d}: tuple_id: expected records of {tuple_id[0]}..{tuple_id[-1]}, "
+                f"{len(wrong)} of {len(tuple_id)} are other ones: it belongs to another run, generate it again"
+            )
+        return asked
+
+    def _load(self, number: int) -> Records:
+        """The records of a shard; the next one is read meanwhile."""
+        held, self._held = self._held, None  # so that a shard whose reading failed is read again
+        if held is None or held[0] != number:
+            if held is None or held[0] + 1 != number:
+                self._jump(number)
+            assert self._ahead is not None
+            held = (number, self._ahead.take())
+        self._held = held
+        return held[1]
+
+    def _jump(self, number: int) -> None:
+        """Read ahead from this shard on."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self._ahead = Ahead(self._read, range(number, self._stop_shard), 1, "postmean-shard")
+        if self._closed:  # by another thread, which may not have seen this new one
+            self._ahead.close()
+            raise CancelledError
+
+    def _read(self, number: int) -> Records:
+        if self._follower is not None:
+            self._follower.wait_for_shard(number)
+        return self._run.folder.read_shard(number)
+
+
+def _tensor(column: np.ndarray | None) -> torch.Tensor | None:
+    return None if column is None else torch.from_numpy(column)
