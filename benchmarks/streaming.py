@@ -29,9 +29,9 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.plan import make_plan
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from postmean.training.loop import make_optimiser
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.optimiser import make_optimiser
 from postmean.training.presets import PRESETS
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.stream import TargetStream

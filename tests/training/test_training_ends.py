@@ -137,15 +137,15 @@ def test_a_rank_that_fails_ends_and_the_others_with_it(begun, store, tmp_path):
 RANK_1_FAILS = """
 import os, sys, torch
 from postmean.cli.main import main
-from postmean.training import loop
+from postmean.training import train_log
 
-class Sums(loop.LossSums):
+class Sums(train_log.LossSums):
     def add(self, loss, sigma):
         if os.environ["RANK"] == "1":
             raise torch.OutOfMemoryError("CUDA out of memory")
         super().add(loss, sigma)
 
-loop.LossSums = Sums
+train_log.LossSums = Sums
 main()
 """
 

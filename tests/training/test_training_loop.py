@@ -20,8 +20,10 @@ from postmean.base.serialise import from_dict, to_dict
 from postmean.contract.noise import ICTNoise
 from postmean.training.checkpoint import complete_checkpoints, load_denoiser
 from postmean.training.config import ConstantEMA, EDMPreconditioning, HalfLifeEMA, OptimiserConfig, TrainConfig
-from postmean.training.loop import TrainingError, learning_rate, train
+from postmean.training.loop import train
+from postmean.training.optimiser import learning_rate
 from postmean.training.presets import PRESETS
+from postmean.training.train_log import TrainingError
 from tests.support.exact_runs import digits_store, exact_targets, make_run
 
 TUPLES = 8_000

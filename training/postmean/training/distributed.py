@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from postmean.base.device import choose_device
 from postmean.base.errors import ConfigError, MismatchError
 from postmean.base.serialise import differences
 
@@ -76,9 +77,9 @@ class World:
             return
         everyone = [json.loads(text) for text in self._texts(json.dumps(ours))]
         for rank, theirs in enumerate(everyone):
-            found = differences(everyone[0], theirs)
-            if found:
-                listed = "; ".join(f"{name} is {a!r} at rank 0, {b!r} at rank {rank}" for name, a, b in found)
+            differing = differences(everyone[0], theirs)
+            if differing:
+                listed = "; ".join(f"{name} is {a!r} at rank 0, {b!r} at rank {rank}" for name, a, b in differing)
                 raise MismatchError(f"{where}: {listed}: {remedy}")
 
     def _texts(self, ours: str) -> list[str]:
@@ -106,8 +107,7 @@ def device_of(name: str) -> torch.device:
     Raises:
         ConfigError: no such device here.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = choose_device(name)
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:

@@ -1,0 +1,122 @@
+"""What learns: the network, the average of its weights, the optimiser, and how a batch changes them."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from postmean.base.errors import MismatchError
+from postmean.training.checkpoint import DenoiserCard, load_denoiser, load_state, save_checkpoint
+from postmean.training.config import TrainConfig
+from postmean.training.metrics import LossSums
+from postmean.training.model.ema import AveragedNetwork
+from postmean.training.model.networks import build_network
+from postmean.training.model.preconditioning import Denoiser
+from postmean.training.optimiser import learning_rate, make_optimiser
+from postmean.training.resume import restore, training_tensors
+from postmean.training.stream.batch import TargetBatch
+from postmean.training.training_run import TrainingRun
+
+
+class Learner:
+    """Network, average and optimiser of a run, as they were at its checkpoint where there is one.
+
+    Args:
+        init: checkpoint or run whose averaged weights a new run begins with; "" for random ones.
+    Raises:
+        MismatchError: `init` has another network or time conditioning.
+        DataError: the checkpoint is damaged.
+    """
+
+    def __init__(self, run: TrainingRun, init: str) -> None:
+        config, device = run.config, run.world.device
+        self.step = run.first_step
+        """Steps done."""
+        self._run, self._config = run, config
+        torch.manual_seed(config.seed)
+        network = build_network(config.network, run.store.image_shape, run.classes)
+        if init and not run.checkpoint:
+            _begin_with(network, init, config)
+        self._denoiser = Denoiser(network, config.preconditioning).to(device).train()
+        self._average = AveragedNetwork(self._denoiser.network)
+        self._optimiser = make_optimiser(config.optimiser, self._denoiser)
+        if run.checkpoint:
+            restore(self._denoiser.network, self._optimiser, load_state(run.checkpoint))
+            averaged = load_denoiser(run.checkpoint, device).network
+            self._average.network.load_state_dict(averaged.state_dict())
+        self._model = run.world.wrap(self._denoiser)
+
+    @property
+    def images(self) -> int:
+        """Images seen by all ranks."""
+        return self.step * self._config.batch_size
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the last step."""
+        return self._optimiser.param_groups[0]["lr"]
+
+    def learn(self, batch: TargetBatch, sums: LossSums) -> None:
+        """One step on this rank's part of a batch, whose losses are added to `sums`."""
+        config, world = self._config, self._run.world
+        batch = batch.to(world.device)
+        if not config.recipe.conditional:
+            batch = replace(batch, label=None)
+        # dropout of step k is a function of (seed, k, rank): nothing random has to be kept to resume
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, self.step, world.rank]).generate_state(1)[0]))
+        self.step += 1
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(config.optimiser, self.images)
+        self._optimiser.zero_grad(set_to_none=True)
+        self._add_gradients(batch, sums)
+        if config.optimiser.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._denoiser.parameters(), config.optimiser.clip_norm)
+        self._optimiser.step()
+        self._average.update(self._denoiser.network, config.ema.decay_at(self.images, config.batch_size))
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        config, run = self._config, self._run
+        card = DenoiserCard(
+            preconditioning=config.preconditioning,
+            time_conditioning=config.preconditioning.time_conditioning,
+            consistency=config.loss.is_consistency,
+            process=config.recipe.process,
+            image_shape=run.store.image_shape,
+            classes=run.classes,
+            images_seen=self.images,
+        )
+        tensors = training_tensors(self._denoiser.network, self._optimiser)
+        place = dict(step=self.step, next_tuple=self.images)
+        save_checkpoint(run.out, self._average.network, card, tensors, place, config.keep_checkpoints)
+
+    def _add_gradients(self, batch: TargetBatch, sums: LossSums) -> None:
+        """Of the mean loss, one micro-batch at a time; the last one averages them over the ranks."""
+        config = self._config
+        size = min(config.micro_batch or len(batch), len(batch))
+        for first in range(0, len(batch), size):
+            part = batch.rows(first, min(first + size, len(batch)))
+            last = first + size >= len(batch)
+            with nullcontext() if last else self._gradients_stay_here():
+                with torch.autocast(self._run.world.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                    loss = config.loss(self._model, self._denoiser, part)
+                (loss.sum() / len(batch)).backward()
+            sums.add(loss, part.sigma)
+
+    def _gradients_stay_here(self) -> AbstractContextManager[None]:
+        return self._model.no_sync() if isinstance(self._model, DistributedDataParallel) else nullcontext()
+
+
+def _begin_with(network: torch.nn.Module, init: str, config: TrainConfig) -> None:
+    denoiser = load_denoiser(init)
+    if denoiser.preconditioning.time_conditioning != config.preconditioning.time_conditioning:
+        raise MismatchError(
+            f"{init}: its time conditioning is {denoiser.preconditioning.time_conditioning}, this run's is "
+            f"{config.preconditioning.time_conditioning}: initialise from a checkpoint of the same kind"
+        )
+    try:
+        network.load_state_dict(denoiser.network.state_dict())
+    except RuntimeError as error:
+        raise MismatchError(f"{init}: another network ({str(error).splitlines()[0]}): pass its --network.*") from error

@@ -1,0 +1,75 @@
+"""What is told of a training run: a progress line on rank 0, and lines of metrics.jsonl."""
+
+import math
+import time
+
+from postmean.base.errors import PostmeanError
+from postmean.base.progress import Progress
+from postmean.training.checkpoint import complete_checkpoints
+from postmean.training.learner import Learner
+from postmean.training.metrics import LossSums, MetricsLog, by_sigma
+from postmean.training.training_run import TrainingRun
+
+
+class TrainingError(PostmeanError):
+    """Training cannot go on: its loss is not finite."""
+
+    exit_code = 3
+
+
+class TrainLog:
+    """Collects the losses of all ranks between two lines.
+
+    Args:
+        progress: what rank 0 shows; None in the other ranks.
+    """
+
+    def __init__(self, run: TrainingRun, progress: Progress | None) -> None:
+        self.sums = LossSums(run.world.device)
+        """Losses of this rank since the last line."""
+        self.loss: float | None = None
+        """Mean loss of the last line."""
+        self._run, self._progress = run, progress
+        self._metrics = MetricsLog(run.out / "metrics.jsonl", run.first_step) if run.world.leads else None
+        self._start = self._line_at = time.perf_counter()
+        self._line_wait = run.stream.wait_seconds
+
+    def show(self, learner: Learner) -> None:
+        """Bring the progress line up to date."""
+        if self._progress is not None:
+            loss = "" if self.loss is None else f"  loss {self.loss:.4g}"
+            waits = self._run.stream.wait_seconds / (time.perf_counter() - self._start)
+            note = f"step {learner.step:,}{loss}  waits {waits:.0%} for targets"
+            self._progress.update(learner.images, note)
+
+    def write_line(self, learner: Learner) -> None:
+        """Write what was learned since the last line. Every rank calls this at the same step.
+
+        Raises:
+            TrainingError: the mean loss is not finite; nothing is written.
+        """
+        now, waited = time.perf_counter(), self._run.stream.wait_seconds
+        totals = self._run.world.total(self.sums.take()).cpu()
+        images = float(totals[1].sum())
+        self.loss = float(totals[0].sum()) / images
+        if not math.isfinite(self.loss):
+            raise TrainingError(self._not_finite(learner.step))
+        if self._metrics is not None:
+            self._metrics.write(
+                step=learner.step,
+                kimg=learner.images / 1000,
+                loss=self.loss,
+                loss_by_sigma=by_sigma(totals),
+                data_wait_share=(waited - self._line_wait) / (now - self._line_at),
+                images_per_second=images / (now - self._line_at),
+                lr=learner.rate,
+            )
+        self._line_at, self._line_wait = now, waited
+
+    def _not_finite(self, step: int) -> str:
+        whole = complete_checkpoints(self._run.out)
+        return (
+            f"the loss is not finite at step {step}: the last good weights are "
+            f"{whole[-1] if whole else 'none, no checkpoint was reached'}: lower --optimiser.lr, "
+            "or pass --optimiser.clip-norm or --precision fp32, with another --out"
+        )
