@@ -41,21 +41,21 @@ def test_train_sample_and_go_on(folder, capsys):
     arguments = [str(folder / "run"), "--out", str(folder / "out"), "--count", "5", "--steps", "3", "--json"]
     assert postmean("sample", arguments) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["solver"] == "heun" and report["count"] == 5 and report["labels"] is None
+    assert report["sampler"] == "heun" and report["count"] == 5 and report["labels"] is None
     assert len(ImageFolder(folder / "out")) == 5
     assert json.loads((folder / "out" / "samples.json").read_text()) == report
 
 
-def test_consistency_models_are_sampled_by_their_own_solver(folder, capsys):
+def test_consistency_models_are_sampled_by_their_own_sampler(folder, capsys):
     noise = ["--noise.batch-size", 16, "--noise.total-steps", 4, "--noise.s1", 20]
     assert train(folder, "ict-digits", "ict", "run-ict", "--steps", 4, *noise) == 0
     capsys.readouterr()
     arguments = [str(folder / "run-ict"), "--out", str(folder / "out-ict"), "--count", "2", "--json"]
     assert postmean("sample", arguments) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["solver"], report["steps"]) == ("consistency", 1)
-    assert postmean("sample", [*arguments, "--solver", "heun"]) == 2
-    assert "--solver consistency" in capsys.readouterr().err
+    assert (report["sampler"], report["steps"]) == ("consistency", 1)
+    assert postmean("sample", [*arguments, "--sampler", "heun"]) == 2
+    assert "--sampler consistency" in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line_with_the_remedy(folder, capsys):

@@ -16,7 +16,7 @@ SUMMARY = "Train on the targets of a run. The same command again goes on where t
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFlags(TrainConfig):
+class TrainRunConfig(TrainConfig):
     """A preset's recipe, and where things are."""
 
     targets: str
@@ -41,19 +41,19 @@ def run(argv: list[str]) -> int:
 
     paths = dict(targets=tyro.MISSING, store=tyro.MISSING, out=tyro.MISSING)
     presets = {
-        name: (TARGETS[name].summary, TrainFlags(**_recipe(config), **paths)) for name, config in PRESETS.items()
+        name: (TARGETS[name].summary, TrainRunConfig(**_recipe(recipe), **paths)) for name, recipe in PRESETS.items()
     }
-    flags = parse_preset(presets, argv, "train", SUMMARY)
+    config = parse_preset(presets, argv, "train", SUMMARY)
     from postmean.training.loop import train  # here: torch takes seconds
 
     report = train(
-        TrainConfig(**_recipe(flags)),
-        flags.targets,
-        flags.store,
-        flags.out,
-        device=flags.device,
-        init=flags.init,
-        follow_seconds=flags.follow_seconds,
+        TrainConfig(**_recipe(config)),
+        config.targets,
+        config.store,
+        config.out,
+        device=config.device,
+        init=config.init,
+        follow_seconds=config.follow_seconds,
     )
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes have nothing to add
         return 0
@@ -62,14 +62,14 @@ def run(argv: list[str]) -> int:
     elif report.resumed_from:
         print(f"resumed from step {report.resumed_from:,}", file=sys.stderr)
     if report.step == report.resumed_from:
-        text = f"{flags.out}: already trained for {report.step:,} steps: nothing to do; pass more --steps to go on"
+        text = f"{config.out}: already trained for {report.step:,} steps: nothing to do; pass more --steps to go on"
     else:
         text = (
             f"trained {report.step - report.resumed_from:,} steps to {report.step:,} ({report.images:,} images) in "
             f"{duration(report.seconds)}: {report.images_per_second:,.0f} images/s, waited {report.data_wait_share:.1%}"
             f" of the time for targets, loss {report.loss:.4g}\ncheckpoint: {report.checkpoint}"
         )
-    print_report(report, text, flags.json)
+    print_report(report, text, config.json)
     return 0
 
 

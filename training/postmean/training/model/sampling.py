@@ -7,7 +7,7 @@ its noise does not depend on the batch size, the number of images or the device.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from postmean.base.errors import ConfigError
 from postmean.contract.image_store import to_pixels
 from postmean.contract.process import karras_grid
 
+SamplerName = Literal["heun", "consistency"]
 DenoiserFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """D(z [B, C, H, W], sigma [B], label [B] or None)."""
 
@@ -25,6 +26,7 @@ DenoiserFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], t
 class HeunSampler:
     """Karras et al. 2022, Algorithm 1, or Algorithm 2 where churn > 0."""
 
+    name: ClassVar[SamplerName] = "heun"
     steps: int = 18
     sigma_min: float = 0.002
     sigma_max: float = 80.0
@@ -65,6 +67,7 @@ class HeunSampler:
 class ConsistencySampler:
     """Song et al. 2023, Algorithm 1: f at the first level, then noise again and f at each of the others."""
 
+    name: ClassVar[SamplerName] = "consistency"
     sigmas: tuple[float, ...] = (80.0,)
     """Falling noise levels, one evaluation each; (80, 0.821) are the two of Song & Dhariwal 2024 for CIFAR-10."""
     sigma_min: float = 0.002
@@ -76,6 +79,11 @@ class ConsistencySampler:
         if self.sigmas[-1] < self.sigma_min:
             raise ConfigError(f"sampler: the last of sigmas {self.sigmas} is below sigma_min {self.sigma_min}")
 
+    @property
+    def steps(self) -> int:
+        """Evaluations."""
+        return len(self.sigmas)
+
     def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
         """Images, float64 [B, C, H, W], about in [-1, 1]."""
         x = _evaluate(denoiser, self.sigmas[0] * noise.draw(), self.sigmas[0], label)
@@ -86,18 +94,17 @@ class ConsistencySampler:
 
 
 Sampler = HeunSampler | ConsistencySampler
-SolverName = Literal["heun", "consistency"]
 
 
 def make_sampler(
-    solver: SolverName, steps: int | None, sigma_min: float = 0.002, sigma_max: float = 80.0, churn: float = 0.0
+    name: SamplerName, steps: int | None, sigma_min: float = 0.002, sigma_max: float = 80.0, churn: float = 0.0
 ) -> Sampler:
     """The sampler of these settings.
 
     Args:
         steps: None for 18 Heun steps or 1 evaluation of a consistency function.
     """
-    if solver == "heun":
+    if name == "heun":
         return HeunSampler(steps=steps or 18, sigma_min=sigma_min, sigma_max=sigma_max, churn=churn)
     if not steps or steps == 1:
         return ConsistencySampler(sigmas=(sigma_max,), sigma_min=sigma_min)

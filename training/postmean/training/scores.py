@@ -48,7 +48,7 @@ class Scores:
     """Of the feature extractor's weights; scores of other weights cannot be compared."""
 
 
-def evaluate(
+def score(
     images: Images,
     store: ImageStore,
     device: torch.device,

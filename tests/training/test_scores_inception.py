@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from postmean.training.evaluation import ArrayImages, evaluate
+from postmean.training.scores import ArrayImages, score
 from tests.support.exact_runs import digits_store
 
 pytestmark = pytest.mark.slow
@@ -33,13 +33,13 @@ def test_scores_against_the_store_are_zero_for_itself_and_cached_under_its_hashe
     store = digits_store(tmp_path / "store", 12, channels=3)
     cpu = torch.device("cpu")
     reads = []
-    same = evaluate(ArrayImages([np.array(store.images)]), store, cpu, weights, 6, tmp_path / "c", reads.append)
+    same = score(ArrayImages([np.array(store.images)]), store, cpu, weights, 6, tmp_path / "c", reads.append)
     assert abs(same.fid) < 1e-2 * 12 and same.inception_score >= 1
     assert reads[-1] >= 24
     names = {p.name.split("-inception")[0] for p in (tmp_path / "c").iterdir()}
     assert names == {f"postmean-{store.header.fingerprint[:16]}-{same.weights_sha256[:16]}"}
     noise = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), np.uint8)
-    other = evaluate(ArrayImages([noise]), store, cpu, weights, 6, tmp_path / "c")
+    other = score(ArrayImages([noise]), store, cpu, weights, 6, tmp_path / "c")
     assert other.fid > same.fid + 1e-3 and other.weights_sha256 == same.weights_sha256
 
 
@@ -51,6 +51,6 @@ def test_folder_and_memory_give_the_same_numbers(weights, tmp_path):
     begin_folder(tmp_path / "images")
     write_images(tmp_path / "images", pixels, 0)
     cpu = torch.device("cpu")
-    a = evaluate(ArrayImages([pixels]), store, cpu, weights, 3, tmp_path / "c")
-    b = evaluate(ImageFolder(tmp_path / "images"), store, cpu, weights, 3, tmp_path / "c")
+    a = score(ArrayImages([pixels]), store, cpu, weights, 3, tmp_path / "c")
+    b = score(ImageFolder(tmp_path / "images"), store, cpu, weights, 3, tmp_path / "c")
     assert a == b

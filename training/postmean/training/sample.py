@@ -1,0 +1,70 @@
+"""Drawing images from a checkpoint into a folder."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from postmean.training.drawing import Drawing
+from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
+from postmean.training.model.sampling import SamplerName
+from postmean.training.sample_config import SampleConfig
+
+_SHOWN = 64
+"""Images of the grid, eight a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleReport:
+    """What was drawn."""
+
+    checkpoint: str
+    out: str
+    count: int
+    seed: int
+    sampler: SamplerName
+    steps: int
+    """Evaluations for a consistency model, steps of two evaluations for heun."""
+    labels: list[int] | None
+    seconds: float
+    images_per_second: float
+
+
+def sample(config: SampleConfig, progress: Callable[[int], None] = lambda done: None) -> SampleReport:
+    """Draw the images and write them, grid.png and samples.json, which is the report, into the folder.
+
+    Args:
+        progress: called with the number of images written so far.
+    Raises:
+        DataError: no checkpoint there, or the folder holds other images.
+        ConfigError: sampler, label or device do not go with the checkpoint or this machine.
+    """
+    drawing = Drawing.of(config)
+    start = time.perf_counter()
+    batches = drawing.batches()
+    begin_folder(config.out)
+    (config.out / RECORD).write_text("{}\n")  # the folder is ours from now on
+    shown: list[np.ndarray] = []
+    written = 0
+    for pixels in batches:
+        if written < _SHOWN:
+            shown.append(pixels)
+        written = write_images(config.out, pixels, written)
+        progress(written)
+    write_grid(config.out / GRID, np.concatenate(shown)[:_SHOWN], columns=min(8, config.count))
+    seconds = time.perf_counter() - start
+    report = SampleReport(
+        checkpoint=str(drawing.checkpoint),
+        out=str(config.out),
+        count=config.count,
+        seed=config.seed,
+        sampler=drawing.sampler.name,
+        steps=drawing.sampler.steps,
+        labels=None if drawing.labels is None else drawing.labels.tolist(),
+        seconds=seconds,
+        images_per_second=config.count / seconds,
+    )
+    (config.out / RECORD).write_text(json.dumps(asdict(report), indent=1) + "\n")
+    return report

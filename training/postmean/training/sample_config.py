@@ -1,0 +1,84 @@
+"""Settings of `postmean sample` and `postmean evaluate`. No torch here, so that their --help is quick."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from postmean.base.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawConfig:
+    """What to draw."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint, or the folder of a run."""
+    count: int = 64
+    """Images to draw."""
+    seed: int = 0
+    """Image n of a seed is always the same one."""
+    sampler: Literal["auto", "heun", "consistency"] = "auto"
+    """auto: consistency for a consistency model, else heun."""
+    steps: int | None = None
+    """Sampler steps; default 18 of heun, 1 evaluation of a consistency model."""
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    churn: float = 0.0
+    """S_churn of Karras et al. 2022, Algorithm 2; 0 is the ODE."""
+    label: int | None = None
+    """Class of all images of a conditional model; default: each image a random one."""
+    batch_size: int = 64
+    """Images at once."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.batch_size < 1 or (self.steps is not None and self.steps < 1):
+            raise ConfigError("expected --count, --batch-size and --steps of at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(DrawConfig):
+    """What to draw, and where to."""
+
+    out: Path
+    """Folder for the images (000000.png, ...), grid.png and samples.json."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What to score, and against what."""
+
+    images: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of PNGs, as `postmean sample` writes it."""
+    store: Path
+    """Image store to compare with, all of it."""
+    checkpoint: Path | None = None
+    """In place of a folder: a checkpoint or run to draw images from."""
+    count: int = 50_000
+    """Images to draw from the checkpoint."""
+    seed: int = 0
+    """Of the images that are drawn."""
+    steps: int | None = None
+    """Sampler steps; default 18 of heun, 1 evaluation of a consistency model."""
+    feature_extractor_weights: Path | None = None
+    """Inception weights in torch-fidelity's format, for machines without internet; default: downloaded once."""
+    cache: Path | None = None
+    """Folder for the features of the store; default: torch-fidelity's own."""
+    batch_size: int = 64
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    json: bool = False
+    """Print the report as JSON."""
+
+    def __post_init__(self) -> None:
+        if (self.images is None) == (self.checkpoint is None):
+            raise ConfigError("pass either a folder of images or --checkpoint")
+        if self.count < 2 or self.batch_size < 1 or (self.steps is not None and self.steps < 1):
+            raise ConfigError("expected --count of at least 2, --batch-size and --steps of at least 1")
