@@ -19,22 +19,22 @@ from tests.support.exact_runs import digits_store, make_run
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A denoiser and a consistency model after a few steps at a high rate."""
     folder = tmp_path_factory.mktemp("export")
     store = digits_store(folder / "store", 50, channels=3)  # diffusers' pipeline takes no others
     noise = ICTNoise(total_steps=8, batch_size=16, s0=4, s1=16)
     make_run(folder / "edm", store, 128, max_support=50)
     make_run(folder / "ict", store, 128, max_support=50, noise=noise)
-    found = {}
+    paths = {}
     quick = dict(ema=ConstantEMA(decay=0.0), optimiser=OptimiserConfig(name="adam", lr=3e-2), batch_size=16, steps=8)
     for name, change in (("edm", {}), ("ict", dict(noise=noise, solver="euler"))):
         config = dataclasses.replace(PRESETS[f"{name}-digits"], **quick, **change)
-        found[name] = train(config, folder / name, store.path, folder / f"run-{name}", device="cpu").checkpoint
-    return found
+        paths[name] = train(config, folder / name, store.path, folder / f"run-{name}", device="cpu").checkpoint
+    return paths
 
 
-def test_diffusers_loads_the_averaged_network(checkpoints):
+def test_diffusers_loads_the_averaged_network(checkpoints: dict[str, str]) -> None:
     from diffusers import UNet2DModel
 
     theirs = UNet2DModel.from_pretrained(checkpoints["edm"] + "/unet", low_cpu_mem_usage=False).eval()
@@ -49,7 +49,9 @@ def test_diffusers_loads_the_averaged_network(checkpoints):
 
 
 @pytest.mark.parametrize("evaluations", [1, 2])
-def test_diffusers_consistency_pipeline_samples_as_we_do(checkpoints, evaluations, monkeypatch):
+def test_diffusers_consistency_pipeline_samples_as_we_do(
+    checkpoints: dict[str, str], evaluations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from diffusers import ConsistencyModelPipeline
     from diffusers.schedulers import scheduling_consistency_models
 
@@ -70,24 +72,24 @@ def test_diffusers_consistency_pipeline_samples_as_we_do(checkpoints, evaluation
     assert float(shown.std()) > 0.01
 
 
-def test_card_says_how_the_network_is_used(checkpoints):
+def test_card_says_how_the_network_is_used(checkpoints: dict[str, str]) -> None:
     plain = json.loads((Path(checkpoints["ict"]) / "denoiser.json").read_text())
     assert plain["time_conditioning"] == "250 ln sigma" and plain["preconditioning"]["kind"] == "cm"
     card = read_card(checkpoints["edm"])
     assert card.time_conditioning == "0.25 ln sigma" and not card.consistency and card.image_shape == (3, 8, 8)
 
 
-def test_no_file_of_a_checkpoint_is_a_pickle(checkpoints):
+def test_no_file_of_a_checkpoint_is_a_pickle(checkpoints: dict[str, str]) -> None:
     names = {p.suffix for c in checkpoints.values() for p in Path(c).rglob("*") if p.is_file()}
     assert names == {".safetensors", ".json"}
 
 
-def test_a_folder_without_a_checkpoint_is_an_error(tmp_path):
+def test_a_folder_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="postmean train"):
         load_denoiser(tmp_path)
 
 
-def test_denoiser_is_ready_for_use(checkpoints):
+def test_denoiser_is_ready_for_use(checkpoints: dict[str, str]) -> None:
     denoiser = load_denoiser(checkpoints["edm"])
     assert not denoiser.training and not any(p.requires_grad for p in denoiser.parameters())
     assert np.isfinite(denoiser(torch.zeros(1, 3, 8, 8), torch.ones(1)).numpy()).all()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("preset", ["edm-digits", "ict-digits"])
-def test_two_ranks_train_as_one(tmp_path, preset):
+def test_two_ranks_train_as_one(tmp_path: Path, preset: str) -> None:
     noise = ICTNoise(batch_size=16, total_steps=4, s1=20)
     store = digits_store(tmp_path / "store", 60)
     settings = dict(solver="heun", noise=noise) if preset == "ict-digits" else {}
@@ -75,7 +75,7 @@ def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.Complete
     return [subprocess.CompletedProcess(r.args, r.returncode, "", e) for r, e in zip(ranks, errors, strict=True)]
 
 
-def test_ranks_that_do_not_see_the_same_out_are_refused(tmp_path):
+def test_ranks_that_do_not_see_the_same_out_are_refused(tmp_path: Path) -> None:
     store = digits_store(tmp_path / "store", 60)
     make_run(tmp_path / "run", store, 64, max_support=60)
     one, other = tmp_path / "host-0", tmp_path / "host-1"
@@ -89,7 +89,7 @@ def test_ranks_that_do_not_see_the_same_out_are_refused(tmp_path):
     assert [rank.returncode for rank in train_on_hosts(one, one, targets=targets, steps=(4, 4))] == [0, 0]
 
 
-def test_ranks_of_different_targets_or_lengths_are_refused(tmp_path):
+def test_ranks_of_different_targets_or_lengths_are_refused(tmp_path: Path) -> None:
     store = digits_store(tmp_path / "store", 60)
     make_run(tmp_path / "run", store, 64, max_support=60)
     make_run(tmp_path / "copied", store, 128, max_support=60, records_per_shard=32)

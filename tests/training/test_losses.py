@@ -18,31 +18,33 @@ from postmean.training.stream.batch import TargetBatch
 from tests.support.exact_runs import posterior_mean
 
 SHAPE = (3, 4, 4)
+Images = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Two batches, and the two noise levels of each image."""
 
 
 @pytest.fixture
-def images():
+def images() -> Images:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 5, *SHAPE))
     sigma = np.array([0.01, 0.1, 1.0, 10.0, 80.0])
     return a, b, sigma, 0.7 * sigma
 
 
-def tensors(*arrays):
+def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
     return [torch.from_numpy(a) for a in arrays]
 
 
-def norm(difference):
+def norm(difference: np.ndarray) -> np.ndarray:
     return np.sqrt((difference.reshape(len(difference), -1) ** 2).sum(1))
 
 
-def test_edm_loss(images):
+def test_edm_loss(images: Images) -> None:
     a, b, sigma, _ = images
     expected = (sigma**2 + 0.25) / (0.5 * sigma) ** 2 * norm(a - b) ** 2
     np.testing.assert_allclose(edm_loss(*tensors(a, b, sigma), 0.5), expected)
 
 
-def test_ict_loss_takes_the_norm_of_whole_images(images):
+def test_ict_loss_takes_the_norm_of_whole_images(images: Images) -> None:
     a, b, sigma, sigma_next = images
     c = 0.00054 * np.sqrt(48)
     expected = (np.sqrt(norm(a - b) ** 2 + c**2) - c) / (sigma - sigma_next)
@@ -51,7 +53,7 @@ def test_ict_loss_takes_the_norm_of_whole_images(images):
 
 
 @pytest.mark.parametrize("c", [0.0, 0.06])
-def test_ect_loss(images, c):
+def test_ect_loss(images: Images, c: float) -> None:
     a, b, sigma, sigma_next = images
     distance = np.sqrt(norm(a - b) ** 2 + c**2) - c
     inputs = tensors(a, b, sigma, sigma_next)
@@ -60,13 +62,13 @@ def test_ect_loss(images, c):
     np.testing.assert_allclose(ect_loss(*inputs, ECTLoss(c=c, weight="edm"), 0.5), weighted)
 
 
-def test_gradient_is_finite_where_student_and_teacher_agree():
+def test_gradient_is_finite_where_student_and_teacher_agree() -> None:
     difference = torch.zeros(2, *SHAPE, requires_grad=True)
     pseudo_huber(difference, 0.0).sum().backward()
     assert torch.equal(difference.grad, torch.zeros_like(difference))
 
 
-def test_teacher_point_of_a_single_image_is_exact_and_of_sigma_next_zero_is_the_mean():
+def test_teacher_point_of_a_single_image_is_exact_and_of_sigma_next_zero_is_the_mean() -> None:
     x, eps = torch.randn(2, 4, *SHAPE, dtype=torch.float64)
     sigma = torch.tensor([0.1, 1.0, 10.0, 80.0], dtype=torch.float64)
     for sigma_next in (0.5 * sigma, torch.zeros_like(sigma)):
@@ -75,15 +77,15 @@ def test_teacher_point_of_a_single_image_is_exact_and_of_sigma_next_zero_is_the_
             torch.testing.assert_close(point, x + sigma_next[:, None, None, None] * eps)
 
 
-def test_heun_follows_the_exact_flow_to_third_order_and_euler_to_second():
+def test_heun_follows_the_exact_flow_to_third_order_and_euler_to_second() -> None:
     rng = np.random.default_rng(1)
     x = rng.uniform(-1, 1, (6, 8))
     z = x[:3] + 1.0 * rng.normal(size=(3, 8))
 
-    def mean_at(z, sigma):
+    def mean_at(z: np.ndarray, sigma: float) -> np.ndarray:
         return posterior_mean(z, np.full(3, sigma), x)[0]
 
-    def exact(z, sigma_next):
+    def exact(z: np.ndarray, sigma_next: float) -> np.ndarray:
         grid = np.linspace(1.0, sigma_next, 2001)
         for a, b in pairwise(grid):  # midpoint rule, far finer than what is tested
             half = z + (b - a) / 2 * (z - mean_at(z, a)) / a
@@ -106,7 +108,7 @@ def test_heun_follows_the_exact_flow_to_third_order_and_euler_to_second():
     assert 6 < errors[0.1][1] / errors[0.05][1] < 11
 
 
-def batch_of(z, sigma, sigma_next, mean):
+def batch_of(z: torch.Tensor, sigma: torch.Tensor, sigma_next: torch.Tensor | None, mean: torch.Tensor) -> TargetBatch:
     n = len(z)
     return TargetBatch(
         tuple_id=torch.arange(n),
@@ -132,7 +134,7 @@ def trained_enough(dropout: float) -> Denoiser:
     return Denoiser(network, CMPreconditioning()).train()
 
 
-def test_teacher_draws_the_dropout_mask_of_the_student_and_no_gradient():
+def test_teacher_draws_the_dropout_mask_of_the_student_and_no_gradient() -> None:
     denoiser = trained_enough(dropout=0.5)
     x = torch.rand(4, 1, 8, 8)
     sigma = torch.full((4,), 0.5)
@@ -146,12 +148,12 @@ def test_teacher_draws_the_dropout_mask_of_the_student_and_no_gradient():
     assert all(p.grad is not None for p in denoiser.parameters())
 
 
-def test_edm_loss_passes_z_and_not_x_to_the_network():
-    seen = []
+def test_edm_loss_passes_z_and_not_x_to_the_network() -> None:
+    seen: list[torch.Tensor] = []
     x, z = torch.zeros(2, *SHAPE), torch.ones(2, *SHAPE)
 
     class Model(Denoiser):
-        def forward(self, z, sigma, label=None):
+        def forward(self, z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
             seen.append(z)
             return z
 

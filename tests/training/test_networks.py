@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from postmean.base.errors import ConfigError
-from postmean.training.config import EDMPreconditioning
+from postmean.training.config import Architecture, EDMPreconditioning, NetworkConfig
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser, scalings
 from postmean.training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
@@ -17,14 +17,16 @@ from postmean.training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
     [(DDPMPP, (3, 32, 32), 0, 55.74), (NCSNPP, (3, 32, 32), 0, 56.41), (ADM, (3, 64, 64), 1000, 295.90)],
     ids=["ddpm++", "ncsn++", "adm"],
 )
-def test_parameter_counts(network, image_shape, classes, millions):
+def test_parameter_counts(
+    network: NetworkConfig, image_shape: tuple[int, int, int], classes: int, millions: float
+) -> None:
     with torch.device("meta"):
         built = build_network(network, image_shape, classes)
     assert sum(p.numel() for p in built.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
 @pytest.mark.parametrize("architecture, channels", [("ddpm++", 1), ("ncsn++", 3), ("adm", 1)])
-def test_networks_start_at_zero_and_every_weight_can_learn(architecture, channels):
+def test_networks_start_at_zero_and_every_weight_can_learn(architecture: Architecture, channels: int) -> None:
     config = dataclasses.replace(DIGITS, architecture=architecture, channels=32, channel_mult=(1, 1))
     network = build_network(config, (channels, 8, 8), 10)
     denoiser = Denoiser(network, EDMPreconditioning())
@@ -41,7 +43,7 @@ def test_networks_start_at_zero_and_every_weight_can_learn(architecture, channel
     assert not [name for name in still if "norm" not in name and not name.endswith("bias")], still
 
 
-def test_images_that_a_network_cannot_take_are_refused():
+def test_images_that_a_network_cannot_take_are_refused() -> None:
     with pytest.raises(ConfigError, match="architecture"):
         build_network(NCSNPP, (1, 32, 32), 0)
     with pytest.raises(ConfigError, match="halve"):
@@ -50,7 +52,7 @@ def test_images_that_a_network_cannot_take_are_refused():
         build_network(dataclasses.replace(DIGITS, channels=33), (1, 8, 8), 0)
 
 
-def test_every_preset_builds_and_agrees_with_its_targets():
+def test_every_preset_builds_and_agrees_with_its_targets() -> None:
     from postmean.contract.presets import PRESETS as TARGETS
 
     for name, config in PRESETS.items():

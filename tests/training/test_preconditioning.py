@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from postmean.training.config import CMPreconditioning, EDMPreconditioning
+from postmean.training.config import AnyPreconditioning, CMPreconditioning, EDMPreconditioning
 from postmean.training.model.losses.loss import edm_weight
 from postmean.training.model.preconditioning import Denoiser, scalings, time_conditioning
 
@@ -16,12 +16,18 @@ SIGMA = torch.tensor([0.002, 0.01, 0.5, 3.0, 80.0], dtype=torch.float64)
 class Recorder(nn.Module):
     """A network of random outputs that remembers its inputs."""
 
-    def forward(self, z, time, class_labels=None, return_dict=True):
-        self.seen = (z, time, class_labels)
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]] = []
+
+    def forward(
+        self, z: torch.Tensor, time: torch.Tensor, class_labels: torch.Tensor | None = None, return_dict: bool = True
+    ) -> tuple[torch.Tensor]:
+        self.seen.append((z, time, class_labels))
         return (torch.randn(z.shape, generator=torch.Generator().manual_seed(0)),)
 
 
-def test_edm_scalings_give_unit_variance_inputs_and_targets():
+def test_edm_scalings_give_unit_variance_inputs_and_targets() -> None:
     c_skip, c_out, c_in = scalings(EDMPreconditioning(), SIGMA)
     torch.testing.assert_close(c_in**2 * (SIGMA**2 + 0.25), torch.ones_like(SIGMA))
     # Karras et al. 2022, App. B.6: the target (x - c_skip z) / c_out has unit variance where x has sigma_data
@@ -29,7 +35,7 @@ def test_edm_scalings_give_unit_variance_inputs_and_targets():
     torch.testing.assert_close(edm_weight(SIGMA, 0.5) * c_out**2, torch.ones_like(SIGMA))
 
 
-def test_cm_scalings_equal_those_of_the_diffusers_scheduler():
+def test_cm_scalings_equal_those_of_the_diffusers_scheduler() -> None:
     from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
 
     c_skip, c_out, c_in = scalings(CMPreconditioning(), SIGMA)
@@ -39,22 +45,24 @@ def test_cm_scalings_equal_those_of_the_diffusers_scheduler():
 
 
 @pytest.mark.parametrize("preconditioning, sigma", [(CMPreconditioning(), 0.002), (EDMPreconditioning(), 0.0)])
-def test_consistency_function_is_the_identity_at_its_boundary(preconditioning, sigma):
+def test_consistency_function_is_the_identity_at_its_boundary(
+    preconditioning: AnyPreconditioning, sigma: float
+) -> None:
     x = torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(Denoiser(Recorder(), preconditioning)(x, torch.full((3,), sigma)), x, rtol=0, atol=0)
 
 
-def test_network_sees_the_canonical_z_scaled_and_the_recorded_time():
+def test_network_sees_the_canonical_z_scaled_and_the_recorded_time() -> None:
     z, sigma, label = torch.randn(2, 3, 8, 8) * 9, torch.tensor([0.3, 9.0]), torch.tensor([1, 2])
     for preconditioning, scale in ((EDMPreconditioning(), 0.25), (CMPreconditioning(), 250.0)):
         network = Recorder()
         Denoiser(network, preconditioning)(z, sigma, label)
-        seen, time, labels = network.seen
+        ((seen, time, labels),) = network.seen
         torch.testing.assert_close(seen, z / (sigma**2 + 0.25).sqrt()[:, None, None, None])
         torch.testing.assert_close(time, scale * sigma.log())
         assert labels is label
         assert preconditioning.time_conditioning.startswith(f"{scale:g} ")
 
 
-def test_time_of_sigma_zero_is_finite():
+def test_time_of_sigma_zero_is_finite() -> None:
     assert math.isfinite(float(time_conditioning(EDMPreconditioning(), torch.zeros(1))))

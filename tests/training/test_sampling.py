@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.model.sampling import (
     ConsistencySampler,
+    DenoiserFunction,
     HeunSampler,
     Noise,
+    Sampler,
     make_sampler,
     random_labels,
     sample_batches,
@@ -25,81 +28,81 @@ from postmean.training.presets import DIGITS, PRESETS
 SHAPE = (1, 4, 4)
 
 
-def gaussian_denoiser(mean: float, std: float):
+def gaussian_denoiser(mean: float, std: float) -> DenoiserFunction:
     """E[x | z, sigma] of x ~ N(mean, std^2)."""
 
-    def denoise(z, sigma, label=None):
+    def denoise(z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         sigma = sigma[:, None, None, None]
         return mean + (z - mean) * std**2 / (std**2 + sigma**2)
 
     return denoise
 
 
-def gaussian_flow(z, sigma, mean, std):
+def gaussian_flow(z: torch.Tensor, sigma: float, mean: float, std: float) -> torch.Tensor:
     """Where the probability-flow ODE takes z from sigma to 0: deviations shrink as the marginal's width."""
     return mean + (z - mean) * std / math.sqrt(std**2 + sigma**2)
 
 
 @pytest.mark.parametrize("sigma_max", [10.0, 80.0])
-def test_heun_converges_to_the_exact_flow_at_second_order(sigma_max):
+def test_heun_converges_to_the_exact_flow_at_second_order(sigma_max: float) -> None:
     errors = []
     for steps in (64, 128):
         noise = Noise(3, range(5), SHAPE, "cpu")
-        found = HeunSampler(steps=steps, sigma_max=sigma_max).sample(gaussian_denoiser(0.2, 0.3), noise, None)
+        drawn = HeunSampler(steps=steps, sigma_max=sigma_max).sample(gaussian_denoiser(0.2, 0.3), noise, None)
         z = sigma_max * Noise(3, range(5), SHAPE, "cpu").draw()
-        errors.append(float((found - gaussian_flow(z, sigma_max, 0.2, 0.3)).abs().max()))
+        errors.append(float((drawn - gaussian_flow(z, sigma_max, 0.2, 0.3)).abs().max()))
     assert errors[1] < 1e-3
     assert errors[0] / errors[1] > 3
 
 
-def test_churned_samples_have_the_distribution_of_the_data():
+def test_churned_samples_have_the_distribution_of_the_data() -> None:
     sampler = HeunSampler(steps=40, churn=20, s_noise=1.0)
     noise = Noise(0, range(1500), (1, 1, 2), "cpu")
-    found = sampler.sample(gaussian_denoiser(0.2, 0.3), noise, None)
-    assert float(found.mean()) == pytest.approx(0.2, abs=0.03)
-    assert float(found.std()) == pytest.approx(0.3, rel=0.06)
+    drawn = sampler.sample(gaussian_denoiser(0.2, 0.3), noise, None)
+    assert float(drawn.mean()) == pytest.approx(0.2, abs=0.03)
+    assert float(drawn.std()) == pytest.approx(0.3, rel=0.06)
 
 
-def test_consistency_sampling_evaluates_where_the_algorithm_says():
-    seen = []
+def test_consistency_sampling_evaluates_where_the_algorithm_says() -> None:
+    seen: list[tuple[torch.Tensor, float]] = []
 
-    def f(z, sigma, label=None):
+    def f(z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         seen.append((z.double(), float(sigma[0])))
         return torch.full_like(z, 0.25)
 
-    found = ConsistencySampler(sigmas=(80.0, 0.8)).sample(f, Noise(1, range(2), SHAPE, "cpu"), None)
+    drawn = ConsistencySampler(sigmas=(80.0, 0.8)).sample(f, Noise(1, range(2), SHAPE, "cpu"), None)
     noise = Noise(1, range(2), SHAPE, "cpu")
     first, second = noise.draw(), noise.draw()
     torch.testing.assert_close(seen[0][0], 80 * first, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(seen[1][0], 0.25 + math.sqrt(0.8**2 - 0.002**2) * second, rtol=1e-6, atol=1e-6)
     assert [s for _, s in seen] == [80.0, pytest.approx(0.8)]
-    assert float(found.min()) == 0.25
+    assert float(drawn.min()) == 0.25
 
 
-def test_one_step_consistency_of_the_exact_function_is_the_flow():
-    def exact(z, sigma, label=None):
+def test_one_step_consistency_of_the_exact_function_is_the_flow() -> None:
+    def exact(z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         return gaussian_flow(z, float(sigma[0]), 0.2, 0.3)
 
-    found = make_sampler("consistency", None).sample(exact, Noise(3, range(4), SHAPE, "cpu"), None)
+    drawn = make_sampler("consistency", None).sample(exact, Noise(3, range(4), SHAPE, "cpu"), None)
     z = 80 * Noise(3, range(4), SHAPE, "cpu").draw()
-    torch.testing.assert_close(found, gaussian_flow(z, 80.0, 0.2, 0.3), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(drawn, gaussian_flow(z, 80.0, 0.2, 0.3), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_consistency_levels_fall_from_sigma_max(steps):
+def test_consistency_levels_fall_from_sigma_max(steps: int) -> None:
     sampler = make_sampler("consistency", steps)
     assert isinstance(sampler, ConsistencySampler)
     assert len(sampler.sigmas) == steps and sampler.sigmas[0] == 80.0 and sampler.sigmas[-1] > 0.002
 
 
 @pytest.mark.parametrize("sampler", [HeunSampler(steps=4, churn=3), ConsistencySampler(sigmas=(80.0, 0.8))])
-def test_images_depend_on_seed_and_number_alone(sampler):
+def test_images_depend_on_seed_and_number_alone(sampler: Sampler) -> None:
     torch.manual_seed(0)
     network = build_network(DIGITS, (1, 8, 8), 10)
     torch.nn.init.normal_(network.conv_out.weight, std=0.1)
     denoiser = Denoiser(network, PRESETS["edm-digits"].preconditioning).eval()
 
-    def draw(count, batch_size, seed=5):
+    def draw(count: int, batch_size: int, seed: int = 5) -> np.ndarray:
         labels = random_labels(seed, range(count), 10)
         batches = sample_batches(denoiser, sampler, count, (1, 8, 8), seed, batch_size, labels)
         return np.concatenate(list(batches)).astype(int)
@@ -112,7 +115,7 @@ def test_images_depend_on_seed_and_number_alone(sampler):
     assert abs(whole - draw(7, 7, seed=6)).max() > 10
 
 
-def test_noise_does_not_depend_on_the_batch():
+def test_noise_does_not_depend_on_the_batch() -> None:
     together = Noise(1, range(6), SHAPE, "cpu")
     apart = [Noise(1, range(n, n + 1), SHAPE, "cpu") for n in range(6)]
     for _ in range(2):
@@ -120,19 +123,19 @@ def test_noise_does_not_depend_on_the_batch():
 
 
 @pytest.mark.parametrize("bad", [dict(steps=0), dict(sigma_min=0.0), dict(sigma_max=0.001), dict(churn=-1.0)])
-def test_heun_settings_out_of_range_are_refused(bad):
+def test_heun_settings_out_of_range_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         HeunSampler(**bad)
 
 
 @pytest.mark.parametrize("sigmas", [(), (1.0, 2.0), (80.0, 80.0), (80.0, -1.0), (80.0, 0.001)])
-def test_consistency_levels_out_of_range_are_refused(sigmas):
+def test_consistency_levels_out_of_range_are_refused(sigmas: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="sampler"):
         ConsistencySampler(sigmas=sigmas)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_written_images_read_back_in_order(tmp_path: Path, channels):
+def test_written_images_read_back_in_order(tmp_path: Path, channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, channels, 6, 6), np.uint8)
     begin_folder(tmp_path / "out")
     (tmp_path / "out" / "samples.json").write_text("{}")
@@ -148,7 +151,7 @@ def test_written_images_read_back_in_order(tmp_path: Path, channels):
     assert not list((tmp_path / "out").glob("*.png"))
 
 
-def test_a_folder_of_other_peoples_images_is_left_alone(tmp_path: Path):
+def test_a_folder_of_other_peoples_images_is_left_alone(tmp_path: Path) -> None:
     Image.new("L", (2, 2)).save(tmp_path / "000000.png")
     with pytest.raises(DataError, match="another --out"):
         begin_folder(tmp_path)

@@ -1,5 +1,7 @@
 """FID and Inception Score through torch-fidelity, with random Inception weights from a file."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     path = tmp_path_factory.mktemp("weights") / "random.pth"
@@ -29,10 +31,12 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_scores_against_the_store_are_zero_for_itself_and_cached_under_its_hashes(weights, tmp_path):
+def test_scores_against_the_store_are_zero_for_itself_and_cached_under_its_hashes(
+    weights: Path, tmp_path: Path
+) -> None:
     store = digits_store(tmp_path / "store", 12, channels=3)
     cpu = torch.device("cpu")
-    reads = []
+    reads: list[int] = []
     same = score(ArrayImages([np.array(store.images)]), store, cpu, weights, 6, tmp_path / "c", reads.append)
     assert abs(same.fid) < 1e-2 * 12 and same.inception_score >= 1
     assert reads[-1] >= 24
@@ -43,7 +47,7 @@ def test_scores_against_the_store_are_zero_for_itself_and_cached_under_its_hashe
     assert other.fid > same.fid + 1e-3 and other.weights_sha256 == same.weights_sha256
 
 
-def test_folder_and_memory_give_the_same_numbers(weights, tmp_path):
+def test_folder_and_memory_give_the_same_numbers(weights: Path, tmp_path: Path) -> None:
     from postmean.training.images import ImageFolder, begin_folder, write_images
 
     store = digits_store(tmp_path / "store", 6)

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postmean.base.errors import ConfigError, MismatchError, ShardError
+from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import Manifest
 from postmean.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise
 from postmean.contract.process import FlowMatchingProcess
 from postmean.shards.run_folder import RunFolder
@@ -19,31 +22,33 @@ from postmean.training.stream.stream import TargetStream
 from tests.support.exact_runs import commit_exact_shard, digits_store, exact_targets, make_run
 
 TUPLES = 600
+Run = tuple[Path, Manifest, dict[str, Any]]
+"""Its folder, its manifest, its exact targets."""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stream")
 
 
 @pytest.fixture(scope="module")
-def store(folder):
+def store(folder: Path) -> ImageStore:
     return digits_store(folder / "store", 200)
 
 
 @pytest.fixture(scope="module")
-def certified_sigma(store):
+def certified_sigma(store: ImageStore) -> np.ndarray:
     return np.random.default_rng(0).uniform(0.1, 0.25, len(store)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def run(folder, store, certified_sigma):
+def run(folder: Path, store: ImageStore, certified_sigma: np.ndarray) -> Run:
     manifest = make_run(folder / "run", store, TUPLES, certified_sigma, records_per_shard=37)
     source = manifest.tuple_source()
     return folder / "run", manifest, exact_targets(store, manifest, source, 0, TUPLES)
 
 
-def test_stream_gives_exact_targets_and_the_canonical_z(run, store):
+def test_stream_gives_exact_targets_and_the_canonical_z(run: Run, store: ImageStore) -> None:
     path, manifest, exact = run
     seen = 0
     for batch in TargetStream.open(path, store, 50, recipe=manifest.recipe):
@@ -69,7 +74,9 @@ def test_stream_gives_exact_targets_and_the_canonical_z(run, store):
     depth=st.integers(1, 5),
     stop=st.integers(1, 4),
 )
-def test_every_tuple_once_for_any_batch_size_ranks_and_restart(run, store, share, world, start, depth, stop):
+def test_every_tuple_once_for_any_batch_size_ranks_and_restart(
+    run: Run, store: ImageStore, share: int, world: int, start: int, depth: int, stop: int
+) -> None:
     path, _manifest, exact = run
     size = share * world
     begin = min(start, TUPLES // size) * size
@@ -97,9 +104,7 @@ def test_every_tuple_once_for_any_batch_size_ranks_and_restart(run, store, share
         np.testing.assert_allclose(mean.flatten(1), exact["mean"][ids], atol=2e-3)
 
 
-def test_leaving_a_stream_early_ends_its_thread(run, store):
-    import threading
-
+def test_leaving_a_stream_early_ends_its_thread(run: Run, store: ImageStore) -> None:
     before = threading.active_count()
     stream = TargetStream.open(run[0], store, 10, depth=1)
     for _ in stream:
@@ -110,7 +115,7 @@ def test_leaving_a_stream_early_ends_its_thread(run, store):
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_heun_flips_and_classes_give_both_means(folder, store, conditional):
+def test_heun_flips_and_classes_give_both_means(folder: Path, store: ImageStore, conditional: bool) -> None:
     path = folder / f"heun-{conditional}"
     noise = ICTNoise(batch_size=50, total_steps=4, s0=4, s1=16)
     manifest = make_run(path, store, 200, noise=noise, solver="heun", flips=True, conditional=conditional)
@@ -123,7 +128,7 @@ def test_heun_flips_and_classes_give_both_means(folder, store, conditional):
     assert not torch.cat([b.certified for b in batches]).any()
 
 
-def test_ict_curriculum_changes_at_the_right_tuple(folder, store):
+def test_ict_curriculum_changes_at_the_right_tuple(folder: Path, store: ImageStore) -> None:
     noise = ICTNoise(batch_size=20, total_steps=12, s0=2, s1=8)  # K' = 4 steps: 2, 4, 8 intervals
     make_run(folder / "curriculum", store, 240, np.full(len(store), 1e9, np.float32), noise=noise)
     sizes = []
@@ -135,12 +140,12 @@ def test_ict_curriculum_changes_at_the_right_tuple(folder, store):
     assert sizes == [2] * 4 + [4] * 4 + [8] * 4
 
 
-def test_self_contained_runs_have_a_record_of_every_tuple(folder, store):
+def test_self_contained_runs_have_a_record_of_every_tuple(folder: Path, store: ImageStore) -> None:
     make_run(folder / "plain", store, 60)
     assert not any(b.certified.any() for b in TargetStream.open(folder / "plain", store, 20))
 
 
-MISMATCHES = {
+MISMATCHES: dict[str, dict[str, Any]] = {
     "noise.P_mean": dict(noise=LogNormalNoise(P_mean=0.0)),
     "noise.kind": dict(noise=ECTNoise()),
     "process.kind": dict(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
@@ -151,7 +156,7 @@ MISMATCHES = {
 
 
 @pytest.mark.parametrize("field", MISMATCHES)
-def test_settings_that_disagree_are_refused_by_name(run, store, field):
+def test_settings_that_disagree_are_refused_by_name(run: Run, store: ImageStore, field: str) -> None:
     path, manifest, _ = run
     wanted = dataclasses.replace(manifest.recipe, **MISMATCHES[field])
     with pytest.raises(MismatchError, match=field.replace(".", r"\.")) as error:
@@ -159,30 +164,30 @@ def test_settings_that_disagree_are_refused_by_name(run, store, field):
     assert "generate again" in str(error.value)
 
 
-def test_another_data_set_is_refused(run, folder):
+def test_another_data_set_is_refused(run: Run, folder: Path) -> None:
     other = digits_store(folder / "other", 199)
     with pytest.raises(MismatchError, match="--store"):
         TargetStream.open(run[0], other, 50)
 
 
-def test_other_random_numbers_are_refused(folder, store):
+def test_other_random_numbers_are_refused(folder: Path, store: ImageStore) -> None:
     make_run(folder / "numbers", store, 20, tuple_fingerprint="0123456789abcdef", commit=False)
     with pytest.raises(MismatchError, match="tuple_fingerprint"):
         TargetStream.open(folder / "numbers", store, 20)
 
 
-def test_curriculum_of_another_batch_size_is_refused(folder, store):
+def test_curriculum_of_another_batch_size_is_refused(folder: Path, store: ImageStore) -> None:
     make_run(folder / "sizes", store, 40, noise=ICTNoise(batch_size=20, total_steps=2, s0=2, s1=4))
     with pytest.raises(MismatchError, match=r"noise\.batch_size 20.*--batch-size 20"):
         TargetStream.open(folder / "sizes", store, 10)
 
 
-def test_too_few_tuples_are_refused_with_the_number_that_is_needed(run, store):
+def test_too_few_tuples_are_refused_with_the_number_that_is_needed(run: Run, store: ImageStore) -> None:
     with pytest.raises(MismatchError, match="--tuples 650"):
         TargetStream.open(run[0], store, 50, steps=13)
 
 
-def test_uncommitted_shards_are_refused(folder, store, certified_sigma):
+def test_uncommitted_shards_are_refused(folder: Path, store: ImageStore, certified_sigma: np.ndarray) -> None:
     path = folder / "partial"
     manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
     run = RunFolder(open_storage(str(path)))
@@ -199,7 +204,7 @@ def shard_file(path: Path, shard: int) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
-def test_a_damaged_shard_is_an_error_and_never_a_target(folder, store, damage):
+def test_a_damaged_shard_is_an_error_and_never_a_target(folder: Path, store: ImageStore, damage: str) -> None:
     path = folder / damage
     make_run(path, store, 120, records_per_shard=40)
     file = shard_file(path, 1)
@@ -209,14 +214,16 @@ def test_a_damaged_shard_is_an_error_and_never_a_target(folder, store, damage):
     else:
         data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    got = []
+    got: list[int] = []
     with pytest.raises(ShardError, match="generate again"):
         for batch in TargetStream.open(path, store, 20):
             got += batch.tuple_id.tolist()
     assert got == list(range(40))
 
 
-def test_records_of_other_tuples_are_refused(folder, store, certified_sigma, run):
+def test_records_of_other_tuples_are_refused(
+    folder: Path, store: ImageStore, certified_sigma: np.ndarray, run: Run
+) -> None:
     # the certificate of another run: the plan no longer says which tuples have records
     path = folder / "foreign"
     make_run(path, store, 200, certified_sigma, records_per_shard=40)
@@ -228,7 +235,7 @@ def test_records_of_other_tuples_are_refused(folder, store, certified_sigma, run
         list(TargetStream.open(path, store, 20))
 
 
-def test_a_run_that_was_begun_anew_with_other_settings_meanwhile_is_refused(folder, store):
+def test_a_run_that_was_begun_anew_with_other_settings_meanwhile_is_refused(folder: Path, store: ImageStore) -> None:
     """Plan and tuple numbers are the same in both runs, the means are not: nothing else would tell."""
     path = folder / "anew"
     make_run(path, store, 200, records_per_shard=40)
@@ -240,17 +247,19 @@ def test_a_run_that_was_begun_anew_with_other_settings_meanwhile_is_refused(fold
 
 
 @pytest.mark.parametrize("bad", [dict(batch_size=0), dict(batch_size=10, start_tuple=5), dict(batch_size=10, rank=1)])
-def test_impossible_sizes_are_refused(run, store, bad):
+def test_impossible_sizes_are_refused(run: Run, store: ImageStore, bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         TargetStream.open(run[0], store, **bad)
 
 
-def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(run, store):
+def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(run: Run, store: ImageStore) -> None:
     with pytest.raises(ConfigError, match="ranks"):
         TargetStream.open(run[0], store, 10, world_size=3)
 
 
-def test_a_stream_follows_a_run_that_is_still_being_made(folder, store, certified_sigma, run):
+def test_a_stream_follows_a_run_that_is_still_being_made(
+    folder: Path, store: ImageStore, certified_sigma: np.ndarray, run: Run
+) -> None:
     """Begun before there is a manifest, it gives what a finished run gives; each shard comes when it is asked for."""
     path = folder / "growing"
     shards = len(RunFolder(open_storage(str(run[0]))).read_plan())
@@ -276,7 +285,9 @@ def test_a_stream_follows_a_run_that_is_still_being_made(folder, store, certifie
     generator.join()
 
 
-def test_a_followed_run_that_stops_is_an_error_at_the_deadline(folder, store, certified_sigma):
+def test_a_followed_run_that_stops_is_an_error_at_the_deadline(
+    folder: Path, store: ImageStore, certified_sigma: np.ndarray
+) -> None:
     with pytest.raises(ShardError, match=r"no run began there within 0.2 s"):
         TargetStream.open(folder / "never", store, 10, follow_seconds=0.2)
     path = folder / "stopped"
@@ -287,7 +298,13 @@ def test_a_followed_run_that_stops_is_an_error_at_the_deadline(folder, store, ce
         list(stream)
 
 
-def test_waiting_for_a_run_and_for_its_shards_is_told(folder, store, certified_sigma, monkeypatch, capfd):
+def test_waiting_for_a_run_and_for_its_shards_is_told(
+    folder: Path,
+    store: ImageStore,
+    certified_sigma: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr("postmean.training.stream.follow._QUIET_SECONDS", 0.0)
     monkeypatch.setattr("postmean.training.stream.stream._SECONDS_BETWEEN_NOTICES", 0.01)
     with pytest.raises(ShardError, match="no run began"):
@@ -296,14 +313,16 @@ def test_waiting_for_a_run_and_for_its_shards_is_told(folder, store, certified_s
     path = folder / "told"
     make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
     stream = TargetStream.open(path, store, 10, follow_seconds=0.2)
-    told = []
+    told: list[float] = []
     with pytest.raises(ShardError, match="was not committed"):
         list(stream.batches(on_wait=lambda: told.append(stream.wait_seconds)))
     assert told and told == sorted(told)
     assert capfd.readouterr().err == ""
 
 
-def test_closing_a_stream_that_waits_ends_its_threads(folder, store, certified_sigma):
+def test_closing_a_stream_that_waits_ends_its_threads(
+    folder: Path, store: ImageStore, certified_sigma: np.ndarray
+) -> None:
     path = folder / "waiting"
     manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
     commit_exact_shard(RunFolder(open_storage(str(path))), store, manifest, 0, certified_sigma)
@@ -318,7 +337,9 @@ def test_closing_a_stream_that_waits_ends_its_threads(folder, store, certified_s
     assert not [thread for thread in started if thread.is_alive()]
 
 
-def test_an_iteration_left_while_it_waits_ends_and_another_goes_on(folder, store, certified_sigma, run):
+def test_an_iteration_left_while_it_waits_ends_and_another_goes_on(
+    folder: Path, store: ImageStore, certified_sigma: np.ndarray, run: Run
+) -> None:
     path = folder / "left"
     manifest = make_run(path, store, 300, certified_sigma, records_per_shard=30, commit=False)
     growing = RunFolder(open_storage(str(path)))

@@ -1,6 +1,7 @@
 """train, sample and evaluate as a user calls them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.support.exact_runs import digits_store, make_run
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("commands")
     store = digits_store(path / "store", 60)
     make_run(path / "edm", store, 64, max_support=60)
@@ -24,13 +25,13 @@ def folder(tmp_path_factory):
     return path
 
 
-def train(folder, preset, targets, out, *more):
+def train(folder: Path, preset: str, targets: str, out: str, *more: object) -> int:
     common = ["--targets", folder / targets, "--store", folder / "store", "--out", folder / out, "--device", "cpu"]
     small = ["--batch-size", 16, "--network.channels", 16]
     return postmean("train", [str(a) for a in [preset, *common, *small, *more]])
 
 
-def test_train_sample_and_go_on(folder, capsys):
+def test_train_sample_and_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(folder, "edm-digits", "edm", "run", "--steps", 2, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["step"] == 2 and report["images"] == 32
@@ -46,7 +47,7 @@ def test_train_sample_and_go_on(folder, capsys):
     assert json.loads((folder / "out" / "samples.json").read_text()) == report
 
 
-def test_consistency_models_are_sampled_by_their_own_sampler(folder, capsys):
+def test_consistency_models_are_sampled_by_their_own_sampler(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noise = ["--noise.batch-size", 16, "--noise.total-steps", 4, "--noise.s1", 20]
     assert train(folder, "ict-digits", "ict", "run-ict", "--steps", 4, *noise) == 0
     capsys.readouterr()
@@ -58,7 +59,7 @@ def test_consistency_models_are_sampled_by_their_own_sampler(folder, capsys):
     assert "--sampler consistency" in capsys.readouterr().err
 
 
-def test_a_mistake_is_one_line_with_the_remedy(folder, capsys):
+def test_a_mistake_is_one_line_with_the_remedy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(folder, "edm-digits", "edm", "bad", "--steps", 2, "--noise.P-mean", 0.5) == 2
     error = capsys.readouterr().err.strip()
     assert "noise.P_mean is -1.2 in the targets, 0.5 in the trainer" in error and "\n" not in error
@@ -71,7 +72,9 @@ def test_a_mistake_is_one_line_with_the_remedy(folder, capsys):
     assert "postmean train" in capsys.readouterr().err
 
 
-def test_vp_and_flow_targets_train_and_sample_in_canonical_coordinates(folder, capsys):
+def test_vp_and_flow_targets_train_and_sample_in_canonical_coordinates(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from postmean.contract.image_store import ImageStore
     from postmean.contract.noise import LogitNormalTimeNoise, UniformTimeNoise
 
@@ -90,7 +93,9 @@ def test_vp_and_flow_targets_train_and_sample_in_canonical_coordinates(folder, c
         assert card["process"]["kind"] == process.kind
 
 
-def test_evaluate_needs_one_source_of_images_and_usable_weights(folder, capsys, tmp_path):
+def test_evaluate_needs_one_source_of_images_and_usable_weights(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     store = ["--store", str(folder / "store"), "--device", "cpu"]
     assert postmean("evaluate", store) == 2
     assert "--checkpoint" in capsys.readouterr().err
@@ -109,7 +114,9 @@ def test_evaluate_needs_one_source_of_images_and_usable_weights(folder, capsys, 
     assert "not the weights of torch-fidelity's Inception" in capsys.readouterr().err
 
 
-def test_weights_that_cannot_be_downloaded_are_an_error_that_names_the_flag(folder, capsys, tmp_path, monkeypatch):
+def test_weights_that_cannot_be_downloaded_are_an_error_that_names_the_flag(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import urllib.error
 
     def no_internet(*_: object, **__: object) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from postmean.cli.main import run as postmean
+from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.runs import live_server
 from postmean.runs.live_server import LiveServer
@@ -24,6 +25,7 @@ from tests.support.exact_runs import commit_exact_shard, digits_store, make_run
 from tests.support.runs import assert_one_line, finish, free_port, start, wait_until
 
 T = TypeVar("T")
+Begun = tuple[RunFolder, Manifest]
 BATCH, READY = 16, 64
 """Tuples of the first shard, the only one that is ever committed."""
 PATIENCE = 120
@@ -31,12 +33,12 @@ PATIENCE = 120
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
     return digits_store(tmp_path_factory.mktemp("ends") / "store", 60)
 
 
 @pytest.fixture
-def begun(store, tmp_path) -> tuple[RunFolder, Manifest]:
+def begun(store: ImageStore, tmp_path: Path) -> Begun:
     """A run that goes no further than its first shard."""
     manifest = make_run(tmp_path / "run", store, 640, records_per_shard=READY, commit=False)
     run = RunFolder(open_storage(str(tmp_path / "run")))
@@ -44,7 +46,7 @@ def begun(store, tmp_path) -> tuple[RunFolder, Manifest]:
     return run, manifest
 
 
-def command(store, out: Path, *more: object) -> list[str]:
+def command(store: ImageStore, out: Path, *more: object) -> list[str]:
     place = ["--targets", str(out.parent / "run"), "--store", str(store.path), "--out", str(out), "--device", "cpu"]
     small = ["--batch-size", str(BATCH), "--steps", "40", "--network.channels", "16", "--follow-seconds", "3600"]
     return ["train", "edm-digits", *place, *small, *map(str, more)]
@@ -59,7 +61,7 @@ def has_taken_all(run: RunFolder) -> bool:
     return told is not None and told.next_tuple == READY
 
 
-def ends(process: subprocess.Popen) -> subprocess.CompletedProcess:
+def ends(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     try:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -78,7 +80,9 @@ def returns(call: Callable[[], T]) -> T:
 
 
 @pytest.mark.slow
-def test_an_interrupted_trainer_that_waits_ends_and_tells_how_far_it_came(begun, store, tmp_path):
+def test_an_interrupted_trainer_that_waits_ends_and_tells_how_far_it_came(
+    begun: Begun, store: ImageStore, tmp_path: Path
+) -> None:
     run, _ = begun
     process = start(*command(store, tmp_path / "out"))
     wait_until(lambda: has_taken_all(run) or process.poll() is not None, "it waits for the second shard")
@@ -89,7 +93,9 @@ def test_an_interrupted_trainer_that_waits_ends_and_tells_how_far_it_came(begun,
     assert position(run) == Position(next_tuple=READY, batch_size=BATCH, resume_tuple=0, finished=False)
 
 
-def test_a_trainer_that_fails_while_the_next_shard_is_awaited_ends(begun, store, tmp_path, capsys):
+def test_a_trainer_that_fails_while_the_next_shard_is_awaited_ends(
+    begun: Begun, store: ImageStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, _ = begun
     before = set(threading.enumerate())
     diverging = ["--optimiser.lr", "1e30", "--log-every", READY // BATCH]
@@ -102,7 +108,7 @@ def test_a_trainer_that_fails_while_the_next_shard_is_awaited_ends(begun, store,
     assert told is not None and (told.next_tuple, told.finished) == (READY, False)
 
 
-def test_a_trainer_that_fails_at_its_last_step_is_not_finished(store, tmp_path):
+def test_a_trainer_that_fails_at_its_last_step_is_not_finished(store: ImageStore, tmp_path: Path) -> None:
     make_run(tmp_path / "run", store, READY)
     diverging = ["--optimiser.lr", "1e30", "--steps", READY // BATCH]
     assert postmean("train", command(store, tmp_path / "out", *diverging)[1:]) == 3
@@ -111,7 +117,7 @@ def test_a_trainer_that_fails_at_its_last_step_is_not_finished(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rank_that_fails_ends_and_the_others_with_it(begun, store, tmp_path):
+def test_a_rank_that_fails_ends_and_the_others_with_it(begun: Begun, store: ImageStore, tmp_path: Path) -> None:
     """Out of memory in one rank of two, which no other rank shares or hears of, while its next shard is awaited."""
     arguments = command(store, tmp_path / "out")
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
@@ -150,7 +156,9 @@ main()
 """
 
 
-def test_leaving_a_live_stream_does_not_wait_for_the_answer_to_its_request(begun, store, tmp_path, monkeypatch):
+def test_leaving_a_live_stream_does_not_wait_for_the_answer_to_its_request(
+    begun: Begun, store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, _ = begun
     monkeypatch.setattr(live_server, "_HOLD_SECONDS", 3600.0)
     monkeypatch.setenv("POSTMEAN_TOKEN", "a token of the tests")

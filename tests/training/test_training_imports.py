@@ -20,12 +20,12 @@ def loaded_after(code: str, *names: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_no_training_module_loads_ray_or_faiss():
+def test_no_training_module_loads_ray_or_faiss() -> None:
     assert len(modules()) > 15
     code = "\n".join(f"import {name}" for name in modules())
     assert loaded_after(code, "ray", "faiss") == "[]"
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "evaluate"])
-def test_commands_do_not_load_torch_before_they_run(name):
+def test_commands_do_not_load_torch_before_they_run(name: str) -> None:
     assert loaded_after(f"import postmean.training.cli.{name}", "torch", "diffusers", "torchvision") == "[]"
