@@ -5,9 +5,7 @@ from typing import ClassVar, Literal
 
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
-from postmean.training.model.losses.ect import ECTLoss
-from postmean.training.model.losses.edm import EDMLoss
-from postmean.training.model.losses.ict import ICTLoss
+from postmean.training.model.losses import AnyLoss
 
 Architecture = Literal["ddpm++", "ncsn++", "adm"]
 
@@ -56,9 +54,6 @@ class CMPreconditioning:
 
 
 AnyPreconditioning = EDMPreconditioning | CMPreconditioning
-
-
-AnyLoss = EDMLoss | ICTLoss | ECTLoss
 
 
 @dataclass(frozen=True, kw_only=True)

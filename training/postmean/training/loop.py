@@ -2,8 +2,9 @@
 
 import time
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from postmean.base.extras import check_installed
 from postmean.base.progress import Progress
@@ -12,6 +13,7 @@ from postmean.training.checkpoint import complete_checkpoints, find_checkpoint, 
 from postmean.training.config import TrainConfig
 from postmean.training.distributed import World
 from postmean.training.learner import Learner
+from postmean.training.model.losses import AnyLoss, Loss
 from postmean.training.train_log import TrainLog
 from postmean.training.training_run import TrainingRun
 
@@ -42,6 +44,7 @@ def train(
     device: str = "auto",
     init: str = "",
     follow_seconds: float = 0.0,
+    loss: Loss | None = None,
 ) -> TrainReport:
     """Train, or go on with the run that is in `out`; a finished run is left as it is.
 
@@ -50,26 +53,29 @@ def train(
         store: the image store that it was generated from.
         init: checkpoint or run whose averaged weights to begin with; "" for random ones.
         follow_seconds: above 0, the targets may still be in the making: wait so long for each shard.
+        loss: a loss of your own in place of the config's: a frozen dataclass of the form of `Loss`.
     Raises:
         MismatchError: targets, store, config and what is in `out` do not agree, or the ranks do not.
         TrainingError: the loss is not finite.
     """
+    if loss is not None:
+        config = replace(config, loss=cast(AnyLoss, loss))
     check_installed("train", "diffusers", "safetensors")  # before it waits for targets
     with World.join(device) as world:
         run = TrainingRun.open(config, str(targets), ImageStore.open(store), Path(out), world, follow_seconds)
-        start, loss = time.perf_counter(), None
+        start, last_loss = time.perf_counter(), None
         try:
             if run.first_step < config.steps:
                 learner = Learner(run, init)
                 run.begin(init)
                 start = time.perf_counter()
-                loss = _steps(run, learner)
+                last_loss = _steps(run, learner)
         except BaseException:
             run.stream.close(failed=True)
             raise
         run.stream.close()
         world.wait()  # the last checkpoint is written
-        return _report(run, loss, time.perf_counter() - start)
+        return _report(run, last_loss, time.perf_counter() - start)
 
 
 def _steps(run: TrainingRun, learner: Learner) -> float | None:

@@ -26,9 +26,7 @@ from postmean.training.config import (
     OptimiserConfig,
     TrainConfig,
 )
-from postmean.training.model.losses.ect import ECTLoss
-from postmean.training.model.losses.edm import EDMLoss
-from postmean.training.model.losses.ict import ICTLoss
+from postmean.training.model.losses import ECTLoss, EDMLoss, ICTLoss
 
 DDPMPP = NetworkConfig(
     architecture="ddpm++", channels=128, channel_mult=(2, 2, 2), layers_per_block=4, attention_resolutions=(16,)

@@ -1,0 +1,10 @@
+"""The losses: the table of those of the commands, `AnyLoss`, one file each."""
+
+from postmean.training.model.losses.ect import ECTLoss
+from postmean.training.model.losses.edm import EDMLoss
+from postmean.training.model.losses.ict import ICTLoss
+from postmean.training.model.losses.loss import Loss
+
+AnyLoss = EDMLoss | ICTLoss | ECTLoss
+
+__all__ = ["AnyLoss", "ECTLoss", "EDMLoss", "ICTLoss", "Loss"]

@@ -1,7 +1,7 @@
 """What a loss is, and what losses share. torch is imported when a loss is computed: the command line reads this file.
 
-A new loss is one file with a frozen dataclass of this form. `AnyLoss` in `training.config` lists those of the commands;
-`train(..., loss=...)` takes any other.
+A new loss is one file with a frozen dataclass of this form. An entry in `AnyLoss` makes it one that the commands can
+name; `train(..., loss=...)` takes any other.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Protocol

@@ -1,0 +1,21 @@
+"""Noise distributions and discretisation curricula: the table of all, `AnyNoise`, one file each."""
+
+from postmean.contract.noise.ect import ECTNoise
+from postmean.contract.noise.ict import ICTNoise
+from postmean.contract.noise.log_normal import LogNormalNoise
+from postmean.contract.noise.logit_normal_time import LogitNormalTimeNoise
+from postmean.contract.noise.noise import Noise, NoiseLevels
+from postmean.contract.noise.uniform_time import UniformTimeNoise
+
+AnyNoise = LogNormalNoise | ICTNoise | ECTNoise | UniformTimeNoise | LogitNormalTimeNoise
+
+__all__ = [
+    "AnyNoise",
+    "ECTNoise",
+    "ICTNoise",
+    "LogNormalNoise",
+    "LogitNormalTimeNoise",
+    "Noise",
+    "NoiseLevels",
+    "UniformTimeNoise",
+]

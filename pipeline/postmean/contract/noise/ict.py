@@ -1,0 +1,85 @@
+"""The curriculum and distribution of improved consistency training."""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+
+from postmean.base.checks import check_finite, check_finite_positive
+from postmean.base.errors import ConfigError
+from postmean.contract.noise.noise import NoiseLevels
+from postmean.contract.process import AnyProcess, karras_grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class ICTNoise:
+    """iCT: a grid that doubles with the training step, levels drawn from a discretised log-normal.
+
+    Song & Dhariwal 2024: N(k) = min(s0 2^floor(k/K'), s1) + 1, K' = floor(K / (log2 floor(s1/s0) + 1)), and
+    p(sigma_i) ~ erf((ln sigma_{i+1} - P_mean) / (sqrt2 P_std)) - erf((ln sigma_i - P_mean) / (sqrt2 P_std)).
+    The student sits at sigma = sigma_{i+1}, the teacher at sigma_next = sigma_i.
+    """
+
+    kind: ClassVar[str] = "ict"
+    has_teacher: ClassVar[bool] = True
+    P_mean: float = -1.1
+    P_std: float = 2.0
+    s0: int = 10
+    s1: int = 1280
+    total_steps: int = 400_000
+    """K, training steps over which the curriculum runs."""
+    batch_size: int = 1024
+    """Tuples a training step: step k consumes tuples [k batch_size, (k+1) batch_size)."""
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        check_finite("noise", P_mean=self.P_mean, sigma_max=self.sigma_max)
+        check_finite_positive(
+            "noise", P_std=self.P_std, rho=self.rho, sigma_min=self.sigma_min, batch_size=self.batch_size
+        )
+        if not self.sigma_min < self.sigma_max:
+            raise ConfigError(f"noise: sigma_min {self.sigma_min} must be below sigma_max {self.sigma_max}")
+        if not 1 <= self.s0 <= self.s1:
+            raise ConfigError(f"noise: expected 1 <= s0 <= s1, got s0 {self.s0}, s1 {self.s1}")
+        if self.total_steps < 1:
+            raise ConfigError(f"noise: total_steps must be positive, got {self.total_steps}")
+
+    @property
+    def steps_of(self) -> int | None:
+        """Batch size that the curriculum counts steps of."""
+        return self.batch_size
+
+    @property
+    def steps_per_stage(self) -> int:
+        """K', the training steps between two doublings."""
+        return max(1, math.floor(self.total_steps / (math.log2(self.s1 // self.s0) + 1)))
+
+    def grid_size(self, step: np.ndarray) -> np.ndarray:
+        """N(k): the number of noise levels at each training step, int64."""
+        # beyond 2^40 the minimum has long been s1; the cap keeps the shift inside int64
+        doublings = np.minimum(np.asarray(step, np.int64) // self.steps_per_stage, 40)
+        return np.minimum(np.int64(self.s0) << doublings, self.s1) + 1
+
+    def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
+        sizes = self.grid_size(np.asarray(tuple_id, np.int64) // self.batch_size)
+        sigma = np.empty(len(uniform), np.float32)
+        sigma_next = np.empty(len(uniform), np.float32)
+        for size in np.unique(sizes):
+            grid, cumulative = _ict_grid(self, int(size))
+            rows = sizes == size
+            i = np.searchsorted(cumulative, uniform[rows], side="right")
+            sigma_next[rows], sigma[rows] = grid[i], grid[i + 1]
+        return NoiseLevels(sigma, sigma_next)
+
+
+@cache
+def _ict_grid(noise: ICTNoise, size: int) -> tuple[np.ndarray, np.ndarray]:
+    grid = karras_grid(size, noise.sigma_min, noise.sigma_max, noise.rho)
+    edges = np.array([math.erf((math.log(s) - noise.P_mean) / (math.sqrt(2) * noise.P_std)) for s in grid])
+    cumulative = np.cumsum(np.diff(edges))
+    # without the last edge searchsorted cannot return a level past the grid
+    return grid.astype(np.float32), (cumulative / cumulative[-1])[:-1]
