@@ -13,7 +13,7 @@ from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
 from postmean.contract.records import Means, Records
 from postmean.contract.settings import ShardFormat
-from postmean.runs.verify import SIGMA_EDGES, verify
+from postmean.runs.verify import SIGMA_EDGES, check_run
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from tests.support.runs import make_by_hand
@@ -153,7 +153,7 @@ def test_the_sample_is_spread_evenly_over_sigma_even_with_one_record_a_shard(sto
     settings = {"tuples": tuples, "records_per_shard": size, "estimator": "single-sample"}
     run = make_by_hand(generate_config(store, tmp_path, **settings))  # type: ignore[arg-type]
     shards = len(run.read_plan())
-    report = verify(run, store, shards, lambda done: None)
+    report = check_run(run, store, shards, lambda done: None)
     counts = [0] * (len(SIGMA_EDGES) - 1)
     for row in report.rows:
         counts[SIGMA_EDGES.index(row.sigma_from)] += row.count
@@ -161,7 +161,7 @@ def test_the_sample_is_spread_evenly_over_sigma_even_with_one_record_a_shard(sto
     expected = np.histogram(sigma, SIGMA_EDGES)[0] / size
     assert sum(counts) == shards == 64
     assert np.abs(np.array(counts) - expected).max() < 4  # of 64; the lowest of each shard would be off by 40
-    assert verify(run, store, shards, lambda done: None).rows == report.rows
+    assert check_run(run, store, shards, lambda done: None).rows == report.rows
 
 
 @pytest.mark.parametrize("format", ["webdataset", "zarr"])

@@ -20,7 +20,7 @@ from postmean.contract.noise import (
 from postmean.contract.process import AnyProcess, EDMProcess, FlowMatchingProcess, VPProcess
 from postmean.estimators.traits import table
 from postmean.runs.config import GenerateConfig
-from postmean.runs.verify import judge, verify
+from postmean.runs.verify import check_run, judge
 from tests.support.runs import indexed_store, make_by_hand, postmean
 from tests.support.settings import generate_config
 
@@ -58,7 +58,7 @@ def check(config: GenerateConfig, store: ImageStore) -> None:
     """Make the run, verify each of its records, and judge what was promised."""
     run = make_by_hand(config)
     manifest = run.read_manifest()
-    report = verify(run, store, 2 * TUPLES, lambda done: None)
+    report = check_run(run, store, 2 * TUPLES, lambda done: None)
     assert judge(report, manifest) == []
     checked = {kind: sum(row.count for row in report.rows if row.kind == kind) for kind in ("records", "mean_next")}
     assert checked["records"] == run.read_plan().total_records > 0

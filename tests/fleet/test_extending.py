@@ -17,7 +17,7 @@ from postmean.estimators.replica import Replica
 from postmean.runs.config import GenerateConfig
 from postmean.runs.generate import is_finished
 from postmean.runs.job import prepare
-from postmean.runs.verify import judge, verify
+from postmean.runs.verify import check_run, judge
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.storage.storage import Storage
@@ -100,7 +100,7 @@ def test_an_extension_adds_shards_and_changes_none(
         np.testing.assert_allclose(ours.mean, theirs.mean, atol=2e-3)
         batches += 1
     assert batches == THIRD // 500
-    report = verify(run, store, 64, lambda done: None)
+    report = check_run(run, store, 64, lambda done: None)
     assert judge(report, manifest) == []
 
 

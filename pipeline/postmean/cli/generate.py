@@ -1,7 +1,6 @@
 """`postmean generate PRESET --store STORE --out OUT`."""
 
 from postmean.base.command_line import parse_preset, print_report
-from postmean.base.extras import check_installed
 from postmean.base.progress import Progress, duration
 from postmean.cli.signals import stopped_by_sigterm
 from postmean.estimators.traits import table
@@ -18,26 +17,12 @@ def run(argv: list[str]) -> int:
 
 
 def execute(config: GenerateConfig) -> int:
-    """Plan, then generate what is missing, unless this is a dry run."""
-    from postmean.runs.generate import generate
-    from postmean.runs.job import prepare
-    from postmean.runs.lease import refuse_if_held
-    from postmean.shards.run_folder import RunFolder
-    from postmean.storage.open import open_storage
-
-    folder = RunFolder(open_storage(config.out))
-    if not config.dry_run:
-        check_installed("generate", "ray")  # before it plans for minutes
-        refuse_if_held(folder.storage)
-    with Progress("plan", config.tuples, "tuples") as progress:
-        job = prepare(config, folder, progress.update)
+    """Generate what is missing, or show the plan of a dry run."""
     if config.dry_run:
-        from postmean.cli.plan import show
-        from postmean.planning.config import MachineSettings
-        from postmean.planning.workload import of_job
+        return _show_plan(config)
+    from postmean.runs.generate import generate
 
-        return show(of_job(job), MachineSettings(actors=config.fleet.actors), config.json)
-    report = generate(config, job, folder)
+    report = generate(config, Progress)
     share = 1 - report.records / report.tuples
     if report.written:
         text = (
@@ -52,4 +37,21 @@ def execute(config: GenerateConfig) -> int:
     if report.retries:
         text += f"; {report.retries} retries"
     print_report(report, text, config.json)
+    return 0
+
+
+def _show_plan(config: GenerateConfig) -> int:
+    """As `postmean plan --exact`, for the run that is in the output, if there is one."""
+    from postmean.cli.plan import show
+    from postmean.planning.config import MachineSettings
+    from postmean.planning.plan import cost_of
+    from postmean.planning.workload import of_job
+    from postmean.runs.job import prepare
+    from postmean.shards.run_folder import RunFolder
+    from postmean.storage.open import open_storage
+
+    with Progress("plan", config.tuples, "tuples") as line:
+        job = prepare(config, RunFolder(open_storage(config.out)), line.update)
+    machines = MachineSettings(actors=config.fleet.actors)
+    show(cost_of(of_job(job), machines), machines, config.json)
     return 0

@@ -1,8 +1,5 @@
 """`postmean index STORE`: the self-join behind the certificate and, where asked for, a FAISS index."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from postmean.base.command_line import parse, print_report
 from postmean.base.progress import Progress, duration
 from postmean.neighbours.config import IndexConfig
@@ -11,9 +8,9 @@ from postmean.neighbours.config import IndexConfig
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config = parse(IndexConfig, argv, "index", "Build the self-join (certificate) of a store, and a FAISS index.")
-    from postmean.neighbours.index import build_index  # here, so that --help does not wait for torch
+    from postmean.neighbours.index import index  # here, so that --help does not wait for torch
 
-    report = build_index(config, _progress)
+    report = index(config, Progress)
     took = f"in {duration(report.self_join_seconds)}" if report.computed else "was there already"
     text = (
         f"{report.self_join}: self-join of {report.images:,} images {took}; certified sigma at "
@@ -24,9 +21,3 @@ def run(argv: list[str]) -> int:
         text += f"\n{report.index}: built in {duration(report.index_seconds)}"
     print_report(report, text, config.json)
     return 0
-
-
-@contextmanager
-def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    with Progress(what, total, unit) as progress:
-        yield progress.update

@@ -11,7 +11,6 @@ from postmean.runs.config import presets
 
 if TYPE_CHECKING:
     from postmean.planning.cost import CostPlan
-    from postmean.planning.workload import Workload
 
 SUMMARY = "Show tuples, records, certified share, time, bytes and memory of a generation; writes nothing."
 
@@ -19,27 +18,15 @@ SUMMARY = "Show tuples, records, certified share, time, bytes and memory of a ge
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config = parse_preset(presets(PlanConfig), argv, "plan", SUMMARY, {"estimator": tuple(table())})
-    from postmean.planning.workload import of_job, workload
-    from postmean.runs.job import prepare
+    from postmean.planning.plan import plan  # here: torch takes seconds
 
-    if not config.exact:
-        return show(workload(config, config.sample), config.machines, config.json)
-    with Progress("plan", config.tuples, "tuples") as progress:
-        job = prepare(config, None, progress.update)
-    return show(of_job(job), config.machines, config.json)
+    show(plan(config, Progress), config.machines, config.json)
+    return 0
 
 
-def show(work: "Workload", settings: MachineSettings, as_json: bool) -> int:
-    """Print the cost of a workload, on this machine where no other is named."""
-    from postmean.fleet.open_fleet import fleet_size
-    from postmean.planning.cost import estimate_cost
-
-    machines, manifest = settings.machines, work.manifest
-    if machines is None:
-        actors = fleet_size(settings.actors, manifest.device, manifest.threads_per_actor)
-    else:
-        actors = settings.actors or machines.actors(manifest.threads_per_actor)
-    cost = estimate_cost(work, actors, machines, settings.price, settings.records_per_second)
+def show(cost: "CostPlan", settings: MachineSettings, as_json: bool) -> None:
+    """Print a plan."""
+    machines = settings.machines
     rows = {
         "tuples": _tuples(cost),
         "certified": f"{cost.certified_share:.1%} (made by the trainer)",
@@ -55,7 +42,6 @@ def show(work: "Workload", settings: MachineSettings, as_json: bool) -> int:
             f"{byte_size(cost.replica_bytes)} to each node, {byte_size(cost.bytes)} written, as much read to train"
         )
     print_report(cost, "\n".join(f"{name:<10} {value}" for name, value in rows.items()), as_json)
-    return 0
 
 
 def _tuples(cost: "CostPlan") -> str:

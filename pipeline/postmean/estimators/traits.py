@@ -30,7 +30,7 @@ class EstimatorTraits:
     searches: bool = False
     """Whether it searches neighbours: it uses k, index and nprobe."""
     draws: bool = False
-    """Whether it draws random numbers; one that does not gives the same mean every time."""
+    """Whether it draws random numbers: without, the same queries have the same means every time."""
     support_is_drawn: bool = False
     """Whether the members of a support are n draws, so that their number does not grow with the data set."""
     keeps_directions: bool = False
@@ -99,7 +99,6 @@ ROWS = (
         name="single-sample",
         make="postmean.estimators.single_sample:make",
         estimates_exact_mean=False,
-        draws=True,
         colour="#8c8c8c",
         marker="s",
     ),

@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +13,13 @@ import torch
 from postmean.base.errors import DataError
 from postmean.base.extras import check_installed
 from postmean.base.files import remove_leftovers
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import threads
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.config import IndexConfig
 from postmean.neighbours.faiss_search import FaissSpec, build
 from postmean.neighbours.self_join import SelfJoin, self_join
-
-StepProgress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
-"""Called at the start of a step with its name, its total and the unit; gives a function that takes the units done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +39,11 @@ class IndexReport:
     index_seconds: float | None
 
 
-def build_index(
-    config: IndexConfig, progress: StepProgress = lambda what, total, unit: nullcontext(lambda done: None)
-) -> IndexReport:
+def index(config: IndexConfig, progress: ShowProgress = NoProgress) -> IndexReport:
     """Compute the self-join of a store unless it is there, then build the FAISS index.
 
     Args:
-        progress: told of the two steps, `self-join` and `index NAME`.
+        progress: shows the two steps, `self-join` and `index NAME`.
     Raises:
         ConfigError: no such index, one that the store cannot have, or FAISS is needed and not installed.
         DataError: the store cannot be read, has no labels for conditional targets, or cannot be written to.
@@ -64,26 +60,26 @@ def build_index(
         certified = certified_sigma(join, config.tolerance, store.dim)
         self_join_seconds = time.monotonic() - began
         began = time.monotonic()
-        index = None
+        faiss_index = None
         if spec is not None:
             entries = len(store) * (2 if config.flips else 1)
-            with progress(f"index {spec.name}", entries, "vectors") as advance, _write_errors(store.path):
-                index = str(build(store, spec, config.flips, advance))
+            with progress(f"index {spec.name}", entries, "vectors") as line, _write_errors(store.path):
+                faiss_index = str(build(store, spec, config.flips, line.update))
     return IndexReport(
         images=len(store),
         self_join=str(join.path(store, config.flips, config.conditional)),
         computed=stored is None,
         self_join_seconds=self_join_seconds,
         certified_sigma={f"q{q}": float(np.quantile(certified, q / 100)) for q in (1, 10, 50, 90, 99)},
-        index=index,
-        index_seconds=None if index is None else time.monotonic() - began,
+        index=faiss_index,
+        index_seconds=None if faiss_index is None else time.monotonic() - began,
     )
 
 
-def _compute_self_join(config: IndexConfig, store: ImageStore, progress: StepProgress) -> SelfJoin:
+def _compute_self_join(config: IndexConfig, store: ImageStore, progress: ShowProgress) -> SelfJoin:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with progress("self-join", len(store), "images") as advance:
-        join = self_join(store, config.flips, config.conditional, config.nearest, device, advance)
+    with progress("self-join", len(store), "images") as line:
+        join = self_join(store, config.flips, config.conditional, config.nearest, device, line.update)
     with _write_errors(store.path):
         join.save(store)
     return join

@@ -36,7 +36,8 @@ class Method:
     @property
     def is_deterministic(self) -> bool:
         """Whether every repetition would give the same mean."""
-        return self.estimator == NETWORK or not traits_of(self.estimator).draws
+        draws = self.estimator != NETWORK and traits_of(self.estimator).draws
+        return not draws and self.source != "redrawn"
 
     @property
     def label(self) -> str:

@@ -4,6 +4,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tyro.conf import Positional
+
 from postmean.base.checks import check_at_least_one, check_positive
 from postmean.base.errors import ConfigError
 from postmean.base.flags import FlagGroup
@@ -92,6 +94,24 @@ class ServeConfig(JobConfig):
         check_at_least_one(self, ("depth", "trainers"))
         if self.shards.format != "webdataset":
             raise ConfigError("--format: live shards are WebDataset: leave it at webdataset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """What to verify."""
+
+    out: Positional[str]
+    """Folder of the run."""
+    store: Path
+    """Image store that the run was generated from."""
+    sample: int = 128
+    """Records, and as many certified tuples, to recompute."""
+    json: bool = False
+    """Print the report as JSON."""
+
+    def __post_init__(self) -> None:
+        if self.sample < 0:
+            raise ConfigError(f"--sample: expected 0 or more, got {self.sample}")
 
 
 C = TypeVar("C", bound=JobConfig)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from postmean.base.errors import GenerationError
-from postmean.base.progress import Progress
+from postmean.base.progress import ShowProgress
 from postmean.fleet.actor import EstimatorActor, ShardDone
 from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.open_fleet import open_fleet
@@ -24,16 +24,24 @@ class FolderDriver:
         missing: shards to make, rising.
         lease: that this driver holds; the run ends where it is lost.
         log: told of every shard.
+        progress: shows the records.
     """
 
     def __init__(
-        self, config: GenerateConfig, job: Job, run: RunFolder, missing: list[int], lease: Lease, log: DriverLog
+        self,
+        config: GenerateConfig,
+        job: Job,
+        run: RunFolder,
+        missing: list[int],
+        lease: Lease,
+        log: DriverLog,
+        progress: ShowProgress,
     ) -> None:
         self._config, self._job, self._run, self._lease, self._log = config, job, run, lease, log
         self._backlog = PlannedShards(missing)
         self._failed_before = set(failed_shards(run.storage))
         self._records_done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
-        self._progress = Progress("generate", job.plan.total_records, "records")
+        self._progress = progress("generate", job.plan.total_records, "records")
         self.pace = pace_of(config, run, self._backlog)
         """It knows whether the trainers ended the run."""
         self.written: list[int] = []

@@ -4,20 +4,23 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from postmean.base.errors import GenerationError, MismatchError
+from postmean.base.errors import ConfigError, GenerationError, MismatchError
+from postmean.base.extras import check_installed
 from postmean.base.json_files import to_json
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.outcome import Outcome
 from postmean.runs.commits import committed_shards
 from postmean.runs.config import GenerateConfig
 from postmean.runs.failures import failed_shards, remove_failure
 from postmean.runs.folder_driver import FolderDriver, pace_of
-from postmean.runs.job import Job
-from postmean.runs.lease import Lease
+from postmean.runs.job import Job, prepare
+from postmean.runs.lease import Lease, refuse_if_held
 from postmean.runs.status import DriverLog
 from postmean.shards.positions import TRAINERS
 from postmean.shards.run_folder import RunFolder
 from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, FAILURES, PLAN
+from postmean.storage.open import open_storage
 
 CONFIG = "config.json"
 
@@ -40,17 +43,31 @@ class GenerateReport:
     """Of this call, start of the fleet included."""
 
 
-def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport:
-    """Write every missing shard; calling it again resumes, a finished run is left as it is, more tuples extend it.
+def generate(config: GenerateConfig, progress: ShowProgress = NoProgress) -> GenerateReport:
+    """Plan a run and write every missing shard. Calling it again resumes; more tuples extend the run.
 
+    A finished run is left as it is.
+
+    Args:
+        progress: shows the plan, the reading of commit records, and the records.
     Raises:
+        ConfigError: settings that contradict each other, or a dry run: `plan` is what it asks for.
+        DataError: no store, or one that is not indexed.
+        MismatchError: another run lies in the output.
         GenerationError: another driver is at work there; or shards failed for good: these are listed in OUT/failures
             and tried again by the next call; or no trainer came for what was made ahead.
     """
+    if config.dry_run:
+        raise ConfigError("--dry-run: generate writes shards: call plan for what they take")
+    check_installed("generate", "ray")  # before it plans for minutes
+    run = RunFolder(open_storage(config.out))
+    refuse_if_held(run.storage)
+    with progress("plan", config.tuples, "tuples") as line:
+        job = prepare(config, run, line.update)
     began = time.monotonic()
     outcome, driver = Outcome(), None
-    if not is_finished(job, run):
-        outcome, driver = _make_missing(config, job, run)
+    if not is_finished(job, run, progress):
+        outcome, driver = _make_missing(config, job, run, progress)
     elif config.follow.delete_consumed:
         pace_of(config, run, PlannedShards([])).delete_all()
     seconds = time.monotonic() - began
@@ -77,15 +94,17 @@ def generate(config: GenerateConfig, job: Job, run: RunFolder) -> GenerateReport
     return report
 
 
-def _make_missing(config: GenerateConfig, job: Job, run: RunFolder) -> tuple[Outcome, FolderDriver]:
+def _make_missing(
+    config: GenerateConfig, job: Job, run: RunFolder, progress: ShowProgress
+) -> tuple[Outcome, FolderDriver]:
     """Begin, extend or continue the run, while no other driver may."""
     log = DriverLog(run.storage)
     with Lease(run.storage, log.write) as lease:
         _begin(config, job, run)
-        committed = committed_shards(run)
+        committed = committed_shards(run, progress)
         missing = sorted(set(range(len(job.plan))) - committed.keys())
         log.start(sum(job.plan[shard].records for shard in missing), sum(committed.values()))
-        driver = FolderDriver(config, job, run, missing, lease, log)
+        driver = FolderDriver(config, job, run, missing, lease, log, progress)
         try:
             outcome = driver.run() if missing else Outcome()
         finally:
@@ -95,11 +114,11 @@ def _make_missing(config: GenerateConfig, job: Job, run: RunFolder) -> tuple[Out
     return outcome, driver
 
 
-def is_finished(job: Job, run: RunFolder) -> bool:
+def is_finished(job: Job, run: RunFolder, progress: ShowProgress = NoProgress) -> bool:
     """Whether every shard of the job is committed."""
     complete = run.has_manifest() and run.storage.exists(PLAN)
     complete = complete and (job.certified_sigma is None or run.storage.exists(CERTIFIED_SIGMA))
-    return complete and run.read_manifest() == job.manifest and len(committed_shards(run)) == len(job.plan)
+    return complete and run.read_manifest() == job.manifest and len(committed_shards(run, progress)) == len(job.plan)
 
 
 def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:

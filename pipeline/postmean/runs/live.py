@@ -1,19 +1,22 @@
 """The live run: a fleet makes shards as trainers ask for them, a server hands them on, nothing touches a disk."""
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from postmean.base.errors import GenerationError
-from postmean.base.progress import Progress
+from postmean.base.extras import check_installed
+from postmean.base.progress import NoProgress, Progress, ShowProgress
 from postmean.contract.plan import Plan
 from postmean.fleet.actor import LiveActor, LiveShard
 from postmean.fleet.open_fleet import open_fleet
 from postmean.fleet.outcome import Outcome
 from postmean.runs.config import ServeConfig
-from postmean.runs.job import Job
+from postmean.runs.job import prepare
 from postmean.runs.live_server import LiveServer
 from postmean.runs.live_shards import LiveShards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.memory import MemoryStorage
+from postmean.storage.serve_token import find_or_make_token
 
 
 class LiveDriver:
@@ -40,14 +43,23 @@ class LiveDriver:
         self._progress.update(at, f"{self._records_made:,} records made, {held} shards held, {actors} actors")
 
 
-def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], None]) -> None:
-    """Serve until interrupted.
+def serve(
+    config: ServeConfig, on_ready: Callable[[int], None] = lambda port: None, progress: ShowProgress = NoProgress
+) -> NoReturn:
+    """Plan a run and serve its shards as trainers ask for them, until interrupted. Writes nothing.
 
     Args:
         on_ready: called with the port once readers may connect.
+        progress: shows the plan, then how far the slowest trainer is.
     Raises:
+        ConfigError: settings that contradict each other, or an address that cannot be listened on.
+        DataError: no store, or one that is not indexed.
         GenerationError: no actor could start.
     """
+    check_installed("generate", "ray")  # before it plans for minutes
+    token = find_or_make_token()
+    with progress("plan", config.tuples, "tuples") as line:
+        job = prepare(config, None, line.update)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)
@@ -55,7 +67,7 @@ def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], N
     try:
         with (
             LiveServer(config.host, config.port, memory.files, shards, token) as server,
-            Progress("serve", job.plan.total_records, "records") as progress,
+            progress("serve", job.plan.total_records, "records") as line,
             open_fleet(
                 config.fleet,
                 job.manifest,
@@ -67,7 +79,7 @@ def serve(config: ServeConfig, job: Job, token: str, on_ready: Callable[[int], N
             ) as fleet,
         ):
             on_ready(server.port)
-            outcome = fleet.make(shards, LiveDriver(job.plan, shards, progress))
+            outcome = fleet.make(shards, LiveDriver(job.plan, shards, line))
     finally:
         shards.close()
     raise GenerationError(f"no actor could make a shard: {outcome.stopped_by or next(iter(outcome.failed.values()))}")

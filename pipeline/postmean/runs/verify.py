@@ -1,12 +1,13 @@
 """Verification of a run: every shard hashed and compared with the plan, a sample recomputed exactly in float64."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
 from postmean.base.errors import ShardError, VerificationError
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy
@@ -15,9 +16,12 @@ from postmean.contract.records import Records
 from postmean.contract.tuples import TupleBlock
 from postmean.estimators.float64 import exact_mean
 from postmean.estimators.traits import traits_of
+from postmean.runs.commits import committed_shards
+from postmean.runs.config import VerifyConfig
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.shards.run_paths import commit_path
+from postmean.storage.open import open_storage
 
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
 _FLOAT16_ERROR = 4e-8  # mean squared error of rounding a dense mean to float16: at most (2^-12)^2 a pixel
@@ -43,6 +47,8 @@ class VerifyReport:
     """What verification found."""
 
     out: str
+    estimator: str
+    """Name of the estimator that made the means."""
     shards: int
     committed: int
     deleted: int
@@ -51,6 +57,8 @@ class VerifyReport:
     damaged: dict[int, str] = field(default_factory=dict)
     """Cause by shard"""
     rows: list[SigmaRow] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What is wrong, one line each; see `judge`"""
 
 
 @dataclass
@@ -68,7 +76,27 @@ class _Sample:
             getattr(self, column).append(value)
 
 
-def verify(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[int], None]) -> VerifyReport:
+def verify(config: VerifyConfig, progress: ShowProgress = NoProgress) -> VerifyReport:
+    """Check a run against its plan and hashes, and a sample of it against float64.
+
+    Args:
+        progress: shows the reading of commit records, then the shards.
+    Returns:
+        a report whose `problems` are empty where all is well.
+    Raises:
+        ShardError: no run there, or its manifest or plan is damaged.
+        MismatchError: the run was made from another store, or this machine makes other random numbers.
+        VerificationError: the store's files are not what its header says.
+    """
+    run = RunFolder(open_storage(config.out))
+    manifest = run.read_manifest()
+    store = ImageStore.open(config.store)
+    with progress("verify", len(committed_shards(run, progress)), "shards") as line:
+        report = check_run(run, store, config.sample, line.update)
+    return replace(report, problems=judge(report, manifest))
+
+
+def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[int], None]) -> VerifyReport:
     """Check a run.
 
     Args:
@@ -107,6 +135,7 @@ def verify(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[i
     rows = [row for kind in samples.values() for row in _errors(kind, manifest, store)]
     return VerifyReport(
         out=run.storage.url,
+        estimator=manifest.estimator.name,
         shards=len(plan),
         committed=len(committed) + deleted,
         deleted=deleted,

@@ -1,0 +1,45 @@
+"""The public face of the trainer: targets as batches, training, samples, scores.
+
+    from postmean.training import TargetStream
+
+    for batch in TargetStream.open("targets", "digits.store", batch_size=128):
+        ...
+
+A trainer needs neither Ray nor FAISS. A name is imported when it is first used: importing this module loads no torch.
+What is not named here may change without notice.
+"""
+
+from typing import TYPE_CHECKING
+
+from postmean.base.lazy import exports
+
+if TYPE_CHECKING:
+    from postmean.contract.process import score as score
+    from postmean.contract.process import velocity as velocity
+    from postmean.contract.recipe import TargetRecipe as TargetRecipe
+    from postmean.training.checkpoint import load_denoiser as load_denoiser
+    from postmean.training.config import CMPreconditioning as CMPreconditioning
+    from postmean.training.config import ConstantEMA as ConstantEMA
+    from postmean.training.config import EDMPreconditioning as EDMPreconditioning
+    from postmean.training.config import HalfLifeEMA as HalfLifeEMA
+    from postmean.training.config import NetworkConfig as NetworkConfig
+    from postmean.training.config import OptimiserConfig as OptimiserConfig
+    from postmean.training.config import TrainConfig as TrainConfig
+    from postmean.training.evaluate import evaluate as evaluate
+    from postmean.training.loop import TrainReport as TrainReport
+    from postmean.training.loop import train as train
+    from postmean.training.model.losses import ECTLoss as ECTLoss
+    from postmean.training.model.losses import EDMLoss as EDMLoss
+    from postmean.training.model.losses import ICTLoss as ICTLoss
+    from postmean.training.model.losses import Loss as Loss
+    from postmean.training.model.preconditioning import Denoiser as Denoiser
+    from postmean.training.presets import PRESETS as PRESETS
+    from postmean.training.sample import SampleReport as SampleReport
+    from postmean.training.sample import sample as sample
+    from postmean.training.sample_config import EvaluateConfig as EvaluateConfig
+    from postmean.training.sample_config import SampleConfig as SampleConfig
+    from postmean.training.scores import Scores as Scores
+    from postmean.training.stream.batch import TargetBatch as TargetBatch
+    from postmean.training.stream.stream import TargetStream as TargetStream
+
+__getattr__, __dir__, __all__ = exports(__name__)

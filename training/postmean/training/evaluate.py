@@ -1,7 +1,7 @@
 """Scoring the images of a folder, or of a checkpoint, against an image store."""
 
-from collections.abc import Callable
-
+from postmean.base.extras import check_installed
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.training.distributed import device_of
 from postmean.training.drawing import Drawing
@@ -10,17 +10,35 @@ from postmean.training.sample_config import DrawConfig, EvaluateConfig
 from postmean.training.scores import ArrayImages, Images, Scores, score
 
 
-def images_of(config: EvaluateConfig, progress: Callable[[int], None] = lambda done: None) -> Images:
-    """The images of the folder, or those that the checkpoint draws.
+def evaluate(config: EvaluateConfig, progress: ShowProgress = NoProgress) -> Scores:
+    """FID and Inception Score of the images against the whole store; see `score`.
 
     Args:
-        progress: called with the number of images drawn so far.
+        progress: shows the images drawn, then the images read, those of the store included.
     Raises:
-        DataError: no images or no checkpoint there.
+        DataError: no store, no images or no checkpoint there, or images of another shape than the store's.
+        ConfigError: the weights of the feature extractor cannot be had, or the device is not there.
     """
+    check_installed("evaluate", "torch_fidelity")  # before it draws
+    store = ImageStore.open(config.store)
+    images = _images(config, progress)
+    with progress("evaluate", len(images) + len(store), "images") as line:
+        return score(
+            images,
+            store,
+            device_of(config.device),
+            weights=config.feature_extractor_weights,
+            batch_size=config.batch_size,
+            cache=config.cache,
+            progress=line.update,
+        )
+
+
+def _images(config: EvaluateConfig, progress: ShowProgress) -> Images:
+    """The images of the folder, or those that the checkpoint draws."""
     if config.images is not None:
         return ImageFolder(config.images)
-    assert config.checkpoint is not None
+    assert config.checkpoint is not None  # as the config checked
     draw = DrawConfig(
         checkpoint=config.checkpoint,
         count=config.count,
@@ -30,22 +48,8 @@ def images_of(config: EvaluateConfig, progress: Callable[[int], None] = lambda d
         device=config.device,
     )
     drawn = []
-    for batch in Drawing.of(draw).batches():
-        drawn.append(batch)
-        progress(sum(map(len, drawn)))
+    with progress("sample", config.count, "images") as line:
+        for batch in Drawing.of(draw).batches():
+            drawn.append(batch)
+            line.update(sum(map(len, drawn)))
     return ArrayImages(drawn)
-
-
-def evaluate(
-    config: EvaluateConfig, images: Images, store: ImageStore, progress: Callable[[int], None] = lambda done: None
-) -> Scores:
-    """FID and Inception Score of the images with the settings of the config; see `score`."""
-    return score(
-        images,
-        store,
-        device_of(config.device),
-        weights=config.feature_extractor_weights,
-        batch_size=config.batch_size,
-        cache=config.cache,
-        progress=progress,
-    )

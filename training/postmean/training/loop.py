@@ -1,13 +1,13 @@
 """The training loop: a batch of targets, a step of the optimiser, the average; now and then a line and a checkpoint."""
 
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from postmean.base.extras import check_installed
-from postmean.base.progress import Progress
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints, find_checkpoint, step_of
 from postmean.training.config import TrainConfig
@@ -36,7 +36,7 @@ class TrainReport:
     """Share of the time that training waited for targets."""
 
 
-def train(
+def train(  # noqa: PLR0913
     config: TrainConfig,
     targets: str | Path,
     store: str | Path,
@@ -45,6 +45,7 @@ def train(
     init: str = "",
     follow_seconds: float = 0.0,
     loss: Loss | None = None,
+    progress: ShowProgress = NoProgress,
 ) -> TrainReport:
     """Train, or go on with the run that is in `out`; a finished run is left as it is.
 
@@ -54,6 +55,7 @@ def train(
         init: checkpoint or run whose averaged weights to begin with; "" for random ones.
         follow_seconds: above 0, the targets may still be in the making: wait so long for each shard.
         loss: a loss of your own in place of the config's: a frozen dataclass of the form of `Loss`.
+        progress: shows the images, on rank 0.
     Raises:
         MismatchError: targets, store, config and what is in `out` do not agree, or the ranks do not.
         TrainingError: the loss is not finite.
@@ -69,7 +71,7 @@ def train(
                 learner = Learner(run, init)
                 run.begin(init)
                 start = time.perf_counter()
-                last_loss = _steps(run, learner)
+                last_loss = _steps(run, learner, progress if world.leads else NoProgress)
         except BaseException:
             run.stream.close(failed=True)
             raise
@@ -78,13 +80,12 @@ def train(
         return _report(run, last_loss, time.perf_counter() - start)
 
 
-def _steps(run: TrainingRun, learner: Learner) -> float | None:
+def _steps(run: TrainingRun, learner: Learner, progress: ShowProgress) -> float | None:
     """Steps up to config.steps; gives the mean loss of the last line."""
     config, leads = run.config, run.world.leads
-    with Progress("train", config.steps * config.batch_size, "images") if leads else nullcontext() as progress:
-        if progress is not None:
-            progress.start_at(learner.images)
-        log = TrainLog(run, progress)
+    with progress("train", config.steps * config.batch_size, "images") as line:
+        line.start_at(learner.images)
+        log = TrainLog(run, line)
         # the iteration ends with the block: an exception keeps this frame, and an iterator in it, for long
         with closing(run.stream.batches(on_wait=lambda: log.show(learner))) as batches:
             for batch in batches:

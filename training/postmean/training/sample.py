@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.training.drawing import Drawing
 from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
 from postmean.training.model.sampling import SamplerName
@@ -32,11 +32,11 @@ class SampleReport:
     images_per_second: float
 
 
-def sample(config: SampleConfig, progress: Callable[[int], None] = lambda done: None) -> SampleReport:
+def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleReport:
     """Draw the images and write them, grid.png and samples.json, which is the report, into the folder.
 
     Args:
-        progress: called with the number of images written so far.
+        progress: shows the images.
     Raises:
         DataError: no checkpoint there, or the folder holds other images.
         ConfigError: sampler, label or device do not go with the checkpoint or this machine.
@@ -48,11 +48,12 @@ def sample(config: SampleConfig, progress: Callable[[int], None] = lambda done: 
     (config.out / RECORD).write_text("{}\n")  # the folder is ours from now on
     shown: list[np.ndarray] = []
     written = 0
-    for pixels in batches:
-        if written < _SHOWN:
-            shown.append(pixels)
-        written = write_images(config.out, pixels, written)
-        progress(written)
+    with progress("sample", config.count, "images") as line:
+        for pixels in batches:
+            if written < _SHOWN:
+                shown.append(pixels)
+            written = write_images(config.out, pixels, written)
+            line.update(written)
     write_grid(config.out / GRID, np.concatenate(shown)[:_SHOWN], columns=min(8, config.count))
     seconds = time.perf_counter() - start
     report = SampleReport(

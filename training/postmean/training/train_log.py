@@ -21,10 +21,10 @@ class TrainLog:
     """Collects the losses of all ranks between two lines.
 
     Args:
-        progress: what rank 0 shows; None in the other ranks.
+        progress: what is shown.
     """
 
-    def __init__(self, run: TrainingRun, progress: Progress | None) -> None:
+    def __init__(self, run: TrainingRun, progress: Progress) -> None:
         self.sums = LossSums(run.world.device)
         """Losses of this rank since the last line."""
         self.loss: float | None = None
@@ -36,11 +36,9 @@ class TrainLog:
 
     def show(self, learner: Learner) -> None:
         """Bring the progress line up to date."""
-        if self._progress is not None:
-            loss = "" if self.loss is None else f"  loss {self.loss:.4g}"
-            waits = self._run.stream.wait_seconds / (time.perf_counter() - self._start)
-            note = f"step {learner.step:,}{loss}  waits {waits:.0%} for targets"
-            self._progress.update(learner.images, note)
+        loss = "" if self.loss is None else f"  loss {self.loss:.4g}"
+        waits = self._run.stream.wait_seconds / (time.perf_counter() - self._start)
+        self._progress.update(learner.images, f"step {learner.step:,}{loss}  waits {waits:.0%} for targets")
 
     def write_line(self, learner: Learner) -> None:
         """Write what was learned since the last line. Every rank calls this at the same step.

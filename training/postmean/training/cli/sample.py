@@ -1,7 +1,5 @@
 """`postmean sample CHECKPOINT_OR_RUN --out DIR`."""
 
-import sys
-
 from postmean.base.command_line import parse, print_report
 from postmean.base.progress import Progress, duration
 from postmean.training.sample_config import SampleConfig
@@ -14,8 +12,7 @@ def run(argv: list[str]) -> int:
     config = parse(SampleConfig, argv, "sample", SUMMARY)
     from postmean.training.sample import sample  # here: torch takes seconds
 
-    with Progress("sample", config.count, "images", sys.stderr) as progress:
-        report = sample(config, progress.update)
+    report = sample(config, Progress)
     text = (
         f"{report.count:,} images of seed {report.seed} by {report.sampler}, {report.steps} steps, in "
         f"{duration(report.seconds)} ({report.images_per_second:.1f} images/s): {report.out}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from postmean.base.command_line import parse_preset, print_report
 from postmean.base.log import is_structured, log_event
-from postmean.base.progress import duration
+from postmean.base.progress import Progress, duration
 from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.config import TrainConfig
 from postmean.training.presets import PRESETS
@@ -54,6 +54,7 @@ def run(argv: list[str]) -> int:
         device=config.device,
         init=config.init,
         follow_seconds=config.follow_seconds,
+        progress=Progress,
     )
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes have nothing to add
         return 0

@@ -1,0 +1,34 @@
+"""The plan of a generation: what it takes, before anything runs."""
+
+from postmean.base.progress import NoProgress, ShowProgress
+from postmean.fleet.open_fleet import fleet_size
+from postmean.planning.config import MachineSettings, PlanConfig
+from postmean.planning.cost import CostPlan, estimate_cost
+from postmean.planning.workload import Workload, of_job, workload
+from postmean.runs.job import prepare
+
+
+def plan(config: PlanConfig, progress: ShowProgress = NoProgress) -> CostPlan:
+    """Count the records of a job, measure a sample of them in this process, and extrapolate. Writes nothing.
+
+    Args:
+        progress: shows the tuples, where all are counted (`exact`).
+    Raises:
+        ConfigError: settings that contradict each other.
+        DataError: no store, or one that is not indexed.
+    """
+    if not config.exact:
+        return cost_of(workload(config, config.sample), config.machines)
+    with progress("plan", config.tuples, "tuples") as line:
+        job = prepare(config, None, line.update)
+    return cost_of(of_job(job), config.machines)
+
+
+def cost_of(work: Workload, settings: MachineSettings) -> CostPlan:
+    """The cost of a workload on these machines."""
+    machines, manifest = settings.machines, work.manifest
+    if machines is None:
+        actors = fleet_size(settings.actors, manifest.device, manifest.threads_per_actor)
+    else:
+        actors = settings.actors or machines.actors(manifest.threads_per_actor)
+    return estimate_cost(work, actors, machines, settings.price, settings.records_per_second)
