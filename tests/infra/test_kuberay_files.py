@@ -177,7 +177,7 @@ def test_rays_version_is_that_of_the_image(spec: dict[str, Any]) -> None:
 
 
 def test_generations_shown_on_the_cluster_page_parse() -> None:
-    page = (ROOT / "docs" / "running-on-a-cluster.md").read_text().replace("\\\n", " ")
+    page = (ROOT / "docs" / "running.md").read_text().replace("\\\n", " ")
     shown = re.findall(r"""postmean generate [a-z][^'"`\n]*--out[^'"`\n]*""", page)
     assert len(shown) > 3
     for command in shown:

@@ -1,6 +1,6 @@
 """The structured log: with POSTMEAN_LOG=json in the environment, stderr is one JSON object a line, for log collectors.
 
-Every object has `time` (UTC, ISO 8601) and `event`; docs/running-on-a-cluster.md lists the events.
+Every object has `time` (UTC, ISO 8601) and `event`; docs/operating.md lists the events.
 """
 
 import json
