@@ -127,7 +127,7 @@ def test_an_unknown_estimator_is_refused_with_those_that_there_are(installed: Pa
 def test_a_row_that_is_none_or_takes_a_name_is_refused(installed: Path) -> None:
     points = installed / "plain_estimator-1.0.dist-info" / "entry_points.txt"
     points.write_text("[postmean.estimators]\nplain = plain_estimator:Plain\n")
-    with pytest.raises(ConfigError, match="entry point plain of .*: expected an EstimatorTraits"):
+    with pytest.raises(ConfigError, match=r"entry point plain of .*: expected an EstimatorTraits"):
         table()
 
 
