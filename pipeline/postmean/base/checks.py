@@ -1,4 +1,4 @@
-"""Checks of settings: most with errors that name the flag, some with errors that name the field of a part."""
+"""Checks of settings. Most errors name the flag; `check_finite` and `check_finite_positive` name part and field."""
 
 import math
 from typing import Any
@@ -7,20 +7,20 @@ from postmean.base.errors import ConfigError
 
 
 def check_at_least_one(config: Any, names: tuple[str, ...]) -> None:
-    """Raise ConfigError for a field that has a value below 1."""
+    """Raise ConfigError where one of these fields is below 1; None passes."""
     for name in names:
         check_at_least(config, name, 1)
 
 
 def check_at_least(config: Any, name: str, least: float) -> None:
-    """Raise ConfigError where the field has a value below `least`."""
+    """Raise ConfigError where the field is below `least`; None passes."""
     value = getattr(config, name)
     if value is not None and value < least:
         raise ConfigError(f"{_flag(name)}: expected at least {least}, got {value}")
 
 
 def check_positive(config: Any, names: tuple[str, ...]) -> None:
-    """Raise ConfigError for a field that has a value, but no positive one."""
+    """Raise ConfigError where one of these fields is not positive; None passes."""
     for name in names:
         value = getattr(config, name)
         if value is not None and not value > 0:
@@ -28,7 +28,7 @@ def check_positive(config: Any, names: tuple[str, ...]) -> None:
 
 
 def check_tolerance(config: Any) -> None:
-    """Raise ConfigError where the field `tolerance`, in x in [-1, 1] squared, is not in (0, 1)."""
+    """Raise ConfigError unless the field `tolerance`, a mean squared error of x in [-1, 1], is in (0, 1)."""
     if not 0 < config.tolerance < 1:
         raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {config.tolerance}")
 
@@ -37,7 +37,7 @@ def check_finite(part: str, **values: float) -> None:
     """Raise ConfigError for a value that is not finite.
 
     Args:
-        part: what has these fields, such as "noise".
+        part: names the owner of the fields in errors, such as "noise".
     """
     for name, value in values.items():
         if not math.isfinite(value):
@@ -52,7 +52,7 @@ def check_finite_positive(part: str, **values: float) -> None:
 
 
 def is_finite_positive(value: float) -> bool:
-    """Whether a setting is a usable positive number."""
+    """Whether a setting is positive and finite."""
     return math.isfinite(value) and value > 0
 
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def parse(config: type[T], argv: list[str], command: str, summary: str) -> T:
     """A config from command-line flags over the defaults of its dataclass."""
-    import tyro  # here, so that `postmean --help` does not wait for it
+    import tyro  # here, so that `postmean --help` does not load it
 
     with _flag_groups({}):
         return tyro.cli(
@@ -38,16 +38,16 @@ def parse_preset(
 
     Args:
         presets: name -> (one-line description, config).
-        choices: flag of a `FlagGroup` -> the values that it may have, where only the caller knows them.
+        choices: flag of a `FlagGroup` -> its allowed values, where only the caller knows them.
     Raises:
-        ConfigError: the first argument is no preset's name.
+        ConfigError: the first argument is neither a flag nor a preset.
     """
     import tyro
 
     if argv and not argv[0].startswith("-") and argv[0] not in presets:
         raise ConfigError(f"no preset {argv[0]!r}: it is one of {', '.join(presets)}")
 
-    # AvoidSubcommands: the kind of a union (noise, process) is the preset's, its fields can be overridden
+    # AvoidSubcommands: the preset fixes the kind of a union (noise, process); flags override its fields
     with _flag_groups(choices or {}):
         return tyro.extras.overridable_config_cli(
             dict(presets),
@@ -59,7 +59,7 @@ def parse_preset(
 
 
 def _flag_groups(choices: Mapping[str, Sequence[str]]) -> AbstractContextManager[None]:
-    """tyro's rules, and one more: fields of a `FlagGroup` are flags without a prefix."""
+    """tyro's rules plus one: the fields of a `FlagGroup` are flags without a prefix."""
     import tyro
 
     registry = tyro.constructors.ConstructorRegistry()
@@ -70,7 +70,7 @@ def _flag_groups(choices: Mapping[str, Sequence[str]]) -> AbstractContextManager
         nonlocal inside
         if inside or not (isinstance(info.type, type) and issubclass(info.type, FlagGroup)):
             return None
-        inside = True  # this rule is asked again: it leaves the class to tyro's rule for dataclasses
+        inside = True  # get_struct_spec calls this rule again: None then leaves the class to tyro's dataclass rule
         try:
             spec = registry.get_struct_spec(info)
         finally:
@@ -87,7 +87,7 @@ def _flag_groups(choices: Mapping[str, Sequence[str]]) -> AbstractContextManager
 
 
 def _finite(plain: Any) -> Any:
-    """The object with null for numbers that JSON cannot hold (nan, inf)."""
+    """The object with None in place of numbers that JSON cannot hold (nan, inf)."""
     if isinstance(plain, dict):
         return {key: _finite(value) for key, value in plain.items()}
     if isinstance(plain, list | tuple):

@@ -1,4 +1,4 @@
-"""Which device computes where the user leaves it open."""
+"""Choice of the device."""
 
 from typing import Literal, overload
 
@@ -8,12 +8,12 @@ def choose_device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda
 @overload
 def choose_device(asked: str) -> str: ...
 def choose_device(asked: str) -> str:
-    """The device as asked for; auto is cuda where torch finds a GPU on this machine, else cpu.
+    """For auto, cuda if torch finds a GPU on this machine, else cpu; any other name is returned unchecked.
 
-    A device that was named is not checked. For any but auto torch is not loaded.
+    Only auto loads torch.
     """
     if asked != "auto":
         return asked
-    import torch  # here: base is imported where there is no torch yet, and it takes seconds
+    import torch  # here: importing it takes seconds, and base must also work without torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

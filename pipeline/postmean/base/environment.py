@@ -1,8 +1,8 @@
-"""What the environment variables of a process say."""
+"""Settings from environment variables."""
 
 import os
 
 
 def cluster_address() -> str | None:
-    """The cluster to run on, None for an embedded one."""
+    """Address of the Ray cluster to run on (RAY_ADDRESS); None for an embedded one."""
     return os.environ.get("RAY_ADDRESS") or None

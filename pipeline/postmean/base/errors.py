@@ -1,11 +1,11 @@
-"""Errors that a user can cause, each one line that says what, where, got and expected, and the remedy.
+"""Errors that a user can cause. Each message is one line: what, where, got and expected, and the remedy.
 
 The command line prints the message of a `PostmeanError` without a traceback and exits with its `exit_code`.
 """
 
 
 class PostmeanError(Exception):
-    """Base of every error that is the fault of input, settings or surroundings, not of the code."""
+    """Base of every error caused by input, settings or environment rather than by the code."""
 
     exit_code = 2
 
@@ -19,7 +19,7 @@ class DataError(PostmeanError):
 
 
 class MismatchError(PostmeanError):
-    """Two things that must belong together do not: store and targets, run and manifest."""
+    """Two things do not belong together, such as store and targets, or run and manifest."""
 
 
 class ShardError(PostmeanError):
@@ -37,7 +37,7 @@ class GenerationError(PostmeanError):
 
 
 class StorageError(GenerationError):
-    """An object store refuses, or gave no answer until the deadline."""
+    """An object store refused a request, or did not answer before the deadline."""
 
 
 class VerificationError(PostmeanError):

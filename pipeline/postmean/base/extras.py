@@ -1,4 +1,4 @@
-"""Third-party packages that not every command needs: a missing one is an error of one line that says what to install.
+"""Optional third-party packages: a missing one raises an error of one line that says what to install.
 
 pyproject.toml lists the packages of each extra.
 """
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from postmean.base.errors import ConfigError
 
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "torch_fidelity": "torch-fidelity"}
-"""Import names that are not the name of the distribution."""
+"""Import name -> distribution, where the two differ."""
 
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Around imports of third-party modules: raise ConfigError, which names the extra, where one is not installed."""
+    """Wrap imports of third-party modules: if one is not installed, raise a ConfigError that names the extra."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -23,7 +23,7 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def check_installed(extra: str, *modules: str) -> None:
-    """Raise the same error before long work that ends with these imports; nothing is imported."""
+    """Raise the same error without importing: call it before long work that imports these modules at its end."""
     for module in modules:
         if importlib.util.find_spec(module) is None:
             raise _missing(module, extra)

@@ -1,9 +1,9 @@
 """Files and folders that appear whole or not at all: written under a temporary name, made durable, then renamed.
 
-A temporary name is hidden and random, so no two writers share one. Each belongs to a file that its writer holds
-locked (flock). The kernel releases the lock when the writer dies, whatever container or PID namespace it was in: a
-temporary file that nobody locks is a leftover. On a file system without locks nobody can tell, and leftovers stay:
-they cost their bytes and are never read.
+A temporary name is hidden and random, so no two writers share one. Its writer keeps the temporary file, or for a
+folder a file beside it, locked (flock). The kernel releases the lock when the writer dies, in any container or PID
+namespace: an unlocked temporary file is a leftover. A file system without locks cannot tell leftovers from files in
+use, so leftovers stay there: they take space and are never read.
 """
 
 import errno
@@ -17,14 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_FOLDER = ".d"  # added to the name of the locked file: the temporary folder that belongs to it
-_SYNCS = 16  # files made durable at once: the disk then writes many of them in one go
+_FOLDER = ".d"  # suffix of a temporary folder, after the name of its locked file
+_SYNCS = 16  # files synced at once: the disk then writes many of them in one go
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, replacing what was there; durable when it returns.
+    """Write a file whole or not at all, replacing any previous one; durable when it returns.
 
-    Makes the folders above it. Removes what killed writers of the same path left.
+    Creates parent folders. Removes leftovers of killed writers of the same path.
     """
     with temporary_file(path) as temporary:
         temporary.write_bytes(data)
@@ -33,7 +33,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """An empty file beside `path`, to be written to; gone afterwards unless `move_into_place` was called."""
+    """An empty file beside `path` to write to; removed at the end unless `move_into_place` was called."""
     remove_leftovers(path.parent, path.name)
     with locked_file(path) as temporary:
         yield temporary
@@ -41,7 +41,7 @@ def temporary_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path`; gone afterwards unless `move_into_place` was called."""
+    """An empty folder beside `path`; removed at the end unless `move_into_place` was called."""
     remove_leftovers(path.parent, path.name)
     with locked_file(path) as lock:
         temporary = _folder_of(lock)
@@ -53,9 +53,9 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Make a file, or a folder with all that is in it, durable and rename it to `path`.
+    """Make a file, or a folder with all its contents, durable and rename it to `path`.
 
-    A file replaces what was there; a folder cannot replace another one that holds anything (OSError).
+    A file replaces an existing file; a folder replaces only an empty folder (OSError otherwise).
     """
     if temporary.is_dir():
         with ThreadPoolExecutor(_SYNCS) as pool:
@@ -69,25 +69,25 @@ def remove_leftovers(folder: Path, name: str | None = None) -> int:
     """Remove the temporary files and folders in `folder` whose writers died; returns how many.
 
     Args:
-        name: only those of this file or folder, for a folder that others write to as well.
+        name: only leftovers of this file or folder; use it in a folder that others write to as well.
     """
     pattern = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{16}}\.tmp")
     try:
         leftovers = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
     except OSError:
-        return 0  # no such folder yet, or not to be listed
+        return 0  # the folder does not exist yet or cannot be listed
     removed = 0
     for path in leftovers:
-        with suppress(OSError):  # of another user: it stays
+        with suppress(OSError):  # another user's file stays
             removed += remove_if_abandoned(path)
     return removed
 
 
 def remove_if_abandoned(temporary: Path) -> bool:
-    """Remove a temporary file, and the folder that belongs to it, if its writer died; whether it did.
+    """Remove a temporary file and its folder if the writer died; returns whether they were removed.
 
     Raises:
-        OSError: it may not be removed, or is no regular file.
+        OSError: no permission to remove it, or not a regular file.
     """
     with suppress(FileNotFoundError):
         descriptor = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -104,15 +104,15 @@ def remove_if_abandoned(temporary: Path) -> bool:
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[Path]:
-    """An empty temporary file beside `path`, locked until the end, when it is removed if it is still there."""
+    """An empty temporary file beside `path`, locked until the end; then removed if it is still there."""
     make_folder(path.parent)
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        _lock(descriptor)  # where there are no locks, remove_if_abandoned leaves the file alone
+        _lock(descriptor)  # on a file system without locks, remove_if_abandoned leaves the file alone
         if os.fstat(descriptor).st_nlink:
             break
-        os.close(descriptor)  # remove_if_abandoned took it before it was locked
+        os.close(descriptor)  # remove_if_abandoned removed it before it was locked
     try:
         yield temporary
     finally:
@@ -122,12 +122,12 @@ def locked_file(path: Path) -> Iterator[Path]:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that a writer has not finished."""
+    """Whether this is the name of an unfinished file."""
     return name.startswith(".") and name.endswith(".tmp")
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and those above it, durably."""
+    """Create the folder and its parents, durably."""
     if not folder.is_dir():
         make_folder(folder.parent)
         with suppress(FileExistsError):
@@ -141,7 +141,7 @@ def sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # what some file systems say of folders
+        if error.errno != errno.EINVAL:  # some file systems raise it for folders
             raise
     finally:
         os.close(descriptor)
@@ -152,9 +152,9 @@ def _folder_of(lock: Path) -> Path:
 
 
 def _lock(descriptor: int, flags: int = 0) -> bool:
-    """Whether the file is locked now: not where another process holds it, nor on a file system without locks."""
+    """Lock the file; False if another process holds it (with LOCK_NB) or the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
-    except OSError:  # ENOSYS, EOPNOTSUPP or ENOLCK as on Lustre without -o flock and NFS without a lock daemon
+    except OSError:  # no locks is ENOSYS, EOPNOTSUPP or ENOLCK: Lustre without -o flock, NFS without a lock daemon
         return False
     return True

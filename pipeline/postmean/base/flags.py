@@ -1,4 +1,4 @@
-"""Groups of flags: settings that are a dataclass of their own in code, and plain flags on the command line."""
+"""Groups of flags: one dataclass of settings in code, flags without a prefix on the command line."""
 
 from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar
@@ -9,18 +9,18 @@ T = TypeVar("T")
 class FlagGroup:
     """Base of a dataclass of settings whose fields are flags without a prefix: --flips, not --recipe.flips.
 
-    `--help` shows them as a group under the name of the field that holds them.
+    `--help` shows them as a group named after the field that holds the dataclass.
     """
 
     flag_names: ClassVar[dict[str, str]] = {}
-    """Field -> name of its flag, where the two differ."""
+    """Field -> its flag, where the names differ."""
 
 
 def with_flags(config: T, **flags: Any) -> T:
-    """A copy of a dataclass with these fields changed: its own, and by the names of their flags those of its groups.
+    """A copy of a dataclass with some fields changed: its own by name, those of its flag groups by flag name.
 
     Raises:
-        TypeError: no field and no flag has this name.
+        TypeError: no field or flag has this name.
     """
     for own in fields(config):  # type: ignore[arg-type]
         group = getattr(config, own.name)

@@ -1,4 +1,4 @@
-"""Small JSON files: one way to write one, and one to read one that may be damaged, foreign or of another version."""
+"""Write small JSON files, and read ones that may be damaged, foreign or of another version."""
 
 import json
 from typing import Any, TypeVar
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 class JsonError(ValueError):
-    """Bytes are not the JSON that they should be. The message says how; callers add what the file is and a remedy."""
+    """The bytes are not the expected JSON. The message says why; callers add which file it is and a remedy."""
 
 
 def to_json(value: Any) -> bytes:
-    """A dataclass or plain object as the bytes of a JSON file, indented for people."""
+    """The bytes of a JSON file with a dataclass or plain object, indented for people."""
     return (json.dumps(to_dict(value), indent=1) + "\n").encode()
 
 
@@ -22,11 +22,11 @@ def parse_json(data: bytes) -> Any:
     """The plain object in a JSON file.
 
     Raises:
-        JsonError: it is not JSON.
+        JsonError: the bytes are not JSON.
     """
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:  # ValueError: of syntax, of encoding, and of a number too long
+    except (ValueError, RecursionError) as error:  # ValueError: bad syntax, bad encoding, or too long a number
         raise JsonError(str(error)) from error
 
 
@@ -36,7 +36,7 @@ def read_json(cls: type[T], data: bytes, where: str) -> T:
     Args:
         where: names the origin in errors, such as the file's path.
     Raises:
-        JsonError: it is not JSON, or not that of the dataclass.
+        JsonError: the bytes are not JSON, or their fields are not the dataclass's.
     """
     plain = parse_json(data)
     try:

@@ -1,4 +1,4 @@
-"""A progress line with rate and time to go: rewritten in place on a terminal, plain lines elsewhere."""
+"""A progress line with rate and time left: rewritten in place on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -12,12 +12,13 @@ from postmean.base.log import is_structured, log_event
 class Progress:
     """Reports `done` of `total` units to stderr.
 
-    Use as a context manager and call `update` as often as convenient: it prints at most four times a second on a
-    terminal and every ten seconds elsewhere, and a last line at the end; nothing for work shorter than two seconds.
+    Use as a context manager and call `update` as often as convenient. On a terminal it prints at most every 0.25 s,
+    first after 0.25 s; elsewhere at most every 10 s, first after 2 s. It ends with a last line; shorter work prints
+    nothing.
 
     Args:
-        what: what is being done, such as "generate".
-        unit: what is counted, such as "tuples".
+        what: the task, such as "generate".
+        unit: the unit counted, such as "tuples".
     """
 
     def __init__(self, what: str, total: int, unit: str, stream: TextIO | None = None) -> None:
@@ -36,15 +37,15 @@ class Progress:
         return self
 
     def start_at(self, done: int) -> None:
-        """Units that were done before now: they count in the share; they and the time until now not in the rate."""
+        """Set the units done before now: the share includes them; the rate excludes them and the time until now."""
         self._done = self._initial = done
         self._start = time.monotonic()
 
     def update(self, done: int, note: str = "", total: int | None = None) -> None:
-        """`done` units in all are finished; `note` is shown at the end of the line.
+        """Report `done` finished units in total; `note` is shown at the end of the line.
 
         Args:
-            total: units in all, where they were not known at the start.
+            total: replaces the total given at the start.
         """
         self._done, self._note = done, note
         self._total = self._total if total is None else total
@@ -83,18 +84,18 @@ class Progress:
 
 
 class NoProgress(Progress):
-    """Shows nothing: what library functions use where their caller does not ask for a line."""
+    """Shows nothing: the default of library functions."""
 
     def _print(self, now: float, last: bool = False) -> None:
         pass
 
 
 ShowProgress: TypeAlias = Callable[[str, int, str], Progress]
-"""Opens the line of one stage, from what is done, the total and the unit: commands pass `Progress` itself."""
+"""Opens the progress line of one stage, given `what`, `total` and `unit`; commands pass `Progress` itself."""
 
 
 def duration(seconds: float) -> str:
-    """Such as 4.2 s, 3 min 20 s, 5 h 12 min, 3 d 4 h."""
+    """A duration as text, such as 4.2 s, 3 min 20 s, 5 h 12 min, 3 d 4 h."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -105,7 +106,7 @@ def duration(seconds: float) -> str:
 
 
 def byte_size(count: float) -> str:
-    """Such as 12.3 GB (powers of ten)."""
+    """A size as text, such as 12.3 GB (powers of ten)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(count) < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,7 +1,7 @@
-"""Frozen dataclasses to and from plain JSON objects, strictly: unknown or missing fields and other types are errors.
+"""Frozen dataclasses to and from plain JSON objects, strictly: unknown or missing fields and wrong types are errors.
 
-A dataclass that is one of several alternatives (a process, a noise distribution) carries a class attribute
-`kind`, which is written beside its fields and chooses the class again when read.
+A dataclass that is one of several alternatives (a process, a noise distribution) has a class attribute `kind`. It is
+written beside the fields and selects the class when read.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def to_dict(config: Any) -> Any:
-    """Plain JSON-able form of a dataclass tree; tuples become lists, paths strings."""
+    """A dataclass tree as plain JSON values; tuples become lists, other objects such as paths strings."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         kind = {"kind": getattr(config, "kind")} if hasattr(config, "kind") else {}  # noqa: B009
         return kind | {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
@@ -33,13 +33,13 @@ def from_dict(cls: type[T], plain: Any, where: str) -> T:
     Args:
         where: names the origin in errors, such as the manifest's path.
     Raises:
-        ConfigError: unknown or missing field, unknown kind, value of another type.
+        ConfigError: unknown or missing field, unknown kind, wrong type, or a value that the dataclass refuses.
     """
     return _convert(cls, plain, where)
 
 
 def _convert(annotation: Any, plain: Any, where: str) -> Any:
-    """The value of this type annotation in a plain tree."""
+    """A plain value converted to the type of an annotation."""
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(typing.get_args(annotation), plain, where)
@@ -53,7 +53,7 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
 
 
 def _convert_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
-    """None, or one of several dataclasses chosen by their kind, or the only other type."""
+    """None, the dataclass of the value's kind, or the union's only other type; unconverted if there are several."""
     if plain is None and type(None) in options:
         return None
     classes = [option for option in options if dataclasses.is_dataclass(option)]
@@ -70,7 +70,7 @@ def _convert_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
 
 
 def _convert_dataclass(cls: Any, plain: Any, where: str) -> Any:
-    """An object of a dataclass, every field converted."""
+    """A dataclass with every field converted."""
     if not isinstance(plain, dict):
         raise ConfigError(f"{where}: expected an object for {cls.__name__}, got {type(plain).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -89,7 +89,7 @@ def _convert_dataclass(cls: Any, plain: Any, where: str) -> Any:
 
 
 def _convert_tuple(items: tuple[Any, ...], plain: Any, where: str) -> tuple[Any, ...]:
-    """A tuple of fixed or (with ...) any length from a list."""
+    """A tuple from a list, of fixed length or (with ...) any length."""
     any_length = items[-1] is ...
     if not isinstance(plain, list | tuple) or not (any_length or len(plain) == len(items)):
         raise ConfigError(f"{where}: expected a list of {'any length' if any_length else len(items)}")
@@ -99,16 +99,16 @@ def _convert_tuple(items: tuple[Any, ...], plain: Any, where: str) -> tuple[Any,
 
 
 def _convert_literal(options: tuple[Any, ...], plain: Any, where: str) -> Any:
-    """One of the values that may stand here."""
+    """The value, which must be one of the options."""
     if not any(plain is option or plain == option for option in options):
         raise ConfigError(f"{where}: {plain!r} is not one of {', '.join(map(repr, options))}")
     return plain
 
 
 def _convert_scalar(annotation: Any, plain: Any, where: str) -> Any:
-    """A number, bool or string of just this type; whatever has another annotation is taken as it is."""
+    """A number, bool or string of exactly this type; a value with any other annotation is returned as it is."""
     if annotation is float and type(plain) is int:
-        return float(plain)  # writers other than Python's drop the point of 1.0
+        return float(plain)  # writers other than Python's write 1.0 as 1
     if annotation in (bool, int, float, str) and type(plain) is not annotation:
         raise ConfigError(f"{where}: expected {annotation.__name__}, got {plain!r}")
     return plain
@@ -116,11 +116,11 @@ def _convert_scalar(annotation: Any, plain: Any, where: str) -> Any:
 
 @cache
 def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)  # slow, and a run has up to a million digests to read
+    return typing.get_type_hints(cls)  # slow, and a run reads up to a million digests
 
 
 def differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Every (field path, our value, their value) in which two plain trees differ, in field order."""
+    """Every difference of two plain trees as (field path, our value, their value), in field order."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         differing = []
         for key in [*ours, *[k for k in theirs if k not in ours]]:
