@@ -32,7 +32,7 @@ class FileDigest:
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """Written after the files of a shard, in one atomic step. Deterministic: no times, no host names."""
+    """Commit record of a shard, written atomically after the shard's files. Deterministic: no times, no host names."""
 
     run: str
     """Fingerprint of the run's manifest."""
@@ -46,7 +46,7 @@ class Commit:
 
     @property
     def size(self) -> int:
-        """Bytes of the shard's files."""
+        """Total bytes of the shard's files."""
         return sum(file.size for file in self.files)
 
     def to_bytes(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The image store: memory-mapped uint8 images, labels and a header; the only uint8 <-> [-1, 1] code.
+"""The image store: memory-mapped uint8 images, labels and a header; the only code that maps uint8 <-> [-1, 1].
 
     STORE/header.json   shape, class names, source, content fingerprint
     STORE/images.npy    uint8 [N, C, H, W]
@@ -43,7 +43,7 @@ class StoreHeader:
     shape: tuple[int, int, int, int]
     """N, C, H, W"""
     class_names: tuple[str, ...] | None
-    """Name of each label, None where the source has no labels."""
+    """Name of each label, None if the source has no labels."""
     source: dict[str, Any]
     """Importer, path, resize and counts of converted and skipped images."""
     fingerprint: str
@@ -65,6 +65,7 @@ class ImageStore:
 
         Raises:
             DataError: no store there, another schema, or files that do not match the header.
+            ConfigError: unknown or missing fields in header.json, or fields of a wrong type.
         """
         path = Path(path)
         header_path = path / "header.json"
@@ -121,7 +122,7 @@ class ImageStore:
         return None if self.labels is None else self.labels[np.asarray(entry) % len(self)]
 
     def content_fingerprint(self) -> str:
-        """The fingerprint computed from what is on disk now; equals `header.fingerprint` unless damaged."""
+        """The fingerprint of the files on disk now; equals `header.fingerprint` unless they are damaged."""
         return fingerprint(self.images, self.labels)
 
 
@@ -138,10 +139,11 @@ def fingerprint(images: np.ndarray, labels: np.ndarray | None) -> str:
 class StoreWriter:
     """Writes a store: append batches, then `finish`. Nothing appears at `path` before `finish` succeeds.
 
-    Use as a context manager; leaving it without `finish` removes what was written.
+    Use as a context manager; leaving it without `finish` removes all that was written.
 
     Raises:
-        DataError: something is at `path` already, or a batch has another shape or dtype.
+        DataError: `path` exists already; a batch has another shape or dtype, or lacks or should not have labels;
+            at `finish`, there are no images, a label has no class name, or the store cannot be moved to `path`.
     """
 
     def __init__(self, path: Path | str, class_names: tuple[str, ...] | None, source: dict[str, Any]) -> None:
@@ -166,7 +168,7 @@ class StoreWriter:
         self._stack.close()
 
     def append(self, pixels: np.ndarray, labels: np.ndarray | None) -> None:
-        """Add uint8 [n, C, H, W] pixels and their int64 [n] labels (None exactly where class_names is None)."""
+        """Add uint8 [n, C, H, W] pixels and their int64 [n] labels (None if and only if class_names is None)."""
         if pixels.dtype != np.uint8 or pixels.ndim != 4:
             raise DataError(f"{self._path}: got {pixels.dtype} {pixels.shape}, expected uint8 [n, C, H, W]")
         if (labels is None) != (self._class_names is None) or (labels is not None and len(labels) != len(pixels)):
@@ -182,7 +184,7 @@ class StoreWriter:
             self._labels.append(np.asarray(labels, np.int64))
 
     def finish(self, **counts: Any) -> ImageStore:
-        """Write labels and header, move the store into place and open it; `counts` go into header.source."""
+        """Write labels and header, move the store into place and open it; `counts` are added to header.source."""
         if self._shape is None or self._count == 0:
             raise DataError(f"{self._path}: no images were found in the source")
         self._file.seek(0)
@@ -212,7 +214,7 @@ class StoreWriter:
         return ImageStore.open(self._path)
 
     def _write_array_header(self, count: int) -> None:
-        # numpy pads the header so that the first axis can grow in place: both headers are of one length
+        # numpy pads the header so that the first axis can grow in place: both headers have the same length
         assert self._shape is not None
         header = io.BytesIO()
         shape = (count, *self._shape)

@@ -1,4 +1,4 @@
-"""The manifest: everything that decides the bytes of a run, and that a reader must check before it trusts them."""
+"""The manifest: everything that decides the bytes of a run; readers check it before they trust the run."""
 
 import hashlib
 import json
@@ -26,27 +26,27 @@ def code_version() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Identity of a run. Two runs of equal manifests on one kind of machine have equal shards, byte for byte."""
+    """Identity of a run. Runs with equal manifests on the same kind of machine have equal shards, byte for byte."""
 
     schema_version: int
     code_version: str
     store_fingerprint: str
     store_shape: tuple[int, int, int, int]
     classes: int
-    """Classes of the store, 0 without labels."""
+    """Number of classes in the store, 0 without labels."""
     recipe: TargetRecipe
     seed: int
     tuples: int
     estimator: EstimatorSettings
-    """`certificate`: whether tuples below their image's certified sigma are left to the trainer."""
+    """`certificate`: whether the trainer makes the tuples up to their image's certified sigma."""
     shards: ShardSettings
-    """Of a self-contained run every tuple is a record, with z, x, sigma, label and a dense mean."""
+    """In a self-contained run every tuple is a record, with z, x, sigma, label and a dense mean."""
     device: Literal["cpu", "cuda"]
     threads_per_actor: int
     tuple_fingerprint: str
-    """Of the random numbers: a reader that computes another one would make other tuples."""
+    """Fingerprint of the random numbers: a reader whose fingerprint differs would make other tuples."""
     segments: tuple[int, ...] = ()
-    """Tuple counts that the run had before each extension, rising; every segment begins a new shard."""
+    """Tuple count of the run before each extension, rising; every segment begins a new shard."""
 
     def __post_init__(self) -> None:
         bounds = (0, *self.segments, self.tuples)
@@ -64,7 +64,7 @@ class Manifest:
         )
 
     def check_tuples(self, where: str) -> None:
-        """Raise MismatchError unless this machine makes the same random numbers as the one that generated."""
+        """Raise MismatchError unless this machine makes the random numbers that the run was generated with."""
         ours = self.tuple_source().fingerprint()
         if ours != self.tuple_fingerprint:
             raise MismatchError(
@@ -73,7 +73,7 @@ class Manifest:
             )
 
     def check_store(self, fingerprint: str, where: str) -> None:
-        """Raise MismatchError unless the run was made from the store of this fingerprint."""
+        """Raise MismatchError unless the run was made from the store with this fingerprint."""
         if fingerprint != self.store_fingerprint:
             raise MismatchError(
                 f"{where}: made from the data set {self.store_fingerprint[:12]}, the store is {fingerprint[:12]}: "
@@ -81,7 +81,7 @@ class Manifest:
             )
 
     def check_code(self, where: str) -> None:
-        """Raise MismatchError unless this machine has the postmean that the run was begun with."""
+        """Raise MismatchError unless this machine has the postmean version that began the run."""
         if code_version() != self.code_version:
             raise MismatchError(
                 f"{where}: made by postmean {self.code_version}, this machine has {code_version()}: "
@@ -90,7 +90,7 @@ class Manifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides the bytes of a shard: extending a run does not change it."""
+        """SHA-256 of everything that decides the bytes of a shard. Extending a run does not change it."""
         fixed = self.to_dict() | {"tuples": 0, "segments": []}
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
@@ -99,7 +99,7 @@ class Manifest:
         return to_dict(self)
 
     def plan_certificate(self, certified_sigma: np.ndarray | None) -> np.ndarray | None:
-        """The certificate that decides which tuples are records: none where every tuple is one (self-contained)."""
+        """The certificate that decides which tuples are records; None in a self-contained run, where all are."""
         return None if self.shards.self_contained else certified_sigma
 
     @classmethod
@@ -121,12 +121,12 @@ class Manifest:
             raise ShardError(str(error)) from error
 
     def continuing(self, other: "Manifest", where: str) -> "Manifest":
-        """This manifest with the segments that it has as a continuation of the run `other`, found at `where`.
+        """This manifest as a continuation of the run `other`, found at `where`: with that run's segments.
 
-        The same tuple count resumes that run, a larger one extends it.
+        The same tuple count resumes that run; a larger one extends it, which adds a segment.
 
         Raises:
-            MismatchError: it has fewer tuples, or differs in anything else.
+            MismatchError: this manifest has fewer tuples, or differs in anything else.
         """
         extends = self.tuples > other.tuples
         segments = (*other.segments, other.tuples) if extends else other.segments

@@ -1,6 +1,6 @@
-"""Noisy images z = x + sigma eps of tuples: the one place that computes them, because everybody must get the same bits.
+"""Noisy images z = x + sigma eps of tuples. Only this file computes them, so that all callers get the same bits.
 
-Generator and trainer each make z from the tuple's number. A posterior mean belongs to the z that it was computed for.
+Generator and trainer each make z from the tuple id, and a posterior mean is valid only for the z it was computed for.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ from postmean.contract.tuples import TupleBlock, TupleSource
 def noisy(source: TupleSource, store: ImageStore, block: TupleBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x, eps, z) of the tuples of a block, float32 [n, C, H, W] each.
 
-    z is computed in float32, one product and one sum a value.
+    z is computed in float32, with one product and one sum per value.
 
     Args:
-        block: tuples of `source`; their sigma may be another than the source's.
-        store: the images that the block's entries number.
+        block: tuples of `source`; their sigma may differ from the source's.
+        store: the images that the block's entries refer to.
     """
     x = to_unit(store.pixels(block.entry))
     eps = source.eps(block.tuple_id, store.dim).reshape(x.shape)

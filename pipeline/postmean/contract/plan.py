@@ -1,9 +1,9 @@
 """The plan: which tuples are records, and in which shard, fixed before any search.
 
 Shard k holds records [k R, (k + 1) R) of the uncertified tuples in order of their id, so every shard but the last has
-exactly R. A run that was extended consists of segments, one for each time that it was given more tuples; each segment
-begins a new shard, so that every shard but the last of a segment has exactly R records and no shard ever changes. The
-manifest says at which tuples segments end. The plan is a Parquet table of one row a shard.
+exactly R. A run has one segment, and each extension adds another. A segment begins a new shard: every shard but the
+last of a segment has exactly R records, and no shard ever changes. The manifest lists the tuples at which earlier
+segments end. The plan is a Parquet table with one row per shard.
 """
 
 import io
@@ -51,12 +51,12 @@ class Plan:
         return int(self.records.sum())
 
     def until(self, tuples: int) -> "Plan":
-        """The shards of tuples 0 .. tuples - 1, which must be the end of a segment."""
+        """The shards of tuples 0 .. tuples - 1; `tuples` must be the end of a segment."""
         shards = int(np.searchsorted(self.last_tuple, tuples))
         return Plan(self.first_tuple[:shards], self.last_tuple[:shards], self.records[:shards])
 
     def followed_by(self, segment: "Plan") -> "Plan":
-        """This plan with another segment behind it."""
+        """This plan with another segment appended."""
         return Plan(
             np.concatenate([self.first_tuple, segment.first_tuple]),
             np.concatenate([self.last_tuple, segment.last_tuple]),
@@ -64,15 +64,15 @@ class Plan:
         )
 
     def first_record(self, shard: int) -> int:
-        """Number of the shard's first record among all records of the run."""
+        """Index of the shard's first record among all records of the run."""
         return int(self.records[:shard].sum())
 
     def shard_of(self, tuple_id: int) -> int:
-        """First shard that holds a record of this tuple or of a later one; len(self) where there is none."""
+        """First shard with a record of this tuple or a later one; len(self) if there is none."""
         return int(np.searchsorted(self.last_tuple, tuple_id))
 
     def shards_of(self, start: int, stop: int) -> range:
-        """The shards whose first to last tuples overlap start .. stop - 1: all records of these tuples are in them."""
+        """The shards whose tuple range overlaps start .. stop - 1: they hold all records of these tuples."""
         first = self.shard_of(start)
         last = int(np.searchsorted(self.first_tuple, stop, side="left"))
         return range(first, max(first, last))
@@ -87,7 +87,7 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Plan":
-        """The plan from its Parquet file; raises ShardError on anything else."""
+        """The plan from its Parquet file; ShardError for anything else."""
         try:
             table = pq.read_table(io.BytesIO(data), columns=list(COLUMNS), page_checksum_verification=True)
             shard, first, last, records = (table[name].to_numpy().astype(np.int64) for name in COLUMNS)
@@ -105,7 +105,7 @@ def uncertified(source: TupleSource, block: TupleBlock, certified_sigma: np.ndar
     """Mask of the tuples that need a record: those above their image's certified sigma.
 
     Args:
-        certified_sigma: float32 [N], None where every tuple is a record.
+        certified_sigma: float32 [N]; None if every tuple is a record.
     """
     if certified_sigma is None:
         return np.ones(len(block), bool)
@@ -121,12 +121,12 @@ def make_plan(
     progress: Callable[[int], None] = lambda done: None,
     start: int = 0,
 ) -> Plan:
-    """Enumerate the uncertified tuples of start .. tuples - 1: one segment.
+    """Plan one segment: enumerate the uncertified tuples of start .. tuples - 1.
 
-    Time is about 0.3 us a tuple and thread; memory about 100 MB a thread plus 24 bytes a shard.
+    Takes about 0.3 us of one thread per tuple, and about 100 MB per thread plus 24 bytes per shard of memory.
 
     Args:
-        progress: called with the number of tuples planned so far.
+        progress: called with the end of the tuples planned so far, which counts from 0 and not from `start`.
     """
 
     def ids(first: int) -> np.ndarray:
@@ -139,7 +139,7 @@ def make_plan(
     with ThreadPoolExecutor(threads) as pool:
         for number, block_ids in enumerate(_in_order(pool, ids, range(start, tuples, _BLOCK), 2 * threads)):
             if len(block_ids):
-                # positions, within this block, of the records that begin and that end a shard
+                # positions in this block of the first record that begins a shard and the first that ends one
                 begin = -seen % records_per_shard
                 end = (records_per_shard - 1 - seen) % records_per_shard
                 first += block_ids[begin::records_per_shard].tolist()
@@ -156,10 +156,10 @@ def make_plan(
 
 
 def shard_tuples(source: TupleSource, row: ShardPlan, certified_sigma: np.ndarray | None) -> TupleBlock:
-    """The records' tuples of one shard, in order.
+    """The tuples of one shard's records, in order.
 
     Raises:
-        ShardError: their number is not the plan's, so the plan was made for other settings.
+        ShardError: their number differs from the plan's, so the plan was made for other settings.
     """
     block = source.block(row.first_tuple, row.last_tuple + 1)
     block = block.select(uncertified(source, block, certified_sigma))
@@ -174,7 +174,7 @@ def shard_tuples(source: TupleSource, row: ShardPlan, certified_sigma: np.ndarra
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[int], np.ndarray], items: Iterable[int], ahead: int
 ) -> Iterable[np.ndarray]:
-    """Like pool.map, with at most `ahead` results held."""
+    """Like pool.map, with at most `ahead` calls or results pending."""
     pending = []
     for item in items:
         pending.append(pool.submit(work, item))

@@ -1,4 +1,4 @@
-"""Target presets: what a named recipe needs from the pipeline. Generate and train share these, so they agree.
+"""Target presets: recipes of targets by name. Generate and train share them, so they agree.
 
 Hyper-parameters: EDM Karras et al. 2022, EDM2 Karras et al. 2024, iCT Song & Dhariwal 2024 (with KNN targets: Niedoba
 et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024.
@@ -19,12 +19,12 @@ from postmean.contract.recipe import TargetRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class TargetPreset:
-    """A recipe of targets, for a training run of a given length."""
+    """A recipe of targets for a training run of a given length."""
 
     summary: str
     recipe: TargetRecipe
     tuples: int
-    """Tuples of the whole training run: training images seen."""
+    """Tuples of the whole training run, which is the number of training images seen."""
 
 
 PRESETS: dict[str, TargetPreset] = {

@@ -1,13 +1,13 @@
 """Diffusion processes z_t = s(t) (x + sigma(t) eps), each reduced to the canonical z = x + sigma eps.
 
 Niedoba et al. 2024, App. B: the posterior of a general process at z_t is that of the canonical one at z_t / s(t).
-Everything in the pipeline works on the canonical z; a process says how its own time, scale and targets follow.
+The whole pipeline works on the canonical z; a process converts between noise level, time and scale.
 
-Every process (`AnyProcess`) has these methods, of float64 arrays of one shape:
+Every process (`AnyProcess`) has these methods; they take and return float64 arrays of one shape:
 
     sigma(t)    noise level of the canonical process at time t
     t(sigma)    time of a noise level: the inverse of `sigma`
-    s(sigma)    scale s(t) at the time of this noise level: the process's own variable is z_t = s z
+    s(sigma)    scale s(t) at the time of a noise level: the process's own variable is z_t = s z
 """
 
 import csv
@@ -20,7 +20,7 @@ import numpy as np
 from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
 
-Array = TypeVar("Array")  # numpy array or torch tensor: only arithmetic is used on these
+Array = TypeVar("Array")  # numpy array or torch tensor: the functions use only arithmetic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class VPProcess:
     beta_d: float = 19.9
     """Slope of the linear noise schedule."""
     beta_min: float = 0.1
-    """Its start."""
+    """Start of the noise schedule, at t = 0."""
 
     def __post_init__(self) -> None:
         if not (is_finite_positive(self.beta_d) and is_finite_positive(self.beta_min)):
@@ -88,7 +88,7 @@ class FlowMatchingProcess:
 class TableProcess:
     """Any other process, given by a table of t, s(t) and sigma(t) with sigma rising strictly in t.
 
-    Between the rows ln sigma and ln s are linear in t. Rows beyond the table are an error, not an extrapolation.
+    Between the rows, ln sigma and ln s are linear in t. Values outside the table raise ConfigError: no extrapolation.
     """
 
     kind: ClassVar[str] = "table"
@@ -107,7 +107,7 @@ class TableProcess:
 
     @classmethod
     def from_csv(cls, path: Path) -> "TableProcess":
-        """Read a CSV with the header t,s,sigma."""
+        """Read a CSV with the header t,s,sigma; ConfigError if that fails."""
         try:
             with path.open(newline="") as file:
                 rows = [(float(r["t"]), float(r["s"]), float(r["sigma"])) for r in csv.DictReader(file)]
@@ -121,7 +121,7 @@ class TableProcess:
         return np.exp(np.interp(t, self.t_knots, np.log(self.sigma_knots)))
 
     def t(self, sigma: np.ndarray) -> np.ndarray:
-        # float32 sigmas of the end knots may lie half a unit in the last place outside
+        # the end knots' sigmas, rounded to float32, may lie half a unit in the last place outside: `_inside` allows it
         sigma = self._inside(sigma, self.sigma_knots, "sigma")
         return np.interp(np.log(sigma), np.log(self.sigma_knots), self.t_knots)
 

@@ -1,4 +1,4 @@
-"""The recipe of targets: what they are for. Pipeline and trainer hold the same one, or the trainer refuses them."""
+"""The recipe of targets. Pipeline and trainer must hold the same one, or the trainer refuses the targets."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,16 +13,16 @@ Solver = Literal["euler", "heun"]
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRecipe(FlagGroup):
-    """Process, noise levels, teacher step and data of the targets."""
+    """Process, noise levels, teacher step and population of the targets."""
 
     process: AnyProcess = EDMProcess()
     noise: AnyNoise = LogNormalNoise()
     solver: Solver = "euler"
-    """Step to the teacher point. heun needs the posterior mean at the Euler point too: records carry mean_next."""
+    """Step to the teacher point. heun also needs the posterior mean at the Euler point: records carry mean_next."""
     flips: bool = False
-    """Whether horizontally flipped images are data too."""
+    """Whether horizontally flipped images also count as data."""
     conditional: bool = False
-    """Whether the posterior is over the images of the tuple's class alone."""
+    """Whether the posterior runs over the images of the tuple's class only."""
 
     def __post_init__(self) -> None:
         if self.solver == "heun" and not self.noise.has_teacher:

@@ -1,7 +1,7 @@
 """Records: the posterior means of uncertified tuples and their quality, as columns.
 
-A mean is stored *sparse* (entries of the data set and their weights) or *dense* (float16 pixels), whichever is smaller
-and within the manifest's `max_support`.
+A mean is stored *sparse* (entries of the data set and their weights) if that is smaller and has at most the manifest's
+`max_support` pairs, else *dense* (float16 pixels).
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from postmean.contract.image_store import ImageStore, to_unit
 
 QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "support_size")
 DROPPED_MASS = 1e-5
-"""Posterior mass that a sparse mean may leave out: at most (2 DROPPED_MASS)^2 = 4e-10 in mean squared error."""
+"""Posterior mass that a sparse mean may leave out. It costs at most (2 DROPPED_MASS)^2 = 4e-10 mean squared error."""
 
 
 @dataclass(frozen=True)
 class Means:
     """Posterior means of R records in [-1, 1], each sparse or dense.
 
-    A record is sparse where `count >= 0`: its mean is sum_j weight_j x[entry_j] over its `count` pairs, which lie
-    one record after the other in `entry` and `weight`. It is dense where `count == -1`: its mean is the next row of
-    `dense`.
+    A record with `count >= 0` is sparse: its mean is sum_j weight_j x[entry_j] over its `count` pairs. `entry` and
+    `weight` hold the pairs of all sparse records, record after record. A record with `count == -1` is dense: its mean
+    is the next row of `dense`.
     """
 
     count: np.ndarray
@@ -31,7 +31,7 @@ class Means:
     entry: np.ndarray
     """uint32 [S], entries of the data set (see `TupleSource`)"""
     weight: np.ndarray
-    """float32 [S], the weights of a record sum to 1"""
+    """float32 [S]; the weights of a record sum to 1"""
     dense: np.ndarray
     """float16 [M, C, H, W]"""
 
@@ -62,8 +62,8 @@ def pack_means(mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray]
     """Choose sparse or dense for each record.
 
     Args:
-        mean: float32 [R, C, H, W], what a dense record stores.
-        support: for each record its entries and weights, any order, or None where it must be dense.
+        mean: float32 [R, C, H, W], stored by dense records.
+        support: for each record its entries and weights in any order, or None if it must be dense.
         max_support: most pairs of a sparse record.
     """
     dense_bytes = 2 * int(np.prod(mean.shape[1:]))
@@ -82,7 +82,7 @@ def pack_means(mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray]
 
 
 def _prune(entry: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leave out the smallest weights up to DROPPED_MASS in sum, heaviest first, renormalised; ties by entry."""
+    """Drop the smallest weights, up to DROPPED_MASS in total, and renormalise. Heaviest first, ties by entry."""
     order = np.lexsort((entry, -weight))
     entry, weight = entry[order], weight[order].astype(np.float64)
     total = weight.sum()
@@ -95,8 +95,8 @@ def _prune(entry: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarra
 class Records:
     """R records in order of their tuple id.
 
-    `mean_next` is the posterior mean at the Euler point (z_euler, sigma_next), only with solver = heun.
-    `plain` holds the columns z, x, sigma, sigma_next, label of the self-contained mode, empty otherwise.
+    `mean_next` is the posterior mean at the Euler point (z_euler, sigma_next), None unless solver = heun.
+    `plain` holds the columns z, x, sigma, sigma_next, label of the self-contained mode; else it is empty.
     """
 
     tuple_id: np.ndarray
@@ -108,9 +108,9 @@ class Records:
     top_weight: np.ndarray
     """float32 [R], the largest normalised weight, in (0, 1]"""
     variance: np.ndarray
-    """float32 [R], posterior variance per dimension: the loss that no denoiser can go below at this z"""
+    """float32 [R], posterior variance per dimension: no denoiser's loss at this z can be lower"""
     tail_mass: np.ndarray
-    """float32 [R], estimated posterior mass that was not enumerated, in [0, 1]"""
+    """float32 [R], estimated posterior mass not enumerated, in [0, 1]"""
     support_size: np.ndarray
     """int32 [R], neighbours or images that entered the estimate"""
     plain: dict[str, np.ndarray] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class Records:
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Flat named arrays, the inverse of `from_arrays`; the names are those of the WebDataset members."""
+        """Flat named arrays, the inverse of `from_arrays`, with the names of the WebDataset members of a plain run."""
         arrays = {"tuple_id": self.tuple_id, **{name: getattr(self, name) for name in QUALITY_COLUMNS}}
         for target, means in (("mean", self.mean), ("mean_next", self.mean_next)):
             if means is not None:
@@ -138,10 +138,10 @@ class Records:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], where: str) -> "Records":
-        """Records from what `to_arrays` gave.
+        """Records from the arrays that `to_arrays` returned.
 
         Raises:
-            ShardError: a column is missing or the lengths contradict each other.
+            ShardError: a column is missing, or lengths contradict each other.
         """
         try:
             means = {

@@ -1,4 +1,4 @@
-"""Settings of a run that decide its bytes, beside the recipe: how a mean is estimated and how records are stored."""
+"""Settings that, with the recipe, decide a run's bytes: how means are estimated and how records are stored."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -12,7 +12,7 @@ ShardFormat = Literal["webdataset", "zarr"]
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatorSettings(FlagGroup):
-    """Which estimator makes the means, and its settings (those that it does not use have no effect)."""
+    """The estimator of the means and its settings (one that the estimator does not use does not change the means)."""
 
     flag_names: ClassVar[dict[str, str]] = {"name": "estimator"}
 
@@ -23,15 +23,15 @@ class EstimatorSettings(FlagGroup):
     n: int = 256
     """Draws of knn-snis, posterior-mc and stf."""
     m: int = 256
-    """Draws of knn-stratified beyond its neighbours."""
+    """Draws of knn-stratified from the images other than its neighbours."""
     index: str = "exact"
     """Search of the knn estimators: exact, flat, sq8, ivf<lists>-flat or ivf<lists>-sq8."""
     nprobe: int = 100
-    """Partitions searched of an inverted file."""
+    """Partitions of an inverted file to search."""
     certificate: bool = True
-    """Leave tuples whose mean is certified to be the source image to the trainer."""
+    """Do not store tuples whose mean is certified to be the source image: the trainer makes them."""
     tolerance: float = 1e-6
-    """Mean squared error per dimension that the certificate, and what auto leaves out, may cost."""
+    """Mean squared error per dimension allowed to the certificate and to the approximations of auto."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("k", "n", "m", "nprobe"))
@@ -47,9 +47,9 @@ class ShardSettings(FlagGroup):
     self_contained: bool = False
     """Write every tuple with z, x, sigma, label and a dense mean, for readers without postmean."""
     records_per_shard: int = 2048
-    """Records a shard: the unit of work, of commit and of loss."""
+    """Records per shard; a shard is the unit of work, of commit and of loss."""
     max_support: int = 256
-    """Most (entry, weight) pairs of a mean stored sparse."""
+    """Most (entry, weight) pairs of a sparse mean; a mean with more is stored dense."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("records_per_shard",))

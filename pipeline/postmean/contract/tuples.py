@@ -23,12 +23,12 @@ _NOISE_LEVEL, _PERMUTATION, _EPS, _DRAWS = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class TupleBlock:
-    """Columns of n tuples; without eps, which `TupleSource.eps` makes where it is needed."""
+    """Columns of n tuples, without eps: `TupleSource.eps` makes it where needed."""
 
     tuple_id: np.ndarray
     """int64 [n]"""
     entry: np.ndarray
-    """int64 [n], entry of the data set that the tuple was made from"""
+    """int64 [n], the entry of the data set that the tuple is made from"""
     sigma: np.ndarray
     """float32 [n]"""
     sigma_next: np.ndarray | None
@@ -38,19 +38,19 @@ class TupleBlock:
         return len(self.tuple_id)
 
     def select(self, rows: np.ndarray) -> "TupleBlock":
-        """The tuples at these positions, or where this mask is true."""
+        """The tuples at these positions, or where a mask is true."""
         nxt = None if self.sigma_next is None else self.sigma_next[rows]
         return TupleBlock(self.tuple_id[rows], self.entry[rows], self.sigma[rows], nxt)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TupleSource:
-    """Where tuples come from.
+    """Makes the tuples of a run.
 
     Args:
         seed: any integer in [0, 2^63).
         images: N, the number of images in the store.
-        flips: whether the horizontally flipped images are data too.
+        flips: whether horizontally flipped images also count as data.
     """
 
     seed: int
@@ -88,15 +88,15 @@ class TupleSource:
         return out
 
     def draws(self, tuple_id: int, point: int = 0) -> np.random.Generator:
-        """The generator an estimator draws from for this tuple; `point` 1 is its teacher point."""
+        """The random generator of an estimator for this tuple: `point` 0 at z, 1 at its teacher point."""
         return _generator(self.seed, _DRAWS, 2 * int(tuple_id) + point)
 
     def fingerprint(self) -> str:
-        """Hash of a few tuples and their eps: another value means other random numbers (another numpy, say)."""
+        """Hash of a few tuples and their eps: it differs if the random numbers do (with another numpy, say)."""
         block = self.block(0, 64)
         digest = hashlib.sha256()
         digest.update(block.entry.tobytes())
-        # 5 digits: the last bit of exp and ndtri may differ between machines without any harm
+        # 5 decimals: the last bit of exp and ndtri may differ between machines, which does no harm
         digest.update(" ".join(f"{value:.5e}" for value in block.sigma).encode())
         digest.update(self.eps(range(4), 256).tobytes())
         return digest.hexdigest()[:16]
@@ -105,11 +105,11 @@ class TupleSource:
         """Uniforms in (0, 1) of these tuples: words start .. stop - 1 of one long Philox stream."""
         philox = np.random.Philox(key=_key(self.seed, _NOISE_LEVEL), counter=start // 4)
         words = philox.random_raw(start % 4 + stop - start)[start % 4 :]
-        # 52 bits and a half: with 53 the largest would round to 1
+        # 52 random bits plus one half: with 53 bits the largest value would round to 1
         return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
     def _entry(self, start: int, stop: int) -> np.ndarray:
-        """Entries: one permutation an epoch, so that every entry is visited equally."""
+        """Entries: one permutation per epoch, so that every entry is visited equally often."""
         parts = []
         position = start
         while position < stop:
@@ -122,7 +122,7 @@ class TupleSource:
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, entries: int) -> np.ndarray:
-    # sorting raw words, rather than Generator.permutation, depends on nothing but Philox itself
+    # sorting raw words depends on nothing but Philox itself, unlike Generator.permutation
     words = np.random.Philox(key=_key(seed, _PERMUTATION), counter=_counter(epoch)).random_raw(entries)
     order = np.argsort(words, kind="stable")
     order.flags.writeable = False
@@ -138,5 +138,5 @@ def _key(seed: int, stream: int) -> np.ndarray:
 
 
 def _counter(index: int) -> np.ndarray:
-    # the high word: streams of different index are 2^192 blocks apart
+    # the index is the highest word: streams of different index are at least 2^192 blocks apart
     return np.array([0, 0, 0, index], np.uint64)

@@ -1,4 +1,4 @@
-"""Noise distributions and discretisation curricula: the table of all, `AnyNoise`, one file each."""
+"""Noise distributions and discretisation curricula, one file each; `AnyNoise` lists them all."""
 
 from postmean.contract.noise.ect import ECTNoise
 from postmean.contract.noise.ict import ICTNoise

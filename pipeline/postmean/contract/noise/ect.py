@@ -1,4 +1,4 @@
-"""The distribution and stages of easy consistency tuning."""
+"""Distribution and stages of easy consistency tuning."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from postmean.contract.process import AnyProcess
 
 @dataclass(frozen=True, kw_only=True)
 class ECTNoise:
-    """ECT (Geng et al. 2024): sigma log-normal, teacher level r that closes in on sigma stage by stage.
+    """ECT (Geng et al. 2024): log-normal sigma; the teacher level r approaches sigma stage by stage.
 
     r = max(0, sigma (1 - (1 + k sigmoid(-b sigma)) / q^(stage + 1))), stage = floor(n / stage_tuples).
     """
@@ -27,7 +27,7 @@ class ECTNoise:
     k: float = 8.0
     b: float = 1.0
     stage_tuples: int = 3_200_000
-    """Tuples (training images) a stage."""
+    """Tuples (training images) per stage."""
 
     def __post_init__(self) -> None:
         check_finite("noise", P_mean=self.P_mean, q=self.q, k=self.k, b=self.b)
@@ -38,7 +38,7 @@ class ECTNoise:
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         sigma = np.exp(self.P_mean + self.P_std * normal_quantile(uniform))
         stage = np.asarray(tuple_id, np.int64) // self.stage_tuples
-        # past stage 1 000 the gap is below float64's resolution of sigma anyway
+        # after stage 1 000 the gap is below float64's resolution of sigma (for q above 1.04)
         shrink = (1 + self.k / (1 + np.exp(self.b * np.minimum(sigma, 700 / self.b)))) / self.q ** (
             np.minimum(stage, 1000) + 1.0
         )

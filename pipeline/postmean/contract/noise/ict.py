@@ -1,4 +1,4 @@
-"""The curriculum and distribution of improved consistency training."""
+"""Curriculum and distribution of improved consistency training."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from postmean.contract.process import AnyProcess, karras_grid
 
 @dataclass(frozen=True, kw_only=True)
 class ICTNoise:
-    """iCT: a grid that doubles with the training step, levels drawn from a discretised log-normal.
+    """iCT: the grid doubles as training proceeds; levels are drawn from a discretised log-normal.
 
     Song & Dhariwal 2024: N(k) = min(s0 2^floor(k/K'), s1) + 1, K' = floor(K / (log2 floor(s1/s0) + 1)), and
     p(sigma_i) ~ erf((ln sigma_{i+1} - P_mean) / (sqrt2 P_std)) - erf((ln sigma_i - P_mean) / (sqrt2 P_std)).
@@ -29,9 +29,9 @@ class ICTNoise:
     s0: int = 10
     s1: int = 1280
     total_steps: int = 400_000
-    """K, training steps over which the curriculum runs."""
+    """K, training steps of the whole curriculum."""
     batch_size: int = 1024
-    """Tuples a training step: step k consumes tuples [k batch_size, (k+1) batch_size)."""
+    """Tuples per training step: step k consumes tuples [k batch_size, (k+1) batch_size)."""
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
@@ -50,17 +50,17 @@ class ICTNoise:
 
     @property
     def steps_of(self) -> int | None:
-        """Batch size that the curriculum counts steps of."""
+        """Batch size of the training steps that the curriculum counts."""
         return self.batch_size
 
     @property
     def steps_per_stage(self) -> int:
-        """K', the training steps between two doublings."""
+        """K', training steps between two doublings."""
         return max(1, math.floor(self.total_steps / (math.log2(self.s1 // self.s0) + 1)))
 
     def grid_size(self, step: np.ndarray) -> np.ndarray:
         """N(k): the number of noise levels at each training step, int64."""
-        # beyond 2^40 the minimum has long been s1; the cap keeps the shift inside int64
+        # s1 is reached long before 40 doublings; the cap keeps the shift inside int64
         doublings = np.minimum(np.asarray(step, np.int64) // self.steps_per_stage, 40)
         return np.minimum(np.int64(self.s0) << doublings, self.s1) + 1
 
@@ -81,5 +81,5 @@ def _ict_grid(noise: ICTNoise, size: int) -> tuple[np.ndarray, np.ndarray]:
     grid = karras_grid(size, noise.sigma_min, noise.sigma_max, noise.rho)
     edges = np.array([math.erf((math.log(s) - noise.P_mean) / (math.sqrt(2) * noise.P_std)) for s in grid])
     cumulative = np.cumsum(np.diff(edges))
-    # without the last edge searchsorted cannot return a level past the grid
+    # without the last edge, searchsorted cannot return a level past the grid
     return grid.astype(np.float32), (cumulative / cumulative[-1])[:-1]

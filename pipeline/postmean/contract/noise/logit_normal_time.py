@@ -1,4 +1,4 @@
-"""Logit-normal times."""
+"""Logit-normally distributed times."""
 
 from dataclasses import dataclass
 from typing import ClassVar

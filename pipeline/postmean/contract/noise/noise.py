@@ -1,4 +1,4 @@
-"""What a noise distribution is: a map from a uniform number and a tuple id to sigma and sigma_next."""
+"""Interface of a noise distribution: a map from a uniform number and a tuple id to sigma and sigma_next."""
 
 from typing import NamedTuple, Protocol
 
@@ -12,14 +12,14 @@ class NoiseLevels(NamedTuple):
 
     sigma: np.ndarray
     sigma_next: np.ndarray | None
-    """Level of the teacher point of consistency training; None where there is none"""
+    """Level of the teacher point of consistency training; None if the distribution has none"""
 
 
 class Noise(Protocol):
     """A noise distribution and its discretisation curriculum.
 
-    It is a deterministic map: tuple n of a run has the same noise levels everywhere. A new distribution is one file
-    with a frozen dataclass of this form, and one entry in `AnyNoise`.
+    The map is deterministic: tuple n of a run has the same noise levels everywhere. A new distribution is one file
+    with a frozen dataclass of this form, plus one entry in `AnyNoise`.
     """
 
     @property
@@ -29,19 +29,19 @@ class Noise(Protocol):
 
     @property
     def has_teacher(self) -> bool:
-        """Whether levels have a sigma_next, so that there is a teacher point."""
+        """Whether levels have a sigma_next, which gives the teacher point."""
         ...
 
     @property
     def steps_of(self) -> int | None:
-        """Batch size whose training steps its curriculum counts; None without such a curriculum."""
+        """Batch size of the training steps that the curriculum counts; None without such a curriculum."""
         ...
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         """Noise levels of n tuples.
 
         Args:
-            uniform: float64 [n] in (0, 1), one for each tuple.
+            uniform: float64 [n] in (0, 1), one per tuple.
             tuple_id: int64 [n].
         """
         ...
@@ -49,6 +49,6 @@ class Noise(Protocol):
 
 def normal_quantile(uniform: np.ndarray) -> np.ndarray:
     """Standard normal quantile of uniforms in (0, 1), float64."""
-    from scipy.special import ndtri  # here: scipy costs every command's --help half a second
+    from scipy.special import ndtri  # here: importing scipy would add half a second to every command's --help
 
     return ndtri(uniform)

@@ -1,4 +1,4 @@
-"""Uniform times."""
+"""Uniformly distributed times."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from postmean.contract.process import AnyProcess
 
 @dataclass(frozen=True, kw_only=True)
 class UniformTimeNoise:
-    """t uniform in [t_min, t_max] of the process: VP (Song et al. 2021) and flow matching (Lipman et al. 2023)."""
+    """Process time t uniform in [t_min, t_max]: VP (Song et al. 2021) and flow matching (Lipman et al. 2023)."""
 
     kind: ClassVar[str] = "uniform-t"
     has_teacher: ClassVar[bool] = False
