@@ -1,4 +1,4 @@
-"""Credentials of the AWS command line's files, for machines that have them there rather than in the environment."""
+"""Credentials from the AWS command line's files, for machines without them in the environment."""
 
 import configparser
 import os
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def profile_settings() -> dict[str, str]:
-    """Settings of the profile that the environment names (AWS_PROFILE), for what the environment itself lacks.
+    """Those settings of the profile AWS_PROFILE (else `default`) that the environment does not set.
 
-    Reads ~/.aws/credentials and ~/.aws/config, or where AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE point.
-    Only static keys, region and endpoint; roles of machines and pods need no file.
+    Reads ~/.aws/credentials and ~/.aws/config, or the files in AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE.
+    Only static keys, region and endpoint: roles of machines and pods need no file.
     """
     name = os.environ.get("AWS_PROFILE", "default")
     profile: dict[str, str] = {}
@@ -22,7 +22,7 @@ def profile_settings() -> dict[str, str]:
         try:
             parser.read_string(path.read_text())
         except (OSError, UnicodeDecodeError, configparser.Error):
-            continue  # absent, or not such a file: the error of a request without credentials says what to do
+            continue  # absent or not such a file: requests without credentials fail with an error that says what to do
         if parser.has_section(section):
             profile |= dict(parser[section])
     settings = {}

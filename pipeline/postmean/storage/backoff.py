@@ -1,4 +1,4 @@
-"""Trying again: exponential back-off with jitter until a deadline."""
+"""Retries: exponential back-off with jitter until a deadline."""
 
 import os
 import random
@@ -11,20 +11,20 @@ from postmean.base.errors import ConfigError
 T = TypeVar("T")
 
 DEADLINE = "POSTMEAN_STORAGE_DEADLINE"
-"""Environment variable: seconds after which an operation on an object store is given up; default 300."""
+"""Environment variable: seconds after which an operation on an object store gives up; default 300."""
 _FIRST, _LONGEST = 0.2, 20.0  # seconds between attempts
 
 
 class Transient(Exception):
-    """A failure that may be gone the next time; the message says in a few words what it was."""
+    """A failure that a retry may fix; the message describes it in a few words."""
 
 
 class GivenUp(Exception):
-    """The deadline passed; the message is that of the last `Transient`."""
+    """The deadline passed; the message is the last `Transient`'s."""
 
 
 def deadline_seconds() -> float:
-    """Seconds that one operation may take in all; ConfigError where the environment says nonsense."""
+    """Seconds that one operation may take in total; ConfigError if the variable is no number in (0, 1e6)."""
     text = os.environ.get(DEADLINE, "300")
     try:
         seconds = float(text)
@@ -36,13 +36,13 @@ def deadline_seconds() -> float:
 
 
 def retried(call: Callable[[int], T], seconds: float) -> T:
-    """What `call(attempt)` returns the first time that it raises no `Transient`; every other exception passes.
+    """Call `call(attempt)`, attempt = 0, 1, .., until it raises no `Transient`; other exceptions propagate.
 
-    The pause doubles from 0.2 to 20 s; each is shortened at random by up to half, so that a fleet whose store
-    comes back does not fall upon it all at once.
+    The pause between attempts doubles from 0.2 to 20 s. Each is shortened at random by up to half, so that a fleet
+    does not send all its requests at once when the store is back.
 
     Raises:
-        GivenUp: no attempt begun within `seconds` succeeded.
+        GivenUp: no attempt that began within `seconds` succeeded.
     """
     until = time.monotonic() + seconds
     attempt, pause = 0, _FIRST

@@ -1,4 +1,4 @@
-"""A live run behind HTTP, to read from: what `postmean serve` gives, at http:// or, behind a proxy, https://."""
+"""Reads a live run from `postmean serve`, at http:// or, behind a proxy, https://."""
 
 import re
 from datetime import timedelta
@@ -15,14 +15,14 @@ from postmean.storage.serve_token import TOKEN_PATH, find_token
 from postmean.storage.storage import check_path
 
 _REQUEST_SECONDS = 60.0
-"""Of one request; the server answers within half of it, whether the shard is there or not."""
+"""Timeout of one request; the server answers within half of it, whether the shard is there or not."""
 
 
 class HttpReader:
-    """Objects at URLs below another. Transient errors are retried as for object stores.
+    """Reads objects at URLs below `url`. Transient errors are retried as for object stores.
 
     Raises:
-        ConfigError: the URL holds a user, password or query, or there is no token.
+        ConfigError: the URL has a user, password, query or fragment, or no host; or there is no valid token.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,14 +52,14 @@ class HttpReader:
         return self._requests.get_range(path, start, length)
 
     def exists(self, path: str) -> bool:
-        """Asked by GET of the first byte: the answer to HEAD has no body to say why a shard could not be made."""
+        """GETs the first byte: the answer to HEAD has no body that could say why a shard could not be made."""
         check_path(path)
         try:
             self._requests.run(path, lambda _: obstore.get_range(self._store, path, start=0, length=1))
         except Missing:
             return False
         except Unsatisfiable:
-            pass  # it is there, and empty
+            pass  # the object exists and is empty
         return True
 
     def _translate(self, error: Exception) -> Exception:

@@ -12,13 +12,13 @@ from postmean.base.files import is_temporary, locked_file, move_into_place, remo
 from postmean.storage.storage import check_path
 
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What link says on file systems that have none, such as gcsfuse and some SMB mounts."""
+"""Errors of os.link on file systems without hard links, such as gcsfuse and some SMB mounts."""
 
 
 class LocalStorage:
-    """A folder. Symbolic links that lead out of it are refused; `list` leaves out links and special files.
+    """A folder. Symbolic links that lead out of it are refused; `list` omits links and special files.
 
-    Temporary files are those of `base/files.py`: `clean_temporary` tells leftovers from files being written.
+    Temporary files are those of `base/files.py`: `clean_temporary` removes leftovers, but no file still being written.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -77,7 +77,7 @@ class LocalStorage:
         return removed
 
     def _walk(self, prefix: str) -> Iterator[str]:
-        """Relative paths of regular files, temporary ones included, in no order."""
+        """Relative paths of regular files, including temporary ones, in any order."""
         folders = [prefix]
         while folders:
             folder = folders.pop()
@@ -96,14 +96,14 @@ class LocalStorage:
                         yield path
 
     def _source(self, path: str) -> str:
-        """Absolute path to read from, links resolved."""
+        """Absolute path to read from, with links resolved."""
         real = os.path.realpath(os.path.join(self._root, check_path(path)))
         if os.path.commonpath([self._root, real]) != self._root:
             raise ShardError(f"{self._root}/{path}: a link that leads out of the run's folder: put the files there")
         return real
 
     def _target(self, path: str) -> Path:
-        """Absolute path to write to: its folder's links resolved, its own not, since a rename replaces a link."""
+        """Absolute path to write to: only its folder's links are resolved, since a rename replaces a link."""
         folder, _, name = check_path(path).rpartition("/")
         return Path(self._source(folder) if folder else self._root, name)
 
@@ -147,11 +147,11 @@ def _write_errors(path: str | Path) -> Iterator[None]:
 
 
 def _create_in_place(target: Path, data: bytes) -> bool:
-    """Create without hard links; False where something is there.
+    """Create without hard links; False if the file exists.
 
-    Still only one writer creates the name, but a reader may find the file short, for a moment or, where the writer is
-    killed in that moment, for good. Only leases are created: a short one is damaged, so nobody's, and passed over by
-    whoever takes the next number; its writer, if it lives, then sees the higher number and stops.
+    Only one writer can create the name, but readers may see a short file: for a moment, or for good if the writer is
+    killed in that moment. Only leases are created this way. A short lease is damaged and belongs to nobody: another
+    process takes the next number, and the short lease's writer, if alive, sees the higher number and stops.
     """
     try:
         file = target.open("xb")

@@ -1,11 +1,11 @@
-"""Storage in this process's memory: what a live run consists of."""
+"""Storage in this process's memory, used by live runs."""
 
 from postmean.base.errors import ShardError
 from postmean.storage.storage import check_path
 
 
 class MemoryStorage:
-    """Objects in a dictionary, which other threads may read meanwhile."""
+    """Objects in a dictionary; other threads may read at the same time. `url` only names it in errors."""
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.url = "memory://live"
@@ -39,5 +39,5 @@ class MemoryStorage:
         self.files.pop(check_path(path), None)
 
     def clean_temporary(self) -> int:
-        """Nothing to do: there is nothing half-written."""
+        """Nothing to do: no object is ever half-written."""
         return 0

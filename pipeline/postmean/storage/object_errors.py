@@ -1,7 +1,7 @@
-"""What an object store's refusal means: the object is missing, try again, or a user error with its remedy.
+"""What an object store's error means: the object is missing, try again, or a user error with its remedy.
 
-Messages of the client quote the server's answer, which may hold access keys and what was signed: only the status and
-the store's own word for the error leave this file.
+The client's messages quote the server's answer, which may hold access keys and the signed text: only the status and
+the store's error code leave this file.
 """
 
 import re
@@ -12,7 +12,7 @@ from postmean.base.errors import StorageError
 from postmean.storage.backoff import Transient
 
 CLIENT_ERRORS = (BaseError, OSError, ValueError, NotImplementedError)
-"""What a call of obstore raises."""
+"""Exceptions that obstore calls raise."""
 
 _TRY_AGAIN_STATUS = (408, 409, 425, 429)
 _TRY_AGAIN = ("RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
@@ -28,11 +28,11 @@ _METADATA_SERVICES = ("169.254.", "metadata.google.internal", "[fd00:ec2::254]")
 
 
 class Missing(Exception):
-    """There is no object of this name; the bucket is there."""
+    """The object does not exist; the bucket may (see `ObjectStorage._check_bucket`)."""
 
 
 class Unsatisfiable(Exception):
-    """The object has no byte of the range asked for."""
+    """The object has no byte in the requested range."""
 
 
 class Unsupported(Exception):
@@ -45,7 +45,7 @@ def translate(error: Exception, bucket: str) -> Exception:
     Args:
         bucket: URL of the bucket, such as s3://photos.
     Returns:
-        Missing, Unsatisfiable, Unsupported, Transient, or StorageError of one line.
+        Missing, Unsatisfiable, Unsupported, Transient, or a one-line StorageError.
     """
     text = str(error).partition("\n\nDebug source:")[0]
     answered = re.search(r"status code: (\d{3})", text)
@@ -83,7 +83,7 @@ def translate(error: Exception, bucket: str) -> Exception:
 
 
 def _connection(text: str) -> str:
-    """What went wrong before there was an answer, in two or three words."""
+    """What went wrong before an answer arrived, in two words."""
     if "kind: Timeout" in text:
         return "timed out"
     return "no connection" if re.search(r"kind: Connect\b", text) else "connection broken"

@@ -1,4 +1,4 @@
-"""Requests to an object store or HTTP server through obstore: tried again with back-off, refusals in one line."""
+"""Requests to an object store or HTTP server through obstore, retried with back-off; errors are one line."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,28 +11,28 @@ from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsatisfiable
 
 T = TypeVar("T")
 
-PART = 16 << 20  # bytes: of a multipart upload, and of one read
+PART = 16 << 20  # bytes of one part of a multipart upload, and of one read
 
 
 class ObjectRequests:
-    """Reads objects of a store, and runs other requests to it.
+    """Reads objects of a store and runs other requests to it.
 
     Args:
-        store: of obstore.
-        url: of the root, for messages.
+        store: an obstore store.
+        url: URL of the root, for messages.
         seconds: deadline of one operation (of each part of a large object), all attempts together.
-        translate: the exception to raise instead of what obstore raised, see `object_errors`.
+        translate: maps an exception of obstore to the one to raise instead; see `object_errors`.
     """
 
     def __init__(self, store: Any, url: str, seconds: float, translate: Callable[[Exception], Exception]) -> None:
         self._store, self._url, self._seconds, self._translate = store, url, seconds, translate
 
     def run(self, path: str, attempt: Callable[[int], T]) -> T:
-        """Try until it works or cannot work.
+        """Call `attempt(number)` until it succeeds, fails for good or the deadline passes.
 
         Raises:
-            Missing, Unsatisfiable, Unsupported: as the store answered.
-            StorageError: it refused, or the deadline passed.
+            Missing, Unsatisfiable, Unsupported: the store answered so.
+            StorageError: the store refused, or the deadline passed.
         """
 
         def translated(number: int) -> T:
@@ -50,7 +50,7 @@ class ObjectRequests:
             ) from None
 
     def get(self, path: str) -> bytes:
-        """The whole object, a large one in parts; ShardError where it is missing."""
+        """The whole object, read in parts if large; ShardError if it is missing."""
 
         def attempt(_: int) -> bytes:
             answer = obstore.get(self._store, path)
@@ -64,7 +64,7 @@ class ObjectRequests:
         return self._read(path, attempt)
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
-        """Exactly `length` bytes from `start`; ShardError where the object has fewer or is missing."""
+        """Exactly `length` bytes from `start`; ShardError if the object is shorter or missing."""
         parts = []
         for begin in range(start, start + length, PART):
             wanted = min(PART, start + length - begin)

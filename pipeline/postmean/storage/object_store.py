@@ -1,8 +1,8 @@
-"""Storage in an object store: s3:// (and all that speaks its language), gs:// and az://.
+"""Storage in an object store: s3:// (and compatible servers), gs:// and az://.
 
-A PUT is atomic by nature: whole objects or nothing, and readers see the new one as soon as it returns. Credentials
-come from the environment, the AWS profile files or the role of the machine; they are never part of the URL, so they
-reach no manifest, log or error.
+A PUT is atomic: it writes the whole object or nothing, and readers see the new object as soon as it returns.
+Credentials come from the environment, the AWS profile files or the machine's role; they are never part of the URL, so
+they appear in no manifest, log or error.
 """
 
 import os
@@ -31,18 +31,19 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 class ObjectStorage:
     """Objects below a prefix of a bucket.
 
-    What may be gone the next time (5xx, 429, timeouts, broken connections) is tried again with back-off until
-    the deadline of the operation; what will not be (no such bucket, denied) is an error at once.
+    Transient errors (5xx, 429, timeouts, broken connections) are retried with back-off until the operation's deadline;
+    permanent ones (no such bucket, access denied) are raised at once.
 
     Args:
-        url: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; the prefix may be empty. For s3 the
-            environment's AWS_ENDPOINT_URL chooses another server; plain http needs AWS_ALLOW_HTTP=true, except on
-            this machine.
+        url: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; the prefix may be empty. For s3,
+            AWS_ENDPOINT_URL or the AWS profile's endpoint_url selects another server; plain http needs
+            AWS_ALLOW_HTTP=true, except for a server on this machine.
         seconds: deadline of one operation (of each part of a large object), all attempts together; None takes
             POSTMEAN_STORAGE_DEADLINE or 300.
 
     Raises:
-        ConfigError: the URL names no bucket, or holds a user, password or query.
+        ConfigError: the URL names no bucket, or has a user, password, port, query or a prefix that is no plain path;
+            or settings from the environment are unusable.
     """
 
     def __init__(self, url: str, seconds: float | None = None) -> None:
@@ -51,7 +52,7 @@ class ObjectStorage:
         root = f"{scheme}://{bucket}"
         self.url = f"{root}/{prefix}" if prefix else root
         self._store = _connect(scheme, bucket, prefix, seconds, retries=3)
-        # with retries of its own inside, a client would hide whether its first attempt created the object
+        # without the client's own retries, which would hide whether its first attempt created the object
         self._once = _connect(scheme, bucket, prefix, seconds, retries=0)
         self._requests = ObjectRequests(self._store, self.url, seconds, lambda error: translate(error, root))
         self._bucket_seen = False
@@ -63,10 +64,10 @@ class ObjectStorage:
         )
 
     def create(self, path: str, data: bytes) -> bool:
-        """Atomic where the store knows conditional writes (If-None-Match), as S3, GCS, Azure, R2 and MinIO do.
+        """Atomic if the store supports conditional writes (If-None-Match), as S3, GCS, Azure, R2 and MinIO do.
 
-        One that says that it does not is asked before the write whether something is there: two writers in the same
-        moment may then both believe that they created it.
+        If the store answers that it does not, this checks for the object and then writes: two simultaneous writers
+        may then both believe that they created it.
         """
         check_path(path)
 
@@ -74,7 +75,7 @@ class ObjectStorage:
             try:
                 obstore.put(self._once, path, data, mode="create")
             except AlreadyExistsError:
-                # after an attempt whose answer was lost, the object may be our own
+                # the object may be our own, from an earlier attempt whose answer was lost
                 return number > 0 and self.get(path) == data
             return True
 
@@ -123,13 +124,14 @@ class ObjectStorage:
     def clean_temporary(self) -> int:
         """Nothing to do: an object appears whole or not at all.
 
-        Parts of a multipart upload whose writer was killed stay in the bucket unseen, and cost storage, until a life
-        cycle rule of the bucket (abort incomplete multipart uploads) removes them: only its owner can know which.
+        If a writer is killed during a multipart upload, its parts stay in the bucket, invisible but billed, until a
+        life cycle rule of the bucket (abort incomplete multipart uploads) removes them: only the bucket's owner can
+        know which uploads are dead.
         """
         return 0
 
     def _check_bucket(self) -> None:
-        """StorageError where there is no bucket, which the answer to HEAD does not tell from a missing object."""
+        """StorageError if there is no bucket: the answer to HEAD does not distinguish that from a missing object."""
         if not self._bucket_seen:
             self._requests.run("", lambda _: next(iter(obstore.list(self._store, chunk_size=1)), None))
             self._bucket_seen = True
@@ -139,7 +141,7 @@ def _split(url: str) -> tuple[str, str, str]:
     """Scheme, bucket and prefix."""
     parts = urlsplit(url)
     if "@" in parts.netloc or ":" in parts.netloc or parts.query or parts.fragment:
-        # the URL is not repeated: what is wrong with it may be a secret
+        # the message does not repeat the URL: it may hold a secret
         raise ConfigError(
             f"{parts.scheme}:// URL with a user, password, port or query: pass just {parts.scheme}://bucket/prefix "
             "and credentials in the environment"
@@ -183,7 +185,7 @@ def _connect(scheme: str, bucket: str, prefix: str, seconds: float, retries: int
 
 
 def _plain_http(endpoint: str) -> bool:
-    """Whether the endpoint is reached without TLS, if that may be."""
+    """Whether the endpoint uses plain http; ConfigError if that is not allowed."""
     parts = urlsplit(endpoint)
     if parts.scheme != "http":
         return False

@@ -15,7 +15,7 @@ def open_storage(url: str | Path) -> Storage:
     A folder need not exist before the first write; a bucket must.
 
     Raises:
-        ConfigError: a URL of another kind, or of a live run, which can only be read.
+        ConfigError: a URL of another kind, or the URL of a live run, which is read-only.
     """
     storage = open_reader(url)
     if not isinstance(storage, Storage):
@@ -24,7 +24,7 @@ def open_storage(url: str | Path) -> Storage:
 
 
 def open_reader(url: str | Path) -> Reader:
-    """Like `open_storage`, for what only reads: `http://` and `https://` too, which are live runs."""
+    """Like `open_storage`, for reading only: also opens live runs at `http://` and `https://` URLs."""
     from postmean.storage.local import LocalStorage
 
     if isinstance(url, Path) or "://" not in url:

@@ -1,4 +1,4 @@
-"""The token that readers of a live run show to `postmean serve`: a file of mode 0600, or the environment."""
+"""The token that readers of a live run send to `postmean serve`, from a file of mode 0600 or the environment."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ _SHORTEST = 16
 
 
 def token_file() -> Path:
-    """Where the token is looked for, unless POSTMEAN_TOKEN holds it."""
+    """Path of the token file, which is used unless POSTMEAN_TOKEN holds the token."""
     return Path(os.environ.get(TOKEN_PATH) or Path.home() / ".postmean" / "token")
 
 
@@ -21,7 +21,7 @@ def find_token() -> str:
     """The token.
 
     Raises:
-        ConfigError: there is none, it is no token, or its file may be read by others.
+        ConfigError: there is none, it is not a valid token, or others may access its file.
     """
     token = os.environ.get(TOKEN, "").strip()
     if token:
@@ -40,7 +40,7 @@ def find_token() -> str:
 
 
 def find_or_make_token() -> str:
-    """The token; a random one of 256 bits is written where there is none."""
+    """The token; if there is none, a random one of 256 bits is written first."""
     path = token_file()
     if not os.environ.get(TOKEN) and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

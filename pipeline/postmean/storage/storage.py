@@ -1,4 +1,4 @@
-"""Storage: where the files of a run live. Objects under one root, each written whole or not at all."""
+"""Interface of the storage of a run's files: objects under one root, each written whole or not at all."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,61 +7,61 @@ from postmean.base.files import is_temporary
 
 
 class Reader(Protocol):
-    """Objects by relative POSIX path, to be read.
+    """Reads objects by relative POSIX path.
 
-    Every method raises ShardError on a path that could lead out of the root: manifests and commit records name files,
-    and come from elsewhere. It raises StorageError where an object store refuses or cannot be reached.
+    Every method raises ShardError on a path that could lead out of the root, because paths come from manifests and
+    commit records, which are not trusted. It raises StorageError if an object store refuses or cannot be reached.
     """
 
     url: str
-    """What `open_reader` opens again, on this machine or another that sees the same storage."""
+    """Argument with which `open_reader` opens this storage again, here or on another machine that sees it."""
 
     def get(self, path: str) -> bytes:
-        """The whole object; ShardError naming it where it is missing or unreadable."""
+        """The whole object; ShardError with its name if it is missing or unreadable."""
         ...
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
-        """Exactly `length` bytes from `start`; ShardError where the object has fewer."""
+        """Exactly `length` bytes from `start`; ShardError if the object is shorter, missing or unreadable."""
         ...
 
     def exists(self, path: str) -> bool:
-        """Whether the object is there."""
+        """Whether the object exists."""
         ...
 
 
 @runtime_checkable
 class Storage(Reader, Protocol):
-    """Objects to be written and listed too.
+    """Also writes, lists and deletes objects.
 
-    Writing raises GenerationError where the disk is full or may not be written.
+    Writing raises GenerationError if the disk is full or not writable.
     """
 
     def put(self, path: str, data: bytes) -> None:
-        """Write the whole object or nothing, replacing what was there; durable when it returns."""
+        """Write the whole object or nothing, replacing any previous one; durable when it returns."""
         ...
 
     def create(self, path: str, data: bytes) -> bool:
-        """Like `put`, but only where nothing is there: False, and nothing written, where something is."""
+        """Like `put`, but if the object exists, write nothing and return False."""
         ...
 
     def list(self, prefix: str) -> list[str]:
-        """Sorted paths, relative to the root, of all objects in the folder `prefix` ("" for all) and below it."""
+        """Sorted paths, relative to the root, of all objects in and below the folder `prefix` ("" for the root)."""
         ...
 
     def delete(self, path: str) -> None:
-        """Remove the object; one that is absent is fine."""
+        """Remove the object; no error if it is absent."""
         ...
 
     def clean_temporary(self) -> int:
-        """Remove what writers that died have left behind; returns how many. What is being written is left alone."""
+        """Remove leftovers of dead writers, but nothing still being written; returns how many were removed."""
         ...
 
 
 def check_path(path: str) -> str:
-    """The path, if it is relative, in normal form and stays below its root.
+    """Return the path if it is relative, normalised, below its root and not a temporary file's.
 
     Raises:
-        ShardError: anything else, such as an absolute path, `..`, a backslash or NUL.
+        ShardError: any other path, such as an absolute one or one with `..`, a backslash or NUL.
     """
     parts = path.split("/")
     if not all(parts) or "." in parts or ".." in parts or "\\" in path or "\0" in path or is_temporary(parts[-1]):
