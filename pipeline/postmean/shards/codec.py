@@ -1,4 +1,4 @@
-"""The codec: how the records of a shard become the bytes of its files, and back."""
+"""The interface of a codec: it turns the records of a shard into the bytes of its files, and back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from postmean.contract.records import Records
 
 
 class Segment(NamedTuple):
-    """Shards of a run that were planned together: all but the last of them have the same number of records."""
+    """Shards of a run that were planned together: all but the last have the same number of records."""
 
     number: int
     first_shard: int
@@ -21,27 +21,28 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a codec must know of the run, the same for all of its shards.
+    """What a codec must know about the run, the same for all its shards.
 
     Raises:
-        ConfigError: a number is not a positive integer.
+        ConfigError: a number is no integer or out of range (max_support and record counts may be 0, others must be
+            positive), or the earlier segments have more records than the run.
     """
 
     image_shape: tuple[int, int, int]
     """C, H, W"""
     records_per_shard: int
     total_records: int
-    """Of the run, all shards together; 0 where every tuple is certified."""
+    """Records in all shards of the run; 0 if every tuple is certified."""
     max_support: int
     """Most (entry, weight) pairs of a sparse mean."""
     has_next: bool
     """Whether records carry mean_next (solver = heun)."""
     self_contained: bool
-    """Whether records carry z, x, sigma, sigma_next and label, and every mean is dense."""
+    """Whether records carry z, x, sigma (and sigma_next and label if the run has them), and every mean is dense."""
     labels: bool
     """Whether the data set has labels."""
     has_sigma_next: bool = False
-    """Whether tuples have the level of a teacher point; a self-contained run writes it."""
+    """Whether tuples have the noise level of a teacher point; a self-contained run writes it."""
     earlier_segments: tuple[int, ...] = ()
     """Records of every segment but the last; empty for a run that was never extended."""
 
@@ -70,13 +71,13 @@ class ShardCodec(Protocol):
     name: str
 
     def encode(self, records: Records, row: ShardPlan, layout: Layout) -> dict[str, bytes]:
-        """Bytes of the shard's files by path relative to the run; ShardError where the records do not fit the row."""
+        """Bytes of the shard's files by path relative to the run; ShardError if the records do not fit the row."""
         ...
 
     def decode(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> Records:
-        """The records from the bytes that `read` gives for each of `paths`; ShardError where they are damaged.
+        """The records from the bytes that `read` returns for each of `paths`; ShardError if they are damaged.
 
-        Trusts nothing: it runs no code of the file and needs memory in proportion to the file and the layout alone.
+        Files are not trusted: nothing in them is run as code, and memory is proportional to file and layout.
         """
         ...
 
@@ -85,5 +86,5 @@ class ShardCodec(Protocol):
         ...
 
     def run_files(self, layout: Layout) -> dict[str, bytes]:
-        """Files of the run that belong to no shard, such as metadata that other readers of the format need."""
+        """Files of the run that belong to no shard, such as metadata for other readers of the format."""
         ...

@@ -5,7 +5,7 @@ from postmean.shards.codec import ShardCodec
 
 
 def codec(name: str) -> ShardCodec:
-    """The codec of a manifest's `format`, imported when asked for; ConfigError where there is none of this name."""
+    """The codec of a manifest's `format`, imported on demand; ConfigError if there is none of this name."""
     if name == "webdataset":
         from postmean.shards.webdataset_codec import WebDatasetCodec
 

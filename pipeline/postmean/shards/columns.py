@@ -1,4 +1,4 @@
-"""The columns of a shard: their names, dtypes and shapes, and the check that records have just these."""
+"""The columns of a shard: names, dtypes and shapes, and the check that records have exactly these."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class Column(NamedTuple):
 
 
 def columns(layout: Layout) -> dict[str, Column]:
-    """The columns that `Records.to_arrays` has in a run of this layout, in the order they are written."""
+    """The columns of `Records.to_arrays` in a run of this layout, in the order in which they are written."""
     image = layout.image_shape
     expected = {
         "tuple_id": _column(np.int64),
@@ -46,7 +46,7 @@ def columns(layout: Layout) -> dict[str, Column]:
 
 
 def check_records(records: Records, row: ShardPlan, layout: Layout, where: str) -> None:
-    """Raise ShardError unless these are the records that the plan puts into this shard, in the run's columns."""
+    """Raise ShardError unless the records have the run's columns and the plan assigns them to this shard."""
     arrays = records.to_arrays()
     expected = columns(layout)
     if arrays.keys() != expected.keys():

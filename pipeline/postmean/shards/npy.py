@@ -1,4 +1,4 @@
-"""One array as the bytes of a `.npy` file, without pickle on either side."""
+"""One array as the bytes of a `.npy` file; neither writing nor reading uses pickle."""
 
 import io
 import math
@@ -26,7 +26,7 @@ def from_npy(data: bytes | memoryview, where: str) -> np.ndarray:
     """The array in a `.npy` file, a read-only view of `data`.
 
     Raises:
-        ShardError: not what `to_npy` writes, or of another length than its header says.
+        ShardError: `to_npy` does not write such bytes, or their length differs from the header's.
     """
     view = memoryview(data)
     start = 10 + int.from_bytes(view[8:10], "little")
@@ -34,7 +34,7 @@ def from_npy(data: bytes | memoryview, where: str) -> np.ndarray:
     if header is None:
         raise ShardError(f"{where}: not an array of numbers in the npy format: generate it again")
     dtype, shape, count = header
-    # before anything of the declared size is made: count is a Python integer and cannot overflow
+    # checked before anything of the declared size is allocated: count is a Python integer and cannot overflow
     if len(view) - start != count * dtype.itemsize or max(shape, default=0) > len(view):
         raise ShardError(f"{where}: {len(view)} bytes do not hold {dtype} {shape}: generate it again")
     return np.frombuffer(view, dtype, count, start).reshape(shape)
@@ -50,7 +50,7 @@ def _write_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _read_header(header: bytes) -> tuple[np.dtype, tuple[int, ...], int] | None:
-    # not numpy's own parser, which evaluates the header as Python and fails in many ways on a damaged one
+    # not numpy's parser: it evaluates the header as Python, and a damaged header makes it fail in many ways
     match = _HEADER.fullmatch(header)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""Positions: how far each trainer that follows a run is. OUT/trainers/NAME.json, written by the trainer alone."""
+"""Positions of the trainers that follow a run, in OUT/trainers/NAME.json. Only the trainer itself writes its file."""
 
 import re
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ TRAINERS = "trainers"
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far one trainer is."""
+    """How far one trainer has come."""
 
     next_tuple: int
-    """First tuple of the batch that it takes next."""
+    """First tuple of the trainer's next batch."""
     batch_size: int
-    """Tuples of a batch, over all ranks."""
+    """Tuples per batch, over all ranks."""
     resume_tuple: int
-    """It never goes back before this one: that of its oldest checkpoint."""
+    """Tuple of the trainer's oldest checkpoint: it never goes back further."""
     finished: bool
-    """Whether it has taken all that it wanted."""
+    """Whether the trainer has taken all the tuples it wants."""
 
 
 def write_position(storage: Storage, trainer: str, position: Position) -> None:
-    """Replace what this trainer said before.
+    """Replace this trainer's position.
 
     Args:
         trainer: its name in this run, of letters, digits and hyphens.
@@ -34,7 +34,7 @@ def write_position(storage: Storage, trainer: str, position: Position) -> None:
 
 
 def read_positions(storage: Storage) -> dict[str, Position]:
-    """Positions by trainer. A trainer whose file is damaged is at tuple 0 until it writes again: nothing is lost."""
+    """Positions by trainer. A damaged file counts as tuple 0 until its trainer writes again, so no shard is lost."""
     positions = {}
     for path in storage.list(TRAINERS):
         name = re.fullmatch(rf"{TRAINERS}/([A-Za-z0-9-]+)\.json", path)

@@ -1,6 +1,6 @@
-"""Retention: shards that all trainers have consumed may be deleted. Their commit records stay, as a proof of what was.
+"""Retention: shards that all trainers have consumed may be deleted. Their commit records stay as evidence.
 
-OUT/deleted.json says how many, counted from shard 0; it is written before anything is deleted.
+OUT/deleted.json holds the number of deleted shards, counted from shard 0; it is written before anything is deleted.
 """
 
 from postmean.base.errors import ShardError
@@ -11,7 +11,7 @@ DELETED = "deleted.json"
 
 
 def deleted_shards(run: RunFolder) -> int:
-    """Shards 0 .. this - 1 were deleted.
+    """Number n of deleted shards, which are 0 .. n - 1; some files may remain if the deletion was killed.
 
     Raises:
         ShardError: deleted.json is damaged.
@@ -28,9 +28,9 @@ def deleted_shards(run: RunFolder) -> int:
 
 
 def delete_shards(run: RunFolder, start: int, stop: int) -> None:
-    """Delete the files of shards start .. stop - 1, all of which are committed; those before are deleted already.
+    """Delete the files of shards start .. stop - 1. All must be committed, and all earlier shards deleted already.
 
-    Doing it twice is harmless.
+    Deleting twice is harmless.
     """
     if start == stop:
         return

@@ -3,7 +3,7 @@
 OUT/manifest.json            identity of the run
 OUT/plan.parquet             which tuples are in which shard
 OUT/certified_sigma.npy      float32 [N], only with the certificate
-OUT/shards/000042.tar        or targets.zarr/: the shards
+OUT/shards/000042.tar        the shards; OUT/targets.zarr/ in Zarr format
 OUT/commits/000042.json      written last: a shard without it does not exist
 """
 
@@ -26,11 +26,11 @@ from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, MANIFEST, PLAN, 
 from postmean.storage.storage import Reader, Storage
 
 _RECORDS_A_PART = 16
-_READERS = 64  # commit records read at once: object stores answer slowly, but many at a time
+_READERS = 64  # threads that read commit records: object stores answer slowly, but many requests at a time
 
 
 def layout_of(manifest: Manifest, plan: Plan) -> Layout:
-    """What the codec must know of the run; ShardError where the manifest's numbers make no sense."""
+    """What the codec must know about the run; ShardError if the manifest's numbers make no sense."""
     ends = [plan.until(tuples).total_records for tuples in manifest.segments]
     try:
         return Layout(
@@ -49,26 +49,26 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
 
 
 class RunFolder:
-    """Reads and writes a run. Manifest and plan are read once and kept: open it again to see an extension."""
+    """Reads and writes a run. Manifest and plan are read once and cached: open the run again to see an extension."""
 
     def __init__(self, storage: Storage | Reader) -> None:
-        self.storage: Storage = storage  # type: ignore[assignment]  # of a live run a Reader, and only read
+        self.storage: Storage = storage  # type: ignore[assignment]  # a live run's is a Reader, and only read
         self._manifest: Manifest | None = None
         self._plan: Plan | None = None
         self._committed: dict[int, int] = {}  # bytes by shard
 
     def has_manifest(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether a run has begun here."""
         return self.storage.exists(MANIFEST)
 
     def begin(self, manifest: Manifest, plan: Plan, certified_sigma: np.ndarray | None) -> None:
-        """Begin a run, or extend it: write certificate, plan, the format's metadata and, last, the manifest.
+        """Begin a run or extend it: write certificate, plan, the format's metadata and, last, the manifest.
 
-        A run without a manifest has not begun, and one whose manifest has fewer tuples than its plan is as it was
-        before: killed at any moment of this, the run begins, or is extended, wholly or not at all.
+        If this is killed, the run has begun, or was extended, either completely or not at all: a run without a
+        manifest has not begun, and shards of the plan beyond the manifest's tuples do not count.
 
         Args:
-            certified_sigma: float32 [N]; None in a run without the certificate: what was there is removed.
+            certified_sigma: float32 [N]; None in a run without the certificate, which removes any existing file.
         """
         if certified_sigma is None:
             self.storage.delete(CERTIFIED_SIGMA)
@@ -81,7 +81,7 @@ class RunFolder:
         self._manifest, self._plan = manifest, plan
 
     def read_manifest(self) -> Manifest:
-        """The manifest; ShardError where there is none or it is damaged."""
+        """The manifest; ShardError if it is missing or damaged."""
         if self._manifest is None:
             where = self._where(MANIFEST)
             if not self.has_manifest():
@@ -94,19 +94,23 @@ class RunFolder:
         return self._manifest
 
     def read_plan(self) -> Plan:
-        """The plan; ShardError where there is none or it is damaged.
+        """The plan; ShardError if it is missing or damaged.
 
-        Shards beyond the manifest's tuples do not exist: they are of an extension that was not completed.
+        Shards beyond the manifest's tuples are left out: they belong to an extension that was not completed.
         """
         if self._plan is None:
-            # the manifest first: a plan is written before the manifest that it belongs to
+            # read the manifest first: a plan is written before its manifest
             tuples = self.read_manifest().tuples if self.has_manifest() else None
             plan = Plan.from_bytes(self.storage.get(PLAN), self._where(PLAN))
             self._plan = plan if tuples is None else plan.until(tuples)
         return self._plan
 
     def read_certified_sigma(self) -> np.ndarray | None:
-        """The certificate of each image, float32 [N]; None in a run without it."""
+        """The certified sigma of each image, float32 [N]; None in a run without the certificate.
+
+        Raises:
+            ShardError: missing, damaged or of another shape.
+        """
         manifest = self.read_manifest()
         if not manifest.estimator.certificate:
             return None
@@ -122,7 +126,7 @@ class RunFolder:
         return layout_of(self.read_manifest(), self.read_plan())
 
     def commit_shard(self, row: ShardPlan, records: Records) -> Commit:
-        """Encode and write the files of a shard, then its commit record. Doing it twice is harmless."""
+        """Encode and write the files of a shard, then its commit record. Committing twice is harmless."""
         files = self._codec().encode(records, row, self.layout())
         for path, data in files.items():
             self.storage.put(path, data)
@@ -143,21 +147,21 @@ class RunFolder:
         return commit
 
     def listed(self) -> set[int]:
-        """Shards that have a commit record, whatever is in it: one listing, no reading."""
+        """Shards of the plan that have a commit record, valid or not: one listing, nothing is read."""
         shards = {shard_of_commit(path) for path in self.storage.list(COMMITS)}
         return {shard for shard in shards if shard is not None and shard < len(self.read_plan())}
 
     def is_committed(self, shard: int) -> bool:
-        """Whether the shard has a commit record, whatever is in it."""
+        """Whether the shard has a commit record, valid or not."""
         return self.storage.exists(commit_path(shard))
 
     def committed(self, progress: Callable[[int, int], None] = lambda read, total: None) -> dict[int, int]:
-        """Bytes by shard, of shards whose commit record is there, whole and of this plan.
+        """Bytes by shard, for shards with a valid commit record of this run and plan.
 
-        Records seen before are not read again. A million of them take minutes on an object store.
+        Valid records are read once; reading a million takes minutes on an object store.
 
         Args:
-            progress: called with how many commit records were read, of how many that have to be.
+            progress: called with the number of commit records read so far and the number to read.
         """
         listed = self.listed()
         self._committed = {shard: size for shard, size in self._committed.items() if shard in listed}
@@ -170,9 +174,10 @@ class RunFolder:
         return dict(self._committed)
 
     def read_commit(self, shard: int) -> Commit:
-        """The commit record; ShardError where it is missing, damaged, or of another run or plan.
+        """The commit record; ShardError if it is missing, damaged, or of another run or plan.
 
-        A folder, or a live server, may have been begun anew with other settings since the manifest was read.
+        It may be of another run: a folder or live server may have been restarted with other settings since the
+        manifest was read.
         """
         path = commit_path(shard)
         row = self._row(shard)
@@ -194,7 +199,7 @@ class RunFolder:
         """The records of a committed shard.
 
         Args:
-            check_hash: compare size and SHA-256 of its files with the commit record before decoding.
+            check_hash: compare size and SHA-256 of the files with the commit record before decoding.
         Raises:
             ShardError: not committed, or damaged.
         """
@@ -209,7 +214,7 @@ class RunFolder:
         return self._codec().decode(row, layout, files.__getitem__)
 
     def shard_paths(self, shard: int) -> list[str]:
-        """Files that this shard consists of."""
+        """Paths of this shard's files."""
         return self._codec().paths(self._row(shard), self.layout())
 
     def _codec(self) -> ShardCodec:

@@ -1,4 +1,4 @@
-"""Paths of a run's files, relative to its output, and the shard that a path belongs to."""
+"""Paths of a run's files, relative to its output, and the shard of a path."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ FAILURES = "failures"
 
 
 def tar_path(shard: int) -> str:
-    """The shard itself, in WebDataset."""
+    """The shard's file in WebDataset format."""
     return f"shards/{shard:06d}.tar"
 
 
@@ -21,7 +21,7 @@ def commit_path(shard: int) -> str:
 
 
 def failure_path(shard: int) -> str:
-    """Why the shard was given up."""
+    """The record of why the shard was given up."""
     return f"{FAILURES}/{shard:06d}.json"
 
 
@@ -36,7 +36,7 @@ def shard_of_commit(path: str) -> int | None:
 
 
 def shard_of_failure(path: str) -> int | None:
-    """The shard that this failure is about; None for any other path."""
+    """The shard whose failure record this is; None for any other path."""
     return _shard_of(path, failure_path)
 
 

@@ -1,7 +1,7 @@
-"""Tar files as `webdataset` reads them: USTAR, regular files only, no times and no owners, so the same bytes always.
+"""Deterministic tar files that `webdataset` can read: USTAR, regular files only, no times and no owners.
 
-The reader accepts exactly what the writer writes. It works on bytes in memory, extracts nothing to disk and follows no
-extension of the format, so that a damaged or hostile file can only be refused.
+The reader accepts exactly what the writer writes. It works on bytes in memory, extracts nothing to disk and supports
+no extension of the format, so it can only refuse a damaged or hostile file.
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ _END = bytes(2 * _BLOCK)
 
 def pack(members: Iterable[tuple[str, bytes]]) -> bytes:
     """A tar file of these (name, content) members, in order; names are ASCII of at most 100 characters."""
-    # neither tarfile nor TarWriter of webdataset: both pad the file to a multiple of 10 240 bytes, and TarWriter sets
-    # the mode 0444, so the bytes would differ; the reader needs `_header` in any case, to accept nothing else
+    # not tarfile or webdataset's TarWriter: both pad the file to a multiple of 10 240 bytes, and TarWriter sets the
+    # mode 0444, so the bytes would differ; the reader needs `_header` anyway, to accept nothing else
     parts = []
     for name, content in members:
         parts += [_header(name.encode("ascii"), len(content)), content, bytes(-len(content) % _BLOCK)]

@@ -1,7 +1,7 @@
-"""WebDataset: one tar a shard, deterministic, read without ever unpickling.
+"""WebDataset: one deterministic tar per shard, read without ever unpickling.
 
-A sample of a plain run is a block of records: one record a sample would cost 1-2.5 KB of padding and read ten times
-slower. A sample of a self-contained run is one record, as any user of `webdataset` expects it.
+A sample of a plain run is a block of records: with one record per sample, each would have 1-2.5 KB of padding and be
+read ten times slower. A sample of a self-contained run is one record, as users of `webdataset` expect.
 """
 
 import json
@@ -20,16 +20,16 @@ from postmean.shards.run_paths import tar_path
 from postmean.shards.tar import pack, unpack
 
 BLOCK = 256
-"""Records a sample of a run that is not self-contained."""
+"""Records per sample of a plain run; the last sample of a shard may have fewer."""
 _KEY_DIGITS = 15
 
 
 class WebDatasetCodec:
     """`shards/000042.tar`. Member names are `<tuple id of the sample's first record>.<column>.npy`.
 
-    Plain run: the arrays of `Records.to_arrays` of a block. Self-contained run: z.npy float32, x.npy uint8, mean.npy
-    and with heun mean_next.npy float16, all [C, H, W], and json {tuple_id, sigma, label, ess, ...}; consistency noise
-    adds sigma_next.
+    Plain run: the arrays of `Records.to_arrays`, for a block of records. Self-contained run: z.npy float32, x.npy
+    uint8, mean.npy and (with heun) mean_next.npy float16, all [C, H, W]; and `<tuple id>.json` with tuple_id, sigma,
+    sigma_next (with a teacher point), label (with labels) and the quality columns.
     """
 
     name = "webdataset"
@@ -82,13 +82,13 @@ def _decode_blocks(members: list[tuple[str, memoryview]], layout: Layout, where:
 
 
 def _image_members(layout: Layout) -> dict[str, str]:
-    """Member of a self-contained sample -> column; the members are one row of it."""
+    """Member of a self-contained sample -> column; a member holds one row of its column."""
     members = {"z.npy": "plain.z", "x.npy": "plain.x", "mean.npy": "mean.dense"}
     return members | ({"mean_next.npy": "mean_next.dense"} if layout.has_next else {})
 
 
 def _number_members(layout: Layout) -> dict[str, str]:
-    """Key of a self-contained sample's json -> column."""
+    """Key in the json of a self-contained sample -> column."""
     members = {"tuple_id": "tuple_id", "sigma": "plain.sigma"}
     members |= {"sigma_next": "plain.sigma_next"} if layout.has_sigma_next else {}
     return members | ({"label": "plain.label"} if layout.labels else {}) | {name: name for name in QUALITY_COLUMNS}
@@ -144,7 +144,7 @@ def _numbers(content: memoryview, names: list[str], where: str) -> list[float]:
 def _samples(
     members: list[tuple[str, memoryview]], suffixes: list[str], where: str
 ) -> list[tuple[str, list[memoryview]]]:
-    """Members by sample: (key, contents in the order of `suffixes`); just these, or ShardError."""
+    """Members by sample: (key, contents in the order of `suffixes`); ShardError for any other members."""
     samples = []
     for start in range(0, len(members), len(suffixes)):
         group = members[start : start + len(suffixes)]

@@ -1,27 +1,28 @@
-"""Checks a zarr shard before zarr decompresses it: its chunks must be of the size that the run's layout gives.
+"""Checks a zarr shard before zarr decompresses it: its chunks must have the size given by the run's layout.
 
-zarr trusts the sizes in the file and makes room for them: a damaged or hostile one could ask for any amount of memory.
-Sharding codec of Zarr v3 (ZEP 2): the file ends with the index, (offset, size) uint64 of each inner chunk, all ones
-where there is none, and its CRC-32C. Blosc 1 chunk: bytes uncompressed at byte 4, compressed at byte 12, uint32.
+zarr trusts the sizes in the file and allocates them, so a damaged or hostile file could ask for any amount of memory.
+Zarr v3 sharding codec (ZEP 2): the file ends with the index and its CRC-32C; the index has an (offset, size) uint64
+pair per inner chunk, all ones if the chunk is absent. Blosc 1 chunk: uncompressed bytes at byte 4, compressed bytes at
+byte 12, both uint32.
 """
 
 import numpy as np
 
 from postmean.base.errors import ShardError
 
-_HEADER = 16  # of a blosc chunk
-_CHECKSUM = 4
+_HEADER = 16  # bytes of a blosc chunk's header
+_CHECKSUM = 4  # bytes
 _ABSENT = np.iinfo(np.uint64).max
 
 
 def check_chunks(data: bytes, inner: int, shard: int, records: int, record_bytes: int, where: str) -> None:
-    """Raise ShardError unless the file has an inner chunk of the right size for each of its records.
+    """Raise ShardError unless the file has exactly the inner chunks for its records, each of the right size.
 
     Args:
         data: the shard's file.
-        inner, shard: records of an inner chunk and of a whole shard.
-        records: of this shard, which is short where it is the run's last.
-        record_bytes: of one record, uncompressed.
+        inner, shard: records of an inner chunk and of a full shard.
+        records: records of this shard; the last shard of a segment may have fewer than `shard`.
+        record_bytes: uncompressed bytes of one record.
     """
     chunks, present = shard // inner, -(-records // inner)
     start = len(data) - _CHECKSUM - 16 * chunks

@@ -1,11 +1,11 @@
-"""Zarr v3: one group for each segment of the run, in each of its arrays one zarr shard for each of our shards.
+"""Zarr v3: one group per segment of the run; each array of a group has one zarr shard per shard of the segment.
 
-A shard of ours owns whole zarr shards: two writers in one would lose records. zarr itself makes the chunk files, in
-memory; the storage writes them, so that they appear atomically like all else.
+A shard of ours owns whole zarr shards: two writers of one zarr shard would lose records. zarr makes the chunk files in
+memory; the storage writes them, so they appear atomically like all other files.
 
-An extension has a group of its own, rather than more rows in the first: the short shard at the end of a segment would
-leave rows without a record in the middle of an array, which plain readers would take for records. So every row of every
-array is a record, and no file of a run ever changes.
+An extension gets its own group. More rows in the first group would follow the short shard at the end of a segment,
+which would leave rows without a record in the middle of an array, and plain readers would take them for records. So
+every row of every array is a record, and no file of a run ever changes.
 """
 
 from collections.abc import Callable
@@ -28,19 +28,20 @@ with needs("zarr"):
     from zarr.storage import MemoryStore
 
 GROUP = "targets.zarr"
-"""Group of the first segment, which is all of a run that was never extended."""
+"""Group of the first segment; the only group of a run that was never extended."""
 INNER_CHUNK = 16
-"""Most records of an inner chunk of images or pairs; a column of numbers has one inner chunk a shard."""
+"""Most records of an inner chunk of images or pairs; a column of numbers has one inner chunk per shard."""
 
 
 class ZarrCodec:
-    """`targets.zarr/<array>/c/<shard>/0/..`, extensions in `targets-0001.zarr` and so on with shards counted from 0.
+    """`targets.zarr/<array>/c/<shard>/0/..`; extensions in `targets-0001.zarr` and so on, each with shards from 0.
 
-    Arrays have the segment's records as their first axis.
+    The first axis of every array runs over the segment's M records.
 
-    tuple_id, the quality columns, and of mean (and mean_next with heun): `mean` float16 [M, C, H, W], zero where
-    sparse; `mean_count` int32 [M], -1 where dense; `mean_entry` uint32 and `mean_weight` float32 [M, max_support],
-    zero beyond the count. Self-contained runs have z, x, sigma, sigma_next and label, and only dense means.
+    The arrays are tuple_id, the quality columns, and for mean (and mean_next with heun): `mean` float16 [M, C, H, W],
+    zero for sparse records; `mean_count` int32 [M], -1 for dense records; `mean_entry` uint32 and `mean_weight` float32
+    [M, max(1, max_support)], zero beyond the count. Self-contained runs have only `mean` (and `mean_next`), all dense,
+    and z, x, sigma and, if the run has them, sigma_next and label.
     """
 
     name = "zarr"
@@ -124,7 +125,7 @@ class _Array(NamedTuple):
 
 
 def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
-    """The group's arrays by name, in the order of `ShardCodec.paths`; their dtypes are those of the columns."""
+    """The group's arrays by name, in the order of `ShardCodec.paths`, with the dtypes of their columns."""
     shard = layout.records_per_shard
     inner = max(size for size in range(1, INNER_CHUNK + 1) if shard % size == 0)
     expected = columns(layout)
@@ -155,7 +156,7 @@ def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
 
 
 def _create(layout: Layout, segment: Segment, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
-    """The group's arrays over `files` (paths within the group), with their metadata but no chunks."""
+    """Create the group's arrays, stored in `files` (by path within the group), with metadata but no chunks."""
     group = zarr.create_group(MemoryStore(files), zarr_format=3)
     return {
         name: group.create_array(
@@ -168,7 +169,7 @@ def _create(layout: Layout, segment: Segment, files: dict[str, Buffer]) -> dict[
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
             fill_value=0,
             dimension_names=spec.dimensions,
-            # a chunk of zeros too: else a file that got lost would read as zeros
+            # chunks of zeros are written too: a lost file must not read as zeros
             config={"write_empty_chunks": True},
         )
         for name, spec in _arrays(layout, segment).items()
@@ -176,7 +177,7 @@ def _create(layout: Layout, segment: Segment, files: dict[str, Buffer]) -> dict[
 
 
 def _span(row: ShardPlan, segment: Segment, layout: Layout) -> tuple[int, int]:
-    """First record of the shard among the segment's, and the one after its last."""
+    """Range of the shard's records among the segment's: first, and one past the last."""
     start = (row.shard - segment.first_shard) * layout.records_per_shard
     stop = start + row.records
     if not 0 < row.records <= layout.records_per_shard or stop > segment.records:
@@ -223,5 +224,5 @@ def _from_arrays(arrays: dict[str, np.ndarray], layout: Layout) -> Records:
 
 
 def _used(count: np.ndarray, layout: Layout) -> np.ndarray:
-    """Mask [R, max_support] of the pairs that a record has."""
+    """Mask [R, max(1, max_support)] of the pairs that each record has."""
     return np.arange(max(1, layout.max_support)) < count[:, None]
