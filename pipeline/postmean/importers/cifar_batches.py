@@ -1,4 +1,4 @@
-"""CIFAR-10 python batches: data_batch_1..5, test_batch and batches.meta, in a folder or their tar.gz."""
+"""CIFAR-10 python batches: data_batch_1..5, test_batch and batches.meta, in a folder or archive."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ _BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("te
 
 
 class CifarBatches:
-    """Images in the order of the batches, which is the one every other reader uses.
+    """Images in the order of the batches, as in every other reader.
 
     Raises:
         DataError: a batch or the class names are missing or damaged.
@@ -43,7 +43,7 @@ class CifarBatches:
 
     @staticmethod
     def found_in(source: Source) -> bool:
-        """Whether this layout's mark is there."""
+        """Whether the source has a batches.meta file."""
         return any(name.split("/")[-1] == _META for name in source.names)
 
     def items(self) -> Iterator[Item]:

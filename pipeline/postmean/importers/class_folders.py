@@ -1,4 +1,4 @@
-"""Class folders as torchvision reads them: CLASS/*.{JPEG,jpg,jpeg,png}, perhaps below train, test and val folders."""
+"""Class folders as torchvision reads them: CLASS/*.{jpeg,jpg,png}, optionally below train, test and val folders."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ _SPLITS = ("train", "test", "val")
 
 
 class ClassFolders:
-    """Images of one split, sorted by class and name; the label is the place of the class in sorted order.
+    """Images of one split, sorted by class and name; the label is the class's index in sorted order.
 
-    A folder that holds all of the images, such as the root of an archive, is passed through.
+    Outer folders that hold all the images, such as the root of an archive, are skipped.
 
     Raises:
-        DataError: no images, no such split, or images that lie in no class folder.
+        DataError: no images, no such split, or images outside class folders.
     """
 
     kind = "folders"
@@ -50,12 +50,12 @@ class ClassFolders:
 
 
 def _class_root(source: Source, images: list[tuple[str, ...]], split: Split) -> tuple[str, ...]:
-    """The folder of the class folders, as path components."""
+    """The folder that holds the class folders, as path components."""
     depth = 0
     while True:
         folders = {parts[depth] for parts in images}
         splits = [name for name in _SPLITS if name in folders]
-        # a folder named train is a split if there are class folders in it, a class if there are images
+        # a folder named train is a split if it holds class folders, a class if it holds images
         if splits and all(len(parts) >= depth + 3 for parts in images if parts[depth] in splits):
             if split not in splits:
                 raise DataError(f"{source.path}: no {split} folder, there is {', '.join(splits)}: pass another --split")

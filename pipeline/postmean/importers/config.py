@@ -18,27 +18,27 @@ OnCorrupt = Literal["fail", "skip"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """What to read, where to, and what may be done to the pixels (nothing, unless asked for by name)."""
+    """Source, destination and what to do to the pixels (nothing by default)."""
 
     source: Positional[Path]
-    """A folder, or a .tar, .tar.gz, .tar.xz, .tar.bz2 or .zip archive, read as it is."""
+    """A folder, or a .tar, .tar.gz, .tar.xz, .tar.bz2 or .zip archive, which need not be unpacked."""
     store: Positional[Path]
-    """Image store to make; nothing may be there yet."""
+    """Image store to create; the path must not exist yet."""
     kind: Kind = "auto"
     """Layout of the source: folders (CLASS/*.png or jpg), cifar (CIFAR-10 python batches), edm (EDM zip;
-    without dataset.json in it, images without labels)."""
+    without a dataset.json the images have no labels)."""
     split: Split = "train"
-    """Which part to read, where the source has train, test or val folders or batches."""
+    """Part to read of a source with train, test or val folders or batches."""
     resize: Resize = "none"
     """center-crop: Lanczos, as in EDM; center-crop-dhariwal: box halving then bicubic, as in EDM2 and ADM."""
     resolution: int | None = None
     """Side in pixels after --resize."""
     channels: Channels = "as-is"
-    """rgb or grey converts every image that is not; as-is takes RGB and 8-bit grey alone."""
+    """rgb or grey converts all other images; as-is accepts only 8-bit images, all RGB or all grey."""
     on_corrupt: OnCorrupt = "fail"
-    """What to do with an image that cannot be decoded; skipped ones are counted in the store's header."""
+    """What to do with an image that cannot be decoded; the store's header counts skipped ones."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Decoding processes; the store does not depend on it."""
+    """Most decoding processes to use; the store does not depend on it."""
     json: bool = False
     """Print the summary as JSON."""
 

@@ -1,4 +1,4 @@
-"""From an encoded image to pixels: the one place that decodes, converts and resizes."""
+"""From an encoded image to pixels: the only code that decodes, converts and resizes."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 @dataclass(frozen=True, kw_only=True)
 class PixelRule:
-    """What may be done to an image; its EXIF rotation is ignored, as in torchvision and EDM."""
+    """How an image becomes pixels. EXIF rotation is ignored, as in torchvision and EDM."""
 
     resize: Resize = "none"
     resolution: int | None = None
@@ -36,7 +36,7 @@ class PixelRule:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image, and what was done to it."""
+    """One decoded image, and what was done to it."""
 
     pixels: np.ndarray
     """uint8 [C, H, W]"""
@@ -46,7 +46,7 @@ class Decoded:
 
 @dataclass
 class Batch:
-    """Decoded images of a run of items, in their order."""
+    """Decoded images of consecutive items, in order."""
 
     pixels: np.ndarray
     """uint8 [n, C, H, W]"""
@@ -61,7 +61,7 @@ class _CorruptError(Exception):
 
 
 def decode_batch(items: Sequence[Item], rule: PixelRule, expected: Shape) -> Batch:
-    """Decode items to images of one shape; see `decode`."""
+    """Decode items to images of shape `expected`; see `decode`."""
     batch = Batch(np.empty((len(items), *expected), np.uint8), [])
     for item in items:
         decoded = decode(item, rule, expected)
@@ -77,12 +77,12 @@ def decode_batch(items: Sequence[Item], rule: PixelRule, expected: Shape) -> Bat
 
 
 def decode(item: Item, rule: PixelRule, expected: Shape | None) -> Decoded | None:
-    """Decode one image; None where it is corrupt and `rule` says to skip such.
+    """Decode one image; None if it is corrupt and `rule` says to skip corrupt images.
 
     Args:
-        expected: C, H, W of the first image of the source, None if this is it.
+        expected: C, H, W of the first image that could be decoded; None until there is one.
     Raises:
-        DataError: an image of another shape, or of a mode that only --channels allows; a corrupt one.
+        DataError: the image has another shape or needs --channels, or is corrupt and must not be skipped.
     """
     try:
         image, mode = _open(item.payload)
@@ -95,7 +95,7 @@ def decode(item: Item, rule: PixelRule, expected: Shape | None) -> Decoded | Non
 
 
 def _open(payload: bytes | np.ndarray) -> tuple[Image.Image, str]:
-    """The image, pixels not yet decoded, and its mode: Pillow's, or 16-bit."""
+    """The image, with pixels not yet decoded, and its mode: Pillow's, or 16-bit."""
     if isinstance(payload, np.ndarray):
         planes = payload[0] if len(payload) == 1 else np.ascontiguousarray(payload.transpose(1, 2, 0))
         image = Image.fromarray(planes)
@@ -108,12 +108,12 @@ def _open(payload: bytes | np.ndarray) -> tuple[Image.Image, str]:
         raise _CorruptError("not a JPEG or PNG file") from error
     except (*_DAMAGE, *_BOMB) as error:
         raise _CorruptError(str(error)) from error
-    # Pillow hides that a colour PNG has 16 bits a channel: byte 24 of the file is its bit depth
+    # Pillow hides that a colour PNG has 16 bits per channel: byte 24 of the file is the bit depth
     return image, "16-bit" if image.format == "PNG" and payload[24] == 16 else image.mode
 
 
 def _check(place: str, image: Image.Image, mode: str, rule: PixelRule, expected: Shape | None) -> None:
-    """Raise DataError unless the rule and the first image allow this one."""
+    """Raise DataError if the rule forbids this image's mode, or its channels or size differ from the first image's."""
     if rule.channels == "as-is":
         name = _MODE_NAMES.get(mode, mode)
         if mode not in ("L", "RGB"):
@@ -148,15 +148,15 @@ def _decode(image: Image.Image, mode: str, rule: PixelRule) -> Decoded:
 
 
 def _convert(image: Image.Image, wanted: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip: its high byte, as Pillow does for colour
+    if image.mode.startswith("I"):  # 16-bit grey: keep the high byte, as Pillow does for colour; Pillow would clip
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode == "P":  # its transparency may be a table, which only RGBA can hold
+    if image.mode == "P":  # transparency may be a table, which only RGBA can represent
         image = image.convert("RGBA")
     return image.convert(wanted)
 
 
 def _center_crop(image: Image.Image, resolution: int) -> Image.Image:
-    """The largest square in the middle, scaled by Lanczos: EDM's `center-crop`."""
+    """The largest central square, scaled by Lanczos: EDM's `center-crop`."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side))
@@ -164,7 +164,7 @@ def _center_crop(image: Image.Image, resolution: int) -> Image.Image:
 
 
 def _center_crop_dhariwal(image: Image.Image, resolution: int) -> Image.Image:
-    """Halved by a box filter while twice too large, scaled by bicubic, then cropped: ADM's and EDM2's."""
+    """Halve by a box filter while at least twice too large, scale by bicubic, then crop: as in ADM and EDM2."""
     while min(image.size) >= 2 * resolution:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = resolution / min(image.size)

@@ -1,4 +1,4 @@
-"""Which importer reads a source."""
+"""Choice of the importer for a source."""
 
 from postmean.base.errors import DataError
 from postmean.importers.cifar_batches import CifarBatches
@@ -10,10 +10,10 @@ from postmean.importers.sources import Source
 
 
 def open_importer(source: Source, kind: Kind, split: Split) -> Importer:
-    """The importer of this kind, or the one that the files in the source call for.
+    """The importer of this kind; auto chooses by the files in the source.
 
     Raises:
-        DataError: nothing in the source, or nothing that an importer knows.
+        DataError: the source is empty or of unknown layout, or the importer refuses it.
     """
     if kind == "auto":
         kind = _detect(source)

@@ -1,4 +1,4 @@
-"""Data sets as EDM and EDM2 keep them: 00000/img00000000.png and dataset.json with the labels."""
+"""Data sets in the layout of EDM and EDM2: 00000/img00000000.png, and dataset.json with the labels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +13,10 @@ _LABELS = "dataset.json"
 
 
 class EdmZip:
-    """All images in sorted order; labels 0..n-1 from dataset.json, none where it has null or is missing.
+    """All images in sorted order; labels 0..n-1 from dataset.json, no labels if it has null or is missing.
 
     Raises:
-        DataError: no images, or labels that do not belong to them.
+        DataError: no images, several dataset.json, another split than train, or labels that do not fit the images.
     """
 
     kind = "edm"
@@ -47,7 +47,7 @@ class EdmZip:
 
     @staticmethod
     def found_in(source: Source) -> bool:
-        """Whether this layout's mark is there."""
+        """Whether the source has a dataset.json file."""
         return any(name.split("/")[-1] == _LABELS for name in source.names)
 
     def items(self) -> Iterator[Item]:
@@ -56,7 +56,7 @@ class EdmZip:
             yield Item(self._source.place(name), self._source.read(name), label)
 
     def _pairs(self) -> dict[str, Any] | None:
-        """Image -> label as dataset.json has it, exactly one for each image."""
+        """Image -> label as in dataset.json, exactly one per image; None if its labels are null."""
         place = self._source.place(self._root + _LABELS)
         try:
             labels = parse_json(self._source.read(self._root + _LABELS))["labels"]
@@ -78,7 +78,7 @@ class EdmZip:
         return pairs
 
     def _integers(self, pairs: dict[str, Any]) -> tuple[dict[str, int], int]:
-        """Labels and the number of classes, from integers or one-hot vectors."""
+        """Image -> integer label, and the number of classes, from integers or one-hot vectors."""
         integers: dict[str, int] = {}
         lengths: set[int | None] = set()
         for name, label in pairs.items():

@@ -1,4 +1,4 @@
-"""What every importer gives: images in a fixed order, encoded or as pixels, with their labels."""
+"""Interface of an importer: images in a fixed order, encoded or as pixels, with their labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Item:
     """One image of a source."""
 
     place: str
-    """What to call it in messages."""
+    """Its name in messages."""
     payload: bytes | np.ndarray
     """A JPEG or PNG file, or uint8 [C, H, W]."""
     label: int | None
@@ -25,19 +25,19 @@ class Importer(Protocol):
 
     kind: str
     class_names: tuple[str, ...] | None
-    """Name of each label, None where the source has no labels."""
+    """Name of each label, None if the source has no labels."""
     count: int
     """Number of images."""
     encoded: bool
-    """Whether payloads are files to decode."""
+    """Whether payloads are encoded files; else they are pixels."""
     ignored: tuple[str, ...]
-    """Files among the images that are none."""
+    """Other files beside the images, which are not read."""
 
     def items(self) -> Iterator[Item]:
-        """The images, in an order that depends on names alone."""
+        """The images, in an order that depends only on names and on the order within each file."""
         ...
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is taken for an image, by its suffix."""
+    """Whether the file's suffix is that of an image."""
     return name.lower().endswith(IMAGE_SUFFIXES)

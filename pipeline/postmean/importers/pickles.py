@@ -1,7 +1,7 @@
-"""A reader of CIFAR's pickled batches that can build nothing but plain values and number arrays.
+"""A reader of CIFAR's pickled batches that can build only plain values and number arrays.
 
-A pickle is a program that may call anything. Here every global it names is refused, save those by which numpy writes
-an array, and these stand for functions of this file: no code of numpy or anyone else runs on what the pickle says.
+A pickle is a program that may call anything. This reader refuses every global that a pickle names, except those with
+which numpy writes an array, and maps these to code in this file: the pickle can call no code of numpy or others.
 """
 
 import io
@@ -15,12 +15,12 @@ from postmean.base.errors import DataError
 
 
 def load_plain(data: bytes, place: str) -> Any:
-    """Dicts, lists, tuples, ints, floats, bytes, str and numpy arrays of numbers.
+    """The content of a pickle: None, dicts, lists, tuples, bools, ints, floats, bytes, str and arrays of numbers.
 
     Args:
         place: names the file in errors.
     Raises:
-        DataError: anything else in it, or a damaged file.
+        DataError: the pickle holds anything else, or is damaged.
     """
     try:
         return _finished(_PlainUnpickler(io.BytesIO(data), encoding="bytes").load(), {})
@@ -34,7 +34,7 @@ def load_plain(data: bytes, place: str) -> Any:
 
 
 class _RefusedError(Exception):
-    """What the pickle wants is not allowed."""
+    """The pickle asks for something that is not allowed."""
 
 
 class _Dtype:
@@ -97,7 +97,7 @@ _ALLOWED = {
 }
 
 
-_Unpickler: Any = pickle._Unpickler  # in Python: the one in C allocates whatever a damaged file asks for
+_Unpickler: Any = pickle._Unpickler  # the Python version: the C version allocates whatever a damaged file asks for
 
 
 class _PlainUnpickler(_Unpickler):
@@ -124,7 +124,7 @@ class _PlainUnpickler(_Unpickler):
 
 
 def _finished(value: Any, done: dict[int, Any]) -> Any:
-    """The value with arrays in place of what stood for them; what is shared is visited once."""
+    """The value with `_Array` objects replaced by arrays; shared values are visited once."""
     if id(value) not in done:
         if isinstance(value, dict):
             new: Any = {_finished(key, done): _finished(inner, done) for key, inner in value.items()}

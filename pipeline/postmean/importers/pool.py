@@ -1,4 +1,4 @@
-"""Decoding in processes: batches come back in the order of the items, with a bounded number in flight."""
+"""Decoding in worker processes: batches return in the order of the items, with a bounded number in flight."""
 
 import math
 import multiprocessing
@@ -19,14 +19,14 @@ from postmean.importers.decode import Batch, PixelRule, Shape, decode_batch
 from postmean.importers.importer import Item
 
 BATCH_BYTES = 2**22
-"""A batch ends at so many decoded or encoded bytes."""
+"""A batch ends when its items reach this many bytes, each counted decoded or encoded, whichever is larger."""
 
 
 def decode_all(items: Iterable[Item], rule: PixelRule, expected: Shape, workers: int) -> Iterator[Batch]:
-    """Decode every item; with one worker in this process.
+    """Decode every item; one worker means in this process.
 
     Raises:
-        DataError: see `decode_batch`; or a worker died.
+        DataError: see `decode`; or a worker died.
     """
     batches = _batches(items, math.prod(expected))
     if workers == 1:
@@ -38,7 +38,7 @@ def decode_all(items: Iterable[Item], rule: PixelRule, expected: Shape, workers:
     held: list[int] = []
     try:
         for batch in batches:
-            with _interrupts(lambda number, _: held.append(number)):  # a worker half started would be lost
+            with _interrupts(lambda number, _: held.append(number)):  # Ctrl-C must not lose a half-started worker
                 flying.append(pool.submit(decode_batch, batch, rule, expected))
             if held:
                 raise KeyboardInterrupt
@@ -66,17 +66,17 @@ def _batches(items: Iterable[Item], decoded_bytes: int) -> Iterator[list[Item]]:
 
 
 def _fork_server() -> BaseContext:
-    """Forks workers from a process that has imported the decoder once, and has no threads as this one may have."""
+    """A fork server for the workers: it imports the decoder once and has no threads, which this process may have."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([decode_batch.__module__])
-    with _interrupts(signal.SIG_IGN):  # inherited by the workers: Ctrl-C is for this process to handle
+    with _interrupts(signal.SIG_IGN):  # workers inherit this: only this process handles Ctrl-C
         forkserver.ensure_running()
     return context
 
 
 @contextmanager
 def _interrupts(handler: Any) -> Iterator[None]:
-    """Handle Ctrl-C so meanwhile. It is Python's main thread that handles it; another one has nothing to do."""
+    """Set the handler of Ctrl-C for a block. Does nothing in other threads: only the main thread handles signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -88,7 +88,7 @@ def _interrupts(handler: Any) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Not to wait for work for ever after the parent was killed."""
+    """Exit this worker when its parent dies: it would otherwise wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

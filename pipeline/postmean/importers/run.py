@@ -19,14 +19,14 @@ from postmean.importers.pool import decode_all
 from postmean.importers.sources import open_source
 
 NAMES_KEPT = 20
-"""How many names of skipped images the header keeps."""
+"""Most names of skipped images kept in the header."""
 IMAGES_PER_WORKER = 2048
-"""A process is not worth its start for fewer."""
+"""Images that make one more decoding process worth its start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What was imported."""
+    """Result of an import."""
 
     store: str
     kind: str
@@ -49,10 +49,10 @@ def import_images(config: ImportConfig, progress: ShowProgress = NoProgress) -> 
     Args:
         progress: shows how much of an archive has been read, then how many images.
     Raises:
-        DataError: the source cannot be used as it is, or the store cannot be written.
+        DataError: the source cannot be used as it is, or the store exists already or cannot be written.
     """
     start = time.monotonic()
-    if config.store.exists():  # before a long read, rather than after
+    if config.store.exists():  # fail before a long read
         raise DataError(f"{config.store}: already there: remove it or import to another path")
     with open_source(config.source, progress) as source:
         importer = open_importer(source, config.kind, config.split)
@@ -120,7 +120,7 @@ def _write(config: ImportConfig, importer: Importer, show: ShowProgress, start: 
 
 
 def _first_shape(source: Path, importer: Importer, rule: PixelRule) -> tuple[Shape, Iterator[Item]]:
-    """Shape of the first image that can be decoded, and all of the items."""
+    """Shape of the first image that can be decoded, and an iterator over all items."""
     items = importer.items()
     seen = []
     for item in items:

@@ -1,4 +1,4 @@
-"""A folder, tar or zip archive as a list of member names that can be read; nothing is ever extracted to a path."""
+"""A folder, tar or zip archive as readable members, listed by name; nothing is ever extracted to a path."""
 
 import bz2
 import gzip
@@ -18,21 +18,21 @@ from postmean.base.errors import DataError
 from postmean.base.progress import NoProgress, ShowProgress
 
 MAX_MEMBER_BYTES = 2**28
-"""No file of a data set is larger: a compressed archive cannot fill the memory with one member."""
+"""Largest file that is read, so that one member of a compressed archive cannot fill the memory."""
 
 SPOOL_BYTES = 2**30
-"""Members of a compressed tar are held in memory up to this size together, in an unnamed temporary file beyond."""
+"""Members of a compressed tar are held in memory up to this total size, above it in an unnamed temporary file."""
 
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
 _DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error, tarfile.TarError)
 
 
 class Source(ABC):
-    """Where an importer finds files.
+    """The files that an importer reads.
 
     Args:
         path: the folder or archive, as the user named it.
-        names: relative POSIX paths of the files in it, any order; hidden ones are left out.
+        names: relative POSIX paths of its files, in any order; `self.names` is sorted, without hidden files.
     """
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
@@ -47,10 +47,10 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """Contents of one file. Raises DataError if it cannot be read."""
+        """Contents of one file; DataError if it cannot be read."""
 
     def place(self, name: str) -> str:
-        """How to call a file in messages."""
+        """Name of a file in messages."""
         return f"{name} in {self.path}"
 
     def _check_size(self, name: str, size: int) -> None:
@@ -59,12 +59,12 @@ class Source(ABC):
 
 
 def open_source(path: Path, progress: ShowProgress = NoProgress) -> Source:
-    """Open a folder or archive, known by its content rather than its name.
+    """Open a folder or archive; its content, not its name, decides which it is.
 
     Args:
         progress: shows how much of a tar has been read.
     Raises:
-        DataError: nothing there, or neither a folder nor an archive, or truncated.
+        DataError: it does not exist, cannot be read, is neither a folder nor an archive, or is damaged.
     """
     if path.is_dir():
         return FolderSource(path)
@@ -81,13 +81,13 @@ def open_source(path: Path, progress: ShowProgress = NoProgress) -> Source:
         return TarSource(path, progress)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipSource(path)
-    if tarfile.is_tarfile(path):  # an empty one, or one from before 1988
+    if tarfile.is_tarfile(path):  # an empty tar, or one from before 1988
         return TarSource(path, progress)
     raise DataError(f"{path}: neither a folder nor a tar or zip archive: expected one of these")
 
 
 class FolderSource(Source):
-    """Files below a folder, through symbolic links too."""
+    """Files below a folder; symbolic links are followed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, self._walk(path))
@@ -141,7 +141,7 @@ class ZipSource(Source):
 
 
 class TarSource(Source):
-    """Members of a tar archive: read in place, or once from front to back where it is compressed."""
+    """Members of a tar archive: read in place, or if compressed unpacked once from front to back."""
 
     def __init__(self, path: Path, progress: ShowProgress = NoProgress) -> None:
         self.path = path
@@ -159,7 +159,7 @@ class TarSource(Source):
                 self._file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
                 with raw, opener(raw) as unpacked:
                     self._index(unpacked, self._file, raw)  # type: ignore[arg-type]
-                    while unpacked.read(2**20):  # to the end, where its checksum is
+                    while unpacked.read(2**20):  # read to the end, which checks the checksum
                         pass
         except _DAMAGE as error:
             raise DataError(f"{path}: truncated or damaged tar ({error}): copy or download it again") from error
@@ -174,7 +174,7 @@ class TarSource(Source):
         return self._file.read(size)
 
     def _index(self, file: IO[bytes], spool: IO[bytes] | None, raw: IO[bytes]) -> None:
-        """Find the members of `file`, copying them to `spool` where there is one."""
+        """Find the members of `file`; copy them to `spool` if there is one."""
         total = os.path.getsize(self.path) // 10**6
         watched = _LastRead(file)
         with (
@@ -182,7 +182,7 @@ class TarSource(Source):
             self._progress("read archive", total, "MB") as progress,
         ):
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte for each
+                tar.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte per member
                 name = _clean(member.name)
                 if member.islnk() and _clean(member.linkname) in self._members:
                     self._members[name] = self._members[_clean(member.linkname)]
@@ -195,13 +195,13 @@ class TarSource(Source):
                         offset = _copy(file, member.size, spool)
                     self._members[name] = (offset, member.size)
                 progress.update(raw.tell() // 10**6)
-        # tarfile takes a damaged or cut header after the first member for the end: the true end is a block of zeros
+        # tarfile takes a damaged or cut header after the first member as the end; the true end is a block of zeros
         if watched.last != bytes(tarfile.BLOCKSIZE):
             raise EOFError("damaged header" if len(watched.last) == tarfile.BLOCKSIZE else "no end mark")
 
 
 class _LastRead:
-    """A file that remembers what was last read from it."""
+    """A file that keeps the bytes of its last read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -214,7 +214,7 @@ class _LastRead:
 
 
 def _copy(file: IO[bytes], size: int, spool: IO[bytes]) -> int:
-    """Append the next `size` bytes of `file` to `spool`; returns where they begin in it."""
+    """Append the next `size` bytes of `file` to `spool`; returns their offset in it."""
     data = file.read(size)
     if len(data) < size:
         raise EOFError("unexpected end of data")
