@@ -1,9 +1,9 @@
 """Log-weights of the posterior over a whole population, by exact int8 matrix products.
 
-log w_j = -|z - x_j|^2 / 2 sigma^2, up to a constant of the query, is (z.s_j - |s_j|^2 / 2) / sigma^2 in integer units.
-Pixels are int8. z is split into a high and a low byte, z = c (hi + lo / 254) with c = max|z| / 127, so that two int8
-products, exact in int32, replace one in float32 at an eighth of its price. What the split leaves out of z is a vector
-r with |r_d| <= c / 508: it moves log w_j - log w_i by r.(s_j - s_i) / sigma^2, and `error` says how much that can be.
+In integer units, log w_j = -|z - x_j|^2 / 2 sigma^2 is (z.s_j - |s_j|^2 / 2) / sigma^2, up to a constant per query.
+Pixels are int8. z is split into a high and a low byte, z = c (hi + lo / 254) with c = max|z| / 127: two int8 products,
+exact in int32, replace one float32 product at an eighth of its cost. The split omits a vector r from z, with
+|r_d| <= c / 508. This shifts log w_j - log w_i by r.(s_j - s_i) / sigma^2; `error` gives the size of the shift.
 """
 
 import math
@@ -21,25 +21,25 @@ _WORKSPACE_BYTES = 256 << 20
 class LogWeights:
     """Log-weights of B queries over the M members of a population.
 
-    Differences within a row are right up to about `error`, the norm of what rounding left out of z over sigma^2,
-    times the distance of the two members in integer units.
+    The difference value_j - value_i within a row has an error of about `error` times |s_j - s_i|, the distance of the
+    two members in integer units; the float32 rounding of `value` adds to it.
     """
 
     value: torch.Tensor
-    """float32 [B, M], up to a constant of each row"""
+    """float32 [B, M], up to a constant per row"""
     error: torch.Tensor
     """float64 [B], standard deviation of the error of value_j - value_i per unit of |s_j - s_i|"""
 
 
 def queries_at_a_time(population: Population, workspace_bytes: int = _WORKSPACE_BYTES) -> int:
-    """Most queries whose log-weights fit into the workspace, a multiple of 16, at least 16."""
+    """Most queries whose log-weights fit into the workspace: a multiple of 16, at least 16."""
     return max(16, int(workspace_bytes / (4 * population.represented)) // 16 * 16)
 
 
 def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray) -> LogWeights:
     """Log-weights of every member.
 
-    The cost is 4 B M D int8 operations, the workspace 4 B M bytes and one tile.
+    Takes 4 B M D int8 operations, and 4 B M bytes of memory besides one tile and its product.
 
     Args:
         z_BD: canonical z, float32 [B, D] in units of x, on the population's device.
@@ -48,7 +48,7 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray)
     z = to_integer_units(z_BD)
     bytes_2BD, high_B, low_B = split_bytes(z)
     sigma2_B = torch.from_numpy((sigma_B * SCALE) ** 2).to(z.device)
-    # scales folded per query, so that a tile needs three passes over its log-weights
+    # scales are combined per query, so that a tile needs only three passes over its log-weights
     high = (high_B / sigma2_B).to(torch.float32)[:, None]
     low = (low_B / sigma2_B).to(torch.float32)[:, None]
     half = (-0.5 / sigma2_B).to(torch.float32)[:, None]
@@ -60,13 +60,13 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray)
         part = torch.mul(product[:count], high, out=value[:, start:stop])
         part.addcmul_(product[count : 2 * count], low)
         part.addcmul_(norm2[start:stop], half)
-    # uniform rounding error of width c / 254 a coordinate, and float32's of the product and the norm
+    # uniform rounding error of width c / 254 per coordinate; without float32's rounding of product and norm
     error_B = low_B / math.sqrt(12) / sigma2_B
     return LogWeights(value, error_B)
 
 
 def split_bytes(z_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """z = high_B hi + low_B lo + r with |r| <= low_B / 2: int8 [hi; lo] of shape [2B, D], and the scales, float64."""
+    """int8 [hi; lo] [2B, D] and scales, float64 [B], of z = high_B hi + low_B lo + r with |r_d| <= low_B / 2."""
     high_B = z_BD.abs().amax(1).to(torch.float64).clamp(min=1e-30) / 127
     hi = torch.round(z_BD / high_B[:, None].to(torch.float32))
     low_B = high_B / 254
@@ -78,7 +78,7 @@ def split_bytes(z_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.T
 def int8_product(left_MD: torch.Tensor, right_ND: torch.Tensor) -> torch.Tensor:
     """left @ right.T of int8 matrices, exact in int32 [M, N].
 
-    A GPU's int8 product wants more than 16 rows and sizes that are multiples of 8: zeros make up for the rest.
+    On a GPU the int8 product needs more than 16 rows and sizes that are multiples of 8: matrices are padded with zeros.
     """
     rows, columns = len(left_MD), len(right_ND)
     if left_MD.is_cuda:

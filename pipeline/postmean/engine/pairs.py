@@ -1,4 +1,4 @@
-"""Posterior means over short lists of candidates, one list a query."""
+"""Posterior means over short lists of candidates, one list per query."""
 
 from dataclasses import dataclass
 
@@ -26,20 +26,21 @@ def pair_means(
 ) -> PairMeans:
     """Posterior weights and means over given candidates.
 
-    log w_j = (2 u.d_j - |d_j|^2) / 2 sigma^2, with d_j = s_j - s_o the exact integer difference from the first
-    candidate of the row and u = z - s_o: both terms are of the size of the answer, so that nothing cancels.
+    log w_j = (2 u.d_j - |d_j|^2) / 2 sigma^2 in integer units, relative to the first candidate o of the row, where
+    d_j = s_j - s_o is an exact integer difference and u = z - s_o. Both terms are of the size of the result, so
+    nothing cancels.
 
     Args:
         z: float32 [B, D], in units of x, on the population's device.
         sigma: float64 [B].
-        row, member: int64 [P], candidates in order of row; each row has at least one.
+        row, member: int64 [P], candidates ordered by row; each row has at least one.
     """
     bounds = np.searchsorted(row, np.arange(len(z) + 1))
     origin = population.rows(member[bounds[:-1]]).to(torch.float32)
     u = to_integer_units(z) - origin
     weight = np.ones(len(row))
     variance = np.zeros(len(z))
-    # most queries of small sigma have a single candidate: it is the mean
+    # most queries at small sigma have a single candidate, which is the mean
     for r in np.flatnonzero(np.diff(bounds) > 1):
         others = slice(bounds[r] + 1, bounds[r + 1])
         d = population.rows(member[others]).to(torch.float32).sub_(origin[r])

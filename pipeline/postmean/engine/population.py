@@ -1,7 +1,7 @@
 """The population of a posterior: the entries that E[x | z, sigma] runs over, as tiles of integer pixels.
 
-Integer units, used by everything in `neighbours` and `estimators` that multiplies pixels: s = pixel - 128, an int8, so
-that x = (s + 0.5) / 127.5 and a distance in x is one in s divided by 127.5. Products of int8 are exact in int32.
+All code in `neighbours` and `estimators` that multiplies pixels uses integer units: s = pixel - 128, an int8, so that
+x = (s + 0.5) / 127.5, and a distance in x is the distance in s divided by 127.5. Products of int8 are exact in int32.
 """
 
 import warnings
@@ -18,19 +18,19 @@ from postmean.contract.image_store import ImageStore
 SCALE = 127.5
 """Pixel steps per unit of x: s = 127.5 x - 0.5."""
 
-_CHUNK = 1 << 20  # pixels widened to more than a byte at a time
-_TILE_BYTES = 16 << 20  # of int8 pixels: large enough for the matrix product's full rate, small against any memory
+_CHUNK = 1 << 20  # pixels converted at a time to a type wider than a byte
+_TILE_BYTES = 16 << 20  # of int8 pixels: enough for the matrix product's full rate, little compared with any memory
 
 
 @dataclass(frozen=True)
 class Population:
-    """Entries of a data set: all of them, or those of one class; with flips the flipped images too.
+    """Entries of a data set: all, or those of one class; with flips, the flipped images too.
 
     Members are numbered 0 .. len - 1; `entry` maps them to entries of the data set.
 
     Args:
-        label: the class of a conditional posterior, None for the whole data set.
-        device: where the pixels are multiplied. On a GPU they are copied there once, N D bytes.
+        label: the class of a conditional posterior; None for the whole data set.
+        device: where the pixels are multiplied. A GPU gets a copy of the population's images once, D bytes each.
     """
 
     store: ImageStore
@@ -40,7 +40,7 @@ class Population:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """Images of the store that belong to the population, int64, rising."""
+        """Images of the store that belong to the population, int64, ascending."""
         if self.label is None:
             return np.arange(len(self.store))
         if self.store.labels is None:
@@ -52,15 +52,15 @@ class Population:
 
     @property
     def represented(self) -> float:
-        """Number of members that decisions are made for: those at hand, unless they are a sample of more."""
+        """Number of members that decisions assume: those at hand, or more if these are a sample."""
         return len(self)
 
     def at_hand(self, total: float) -> float:
-        """A sum over represented members, such as a number of them, as a sum over the members at hand: the same."""
+        """Convert a sum (such as a count) over represented members to one over members at hand: here the same."""
         return total
 
     def at_hand_with_source(self, count: float) -> float:
-        """A number of represented members, the source of z among them, as one of members at hand: the same."""
+        """Like `at_hand`, for a count of members that includes the source of z: here the same."""
         return count
 
     @property
@@ -74,17 +74,17 @@ class Population:
         return np.concatenate([self.images, self.images + len(self.store)]) if self.flips else self.images
 
     def member(self, entry: np.ndarray) -> np.ndarray:
-        """Member of each entry, which must belong to the population; int64."""
+        """Member of each entry, int64; entries must belong to the population."""
         flipped, image = np.divmod(entry, len(self.store))
         return np.searchsorted(self.images, image) + flipped * len(self.images)
 
     @property
     def tile_rows(self) -> int:
-        """Members a tile."""
+        """Members per tile."""
         return max(256, _TILE_BYTES // self.dim)
 
     def tiles(self) -> list[tuple[int, int]]:
-        """Ranges of members that are multiplied at a time, in order; none crosses from unflipped to flipped."""
+        """Ranges (start, stop) of members to multiply at a time, in order; none has both unflipped and flipped ones."""
         bounds = []
         for half in range(2 if self.flips else 1):
             offset = half * len(self.images)
@@ -93,16 +93,16 @@ class Population:
         return bounds
 
     def tile(self, start: int, stop: int) -> torch.Tensor:
-        """Integer pixels of one range out of `tiles`, int8 [stop - start, D] on the device."""
+        """Integer pixels of one range of `tiles`, int8 [stop - start, D] on the device."""
         flipped, first = divmod(start, len(self.images))
         rows = self._unflipped(first, first + stop - start)
         return self._flip(rows) if flipped else rows
 
     def centred_tiles(self, mean: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Of each of `tiles`, its range and its integer pixels less `mean`, float32 [stop - start, D] on the device.
+        """For each of `tiles`: start, stop, and integer pixels minus `mean`, float32 [stop - start, D] on the device.
 
-        The pixels are the caller's until the next ones overwrite them: large blocks that come and go between small ones
-        that stay would leave a heap full of holes, of gigabytes for 50 000 images.
+        The next tile overwrites the pixels. Their buffer is reused because large blocks, allocated and freed between
+        small ones that stay, would leave gigabytes of holes in the heap for 50 000 images.
         """
         buffer = torch.empty((self.tile_rows, self.dim), dtype=torch.float32, device=self.device)
         for start, stop in self.tiles():
@@ -165,7 +165,7 @@ class Population:
 
     @cached_property
     def _pixels(self) -> torch.Tensor:
-        """uint8 [N, D]: on a CPU the store's memory map itself, on an accelerator a copy of the population's images."""
+        """uint8 pixels, [rows, D]: on a CPU the store's memory map; else a copy of the population's images."""
         images = self.store.images.reshape(-1, self.dim)
         if self.device == "cpu":
             with warnings.catch_warnings():

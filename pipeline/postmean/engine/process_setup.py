@@ -1,7 +1,8 @@
-"""Threads and memory of a process that estimates.
+"""Threads and memory of a process that runs estimators.
 
-The C library returns blocks above 32 MB to the system when they are freed and takes fresh pages for the next: at the
-rate that log-weights come and go, these page faults cost a quarter of the time. Peak memory is the same.
+By default the C library returns freed blocks above 32 MB to the system and takes fresh pages for the next block.
+Blocks of log-weights come and go so often that these page faults cost a quarter of the time. Peak memory is the same
+with and without.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_large_blocks() -> bool:
-    """Make freed blocks of any size stay for reuse; False where the C library is not glibc."""
+    """Keep freed blocks of any size for reuse; False if the C library is not glibc."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -24,9 +25,9 @@ def keep_large_blocks() -> bool:
 
 
 def prepare_process(threads: int) -> None:
-    """Make this process one that estimates: CPU threads of torch, which a FAISS search takes over, memory that stays.
+    """Prepare this process for estimators: set torch's CPU threads, which FAISS searches adopt, and keep freed memory.
 
-    Sums depend on the number of threads in the last bit.
+    The last bit of sums depends on the number of threads.
     """
     import torch
 
@@ -36,7 +37,7 @@ def prepare_process(threads: int) -> None:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Like `prepare_process`, for a block: afterwards torch has the threads that it had before."""
+    """Call `prepare_process` for a block, then restore torch's number of threads; freed memory is still kept."""
     import torch
 
     before = torch.get_num_threads()

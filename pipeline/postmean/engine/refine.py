@@ -1,7 +1,7 @@
-"""Squared distances recomputed directly in float64 for the few members that a posterior at small sigma rests on.
+"""Squared distances recomputed directly in float64, for the few members that hold the posterior's mass at small sigma.
 
-|z|^2 + |x|^2 - 2 z.x loses all its digits at small sigma: the distances of CIFAR-10 images are near 1 000, those that
-decide the weights at sigma = 0.01 differ by 1e-3. There the mass lies on few members, so these are worth the care.
+|z|^2 + |x|^2 - 2 z.x loses all its digits at small sigma: squared distances of CIFAR-10 images are near 1 000, and
+those that decide the weights at sigma = 0.01 differ by 1e-3. Few members hold the mass there, so recomputing is cheap.
 """
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 from postmean.engine.population import SCALE, Population, to_integer_units
 
 WINDOW = 32.0
-"""Members this far below the largest log-weight carry less than 1.3e-14 of its weight each: they are left out."""
+"""Members further than this below the largest log-weight are left out: each has less than 1.3e-14 of its weight."""
 
 NEEDED_ERROR = 3e-3
-"""Error of log-weights that is left standing: it costs at most 9e-6 of the posterior variance in mean squared error."""
+"""Largest accepted error of log-weights: it costs a mean squared error of at most 9e-6 of the posterior variance."""
 
 _ROWS = 1024  # members recomputed at a time: 25 MB of float64 at D = 3 072
 

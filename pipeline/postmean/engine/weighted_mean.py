@@ -1,10 +1,10 @@
 """Means of a whole population under given weights: sum_j p_j x_j, the second matrix product of an exact posterior.
 
-Weights that fall on few members are summed over these alone, in float32. Otherwise the heavy members are, and the bulk
-is summed by int8 products of the pixels with weights rounded to one byte, or to two. Rounding is dithered,
-floor(p / step + d_j) with d_j spread evenly over [0, 1), so that small weights do not all vanish: each is right on
-average, and the error of the sum is at most M step^2 / 4 times the mean square deviation of a pixel, at most 1 and
-about 1/4 in images. The mass that rounding gained or lost is given to the mean of the population.
+If few members hold the weight, only these are summed, in float32. Otherwise the heavy members are summed in float32,
+and the rest (the bulk) by int8 products of the pixels with weights rounded to one byte or two. Rounding is dithered:
+floor(p / step + d_j), with d_j spread evenly over [0, 1). So small weights do not all vanish, and each is right on
+average. The mean squared error of the sum is at most M step^2 / 4 times the mean square deviation of a pixel, which is
+at most 1 and about 1/4 in images. The mass that rounding gains or loses is assigned to the mean of the population.
 """
 
 import math
@@ -17,19 +17,19 @@ from postmean.engine.log_weights import int8_product
 from postmean.engine.masks import count_true, positions
 from postmean.engine.population import Population, from_integer_units
 
-_FOLDS = (64.0, 8.0, 1.0)  # thresholds tried, as multiples of the one that left_out guarantees
-_ONE_BYTE = 1e-7  # rounding errors below this take two bytes: with one, too many members would be heavy
-_MOST_SUMMED = 512  # members summed in float32 before an int8 product over all is cheaper
+_FOLDS = (64.0, 8.0, 1.0)  # thresholds to try, as multiples of left_out / M, which is sure to leave out little enough
+_ONE_BYTE = 1e-7  # smaller rounding errors take two bytes: with one byte, too many members would be heavy
+_MOST_SUMMED = 512  # most members summed in float32: above, an int8 product over all members is cheaper
 
 
 @dataclass(frozen=True)
 class WeightedMeans:
-    """Means and, for rows that rest on few members, what they rest on."""
+    """Means, and for rows with the weight on few members these members (the support)."""
 
     mean: torch.Tensor
     """float32 [B, D] in [-1, 1]"""
     support: list[tuple[np.ndarray, np.ndarray] | None]
-    """For each row its members (int64) and weights (float32) where there are at most `max_support`, else None"""
+    """Per row: its members (int64) and weights (float32) if there are at most `max_support`, else None"""
 
 
 def weighted_means(
@@ -38,18 +38,18 @@ def weighted_means(
     """Means of the population under each row of weights.
 
     Args:
-        weight_BM: non-negative, each row sums to 1, float32 [B, M] on the population's device; used as scratch.
+        weight_BM: non-negative, each row sums to 1, float32 [B, M] on the population's device; may be overwritten.
         max_support: most members of a support.
-        left_out: mass that the smallest weights left out may hold together; it costs at most left_out^2 times the
-            mean square distance of two images, itself at most 4.
+        left_out: most mass of the smallest weights that are left out; the mean squared error is at most left_out^2
+            times the mean square distance of two images, which is at most 4.
         rounding: mean squared error per dimension that rounding the bulk may cost, at a mean square deviation of 1/4.
-            Below 1e-7 the weights keep two bytes, for one more product and an error of 1e-12.
+            Below 1e-7 the weights keep two bytes, at the cost of one more product; the error is then 1e-12.
     """
     mean = torch.empty((len(weight_BM), population.dim), dtype=torch.float32, device=weight_BM.device)
     support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(weight_BM)
     rows, dense = np.arange(len(weight_BM)), []
     for fold in _FOLDS:
-        # whoever carries many members above a high threshold carries more above a lower one
+        # a row with too many members above a high threshold has even more above a lower one: it goes to `dense`
         part = weight_BM if len(rows) == len(weight_BM) else weight_BM[rows]
         carried = part > fold * left_out / len(population)
         counts = count_true(carried)
@@ -80,7 +80,7 @@ def weighted_means(
 
 
 def _by_row(mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Where each row's members begin and end, and the members."""
+    """Bounds of each row's members, int64 [B + 1], and the members of all rows."""
     row, member = positions(mask)
     return np.searchsorted(row, np.arange(len(mask) + 1)), member
 
@@ -91,12 +91,12 @@ def _sum_rows(population: Population, member: np.ndarray, weight: torch.Tensor) 
 
 
 def _dense_means(population: Population, bulk: torch.Tensor, rounding: float) -> torch.Tensor:
-    """Means under weights that are spread over many members; `bulk` is overwritten."""
+    """Means under weights spread over many members; overwrites `bulk`."""
     size = len(population)
-    # step = limit / 127 and M step^2 / 16 = rounding; no more than 1 / limit members are heavier
+    # step = limit / 127 and M step^2 / 16 = rounding; at most 1 / limit members are heavier
     precise = rounding < _ONE_BYTE
     limit = 127 * math.sqrt(16 * max(rounding, _ONE_BYTE) / size)
-    # the golden ratio's multiples: any run of members has its d_j spread evenly
+    # multiples of the golden ratio: the d_j of any consecutive members are spread evenly
     dither = torch.arange(size, dtype=torch.float64, device=bulk.device).mul_((math.sqrt(5) - 1) / 2).remainder_(1.0)
     dither = dither.to(torch.float32)
     total = bulk.new_zeros((len(bulk), population.dim))
@@ -109,7 +109,7 @@ def _dense_means(population: Population, bulk: torch.Tensor, rounding: float) ->
         bulk[row, index] = 0.0
         total[row] = _sum_rows(population, member, weight)
         mass[row] = weight.sum(dtype=torch.float64)
-    step = bulk.amax(1).clamp(min=1e-30) / 126.99  # with the dither below 128
+    step = bulk.amax(1).clamp(min=1e-30) / 126.99  # weight plus dither stays below 128
     inverse = (1 / step)[:, None]
     counted = torch.zeros_like(mass)
     products = torch.zeros_like(total)
