@@ -1,7 +1,7 @@
-"""`auto`: the exact mean within the tolerance, each query by the cheapest way that keeps it.
+"""`auto`: the exact mean within the tolerance, for each query by the cheapest method that keeps it.
 
-Queries made from a known source first ask the second certificate which members can matter (`candidates`): a narrow
-product. Where these are few, the posterior over them is evaluated directly; all others take the full softmax.
+For queries made from a known source, the second certificate (`candidates`) finds the members that can matter with one
+narrow product. If they are few, the posterior over them is evaluated directly. All other queries take the full softmax.
 """
 
 import math
@@ -17,25 +17,26 @@ from postmean.estimators.exact import Exact
 from postmean.neighbours.candidates import CandidateFinder, Candidates
 
 MOST_CANDIDATES = 384
-"""More than these cost more than the full softmax does (CIFAR-10, two cores)."""
+"""More candidates than this cost more than the full softmax (CIFAR-10, two cores)."""
 
 _WORTH = 1 / 8
-"""Share of queries that must be spared the full softmax for looking for candidates to pay."""
+"""Smallest share of queries spared the full softmax at which finding candidates pays off."""
 
-_SMALLEST = 2048  # a population that a full product is done with before candidates are found
+_SMALLEST = 2048  # up to this population size the full product is faster than finding candidates
 
 
 class Auto:
     """Posterior means within `tolerance` of exact: mean squared error per dimension, expected over eps.
 
     Args:
-        max_support: most members of a support; a mean over more is dense only.
+        max_support: most members of a support; a mean over more members has none.
     """
 
     def __init__(self, population: Population, tolerance: float, max_support: int = 256) -> None:
         self.population = population
         self._max_support = max_support
-        # mass left out costs its square times at most 2, the mean square distance of two images: an eighth
+        # left-out mass costs its square times the mean square distance of two images: an eighth of the tolerance where
+        # that is 2, a quarter where it is 4, the largest possible
         self._exact = Exact(population, max_support, math.sqrt(tolerance) / 4, rounding=tolerance / 5)
         self._finder = None
         if population.represented > _SMALLEST:
@@ -69,7 +70,7 @@ class Auto:
         return concatenate(parts).select(np.argsort(np.concatenate(order)))
 
     def _over_candidates(self, queries: Queries, candidates: Candidates, closed: np.ndarray) -> Estimate:
-        """The estimate over the candidates of the rows that are not open."""
+        """The estimate over their candidates, for the rows that are not open."""
         row = np.searchsorted(closed, candidates.row)
         means = pair_means(self.population, queries.z, queries.sigma, row, candidates.member)
         size = len(queries)
@@ -95,5 +96,5 @@ class Auto:
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> Auto:
-    """As every estimator is made; see `traits`."""
+    """The `make` function of this estimator; see `traits`."""
     return Auto(population, settings.tolerance, max_support)

@@ -12,7 +12,7 @@ def make_estimator(settings: EstimatorSettings, population: Population, max_supp
     """The estimator of these settings over a population.
 
     Args:
-        max_support: most members of a mean that is given as their weighted sum.
+        max_support: most members of a mean's support.
     Raises:
         ConfigError: no estimator of this name.
     """

@@ -1,4 +1,4 @@
-"""Log-weights of a few chosen members, by direct differences: for estimators that draw their members."""
+"""Log-weights of a few chosen members by direct differences, for estimators that draw their members."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def log_weight_at(distance2: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def merge(member: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct members, rising, with the summed weights, normalised to 1; members of no weight are left out."""
+    """Distinct members, rising, with their summed weights, normalised to 1; members of weight 0 are left out."""
     distinct, position = np.unique(member, return_inverse=True)
     total = np.bincount(position, weights=weight, minlength=len(distinct))
     kept = total > 0
@@ -29,7 +29,7 @@ def merge(member: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def uniform_outside(generator: np.random.Generator, size: int, inside: np.ndarray, count: int) -> np.ndarray:
     """`count` independent uniform draws from the members 0 .. size - 1 that are not in `inside` (distinct), int64.
 
-    The r-th member outside is found by counting the inside ones before it, so there is nothing to reject.
+    The r-th member outside is found by counting the inside ones before it, so no draw is rejected.
     """
     inside = np.sort(inside)
     rank = generator.integers(0, size - len(inside), count)
@@ -38,5 +38,5 @@ def uniform_outside(generator: np.random.Generator, size: int, inside: np.ndarra
 
 
 def to_device(array: np.ndarray, population: Population) -> torch.Tensor:
-    """The array as a tensor where the population's pixels are."""
+    """The array as a tensor on the population's device."""
     return torch.from_numpy(array).to(population.device)

@@ -1,4 +1,4 @@
-"""What every estimator takes and gives: queries in, posterior means and their quality out; no I/O, no Ray."""
+"""Input and output of every estimator: queries in, posterior means and their quality out. No I/O, no Ray."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from postmean.engine.population import Population
 
 @dataclass(frozen=True)
 class Queries:
-    """B points whose posterior mean is asked for.
+    """B points whose posterior means are to be estimated.
 
-    Means do not depend on the order of the points, but work is shared between points of like sigma that lie side by
-    side. `Replica` gives them in rising sigma; no estimator sorts them again.
+    Means do not depend on the order of the points, but adjacent points of similar sigma share work. `Replica` passes
+    them in rising sigma; no estimator sorts them again.
     """
 
     z: torch.Tensor
     """canonical z, float32 [B, D] on the population's device"""
     sigma: np.ndarray
-    """float64 [B], > 0; on the host, the engine moves it to the device where it multiplies by it"""
+    """float64 [B], > 0; on the host: the engine copies it to the device when needed"""
     source: np.ndarray
-    """int64 [B], member of the population that each z was made from (for stf and single-sample)"""
+    """int64 [B], member of the population that each z was made from (for auto, stf and single-sample)"""
     generator: Callable[[int], np.random.Generator]
-    """row -> the generator of its random draws: the same for a tuple whatever the batch"""
+    """row -> the generator of its random draws: the same for a tuple in every batch"""
     from_source: np.ndarray | None = None
     """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
 
@@ -61,7 +61,7 @@ class Estimate:
     mean: np.ndarray
     """float32 [B, D] in [-1, 1]"""
     support: list[tuple[np.ndarray, np.ndarray] | None]
-    """For each query the members (int64) and weights (summing to 1) that make its mean, None where they are many"""
+    """For each query the members (int64) and weights (summing to 1) of its mean, None if they are too many"""
     ess: np.ndarray
     """float64 [B], 1 / sum of squared normalised weights, >= 1"""
     top_weight: np.ndarray
@@ -71,7 +71,7 @@ class Estimate:
     tail_mass: np.ndarray
     """float64 [B], estimated posterior mass that was not enumerated"""
     support_size: np.ndarray
-    """int64 [B], neighbours or members that entered"""
+    """int64 [B], number of neighbours or members that were used"""
 
     def select(self, rows: np.ndarray) -> "Estimate":
         """The estimates at these positions."""
@@ -87,22 +87,22 @@ class Estimator(Protocol):
 
     @property
     def population(self) -> Population:
-        """What the posterior runs over."""
+        """The population of the posterior."""
         ...
 
     def estimate(self, queries: Queries) -> Estimate:
-        """Posterior means of the queries; raises EstimatorError rather than give a mean that is not finite."""
+        """Posterior means of the queries; EstimatorError if one is not finite or outside [-1, 1]."""
         ...
 
 
 def concatenate(parts: list[Estimate]) -> Estimate:
-    """One after the other; at least one part."""
+    """The estimates of all parts, in order; at least one part."""
     joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS}
     return Estimate(support=[s for p in parts for s in p.support], **joined)
 
 
 def check_finite(estimate: Estimate, queries: Queries) -> Estimate:
-    """The estimate itself; EstimatorError where a mean is not finite or leaves the range of the images."""
+    """Return the estimate; EstimatorError if a mean is not finite or leaves the range of the images."""
     bad = ~np.isfinite(estimate.mean).all(1) | (np.abs(estimate.mean).max(1, initial=0.0) > 1.001)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
@@ -120,7 +120,7 @@ def summarise(
     tail_mass: np.ndarray,
     support_size: np.ndarray,
 ) -> Estimate:
-    """The estimate whose means are the weighted sums over given supports.
+    """The estimate whose means are weighted sums over the given supports.
 
     Args:
         support: for each query its distinct members and their weights, which sum to 1.

@@ -1,8 +1,8 @@
 """`exact`: the full softmax over the population (Niedoba et al. 2024, Eq. 8), in bounded memory.
 
-For a group of queries the log-weights of all members are made by exact int8 products, the softmax is taken in place,
-and the means are summed. Where sigma is so small that rounding could show, the members that carry weight get their
-distances anew in float64.
+For each group of queries, exact int8 products give the log-weights of all members, the softmax is taken in place, and
+the means are summed. At small sigma, where rounding could matter, the distances of the members that carry weight are
+recomputed in float64.
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from postmean.estimators.estimate import Estimate, Queries, check_finite, concat
 LEFT_OUT = 2e-6
 
 _MOST_QUERIES = 512
-_CANCELLING = 16  # over so few members E|x|^2 - |mean|^2 may be small against its terms
+_CANCELLING = 16  # up to this many members E|x|^2 - |mean|^2 may be small against its terms
 
 
 @dataclass(frozen=True)
 class Exact:
-    """The exact posterior mean: mean squared error of 1e-8 against float64, and what `rounding` allows on top."""
+    """The exact posterior mean: its mean squared error against float64 is 1e-8, plus what `rounding` allows."""
 
     population: Population
     max_support: int = 256
-    """Most members of a support; a mean over more is dense only."""
+    """Most members of a support; a mean over more members has none."""
     left_out: float = LEFT_OUT
-    """Posterior mass that may be left out where it is spread thin."""
+    """Posterior mass, spread thin over many members, that may be left out."""
     rounding: float = 0.0
-    """Mean squared error per dimension that weights of the dense part may lose by rounding, which saves a product."""
+    """Mean squared error per dimension allowed for rounding the weights of the dense part, which saves a product."""
 
     def estimate(self, queries: Queries) -> Estimate:
         step = min(_MOST_QUERIES, queries_at_a_time(self.population))
@@ -80,8 +80,8 @@ def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.nd
     """Posterior probabilities p(x_j | z) of all members, float32 [B, M], each row sums to 1."""
     weights = log_weights(population, z_BD, sigma_B)
     value = weights.value
-    # distance of two members that can both matter: the diameter of the pixel cube bounds it far too loosely,
-    # twice the root mean square distance from the mean image is what occurs
+    # distance of two members that can both matter: twice the root mean square distance from the mean image is what
+    # occurs; the diameter of the pixel cube would be far too loose
     spread = 2 * float((population.norm2.mean() - population.mean_s.square().sum()).clamp(min=1.0).sqrt())
     top_B = value.amax(1)
     largest_B = torch.maximum(top_B.abs(), value.amin(1).abs())
@@ -98,5 +98,5 @@ def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.nd
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> Exact:
-    """As every estimator is made; see `traits`."""
+    """The `make` function of this estimator; see `traits`."""
     return Exact(population, max_support)

@@ -1,4 +1,4 @@
-"""Exact posterior means in float64 by plain numpy: slow, and independent of the engine's products, which it checks."""
+"""Exact posterior means in float64 with plain numpy: slow, but independent of the engine, whose results it checks."""
 
 import numpy as np
 

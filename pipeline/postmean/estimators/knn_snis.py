@@ -21,8 +21,8 @@ from postmean.neighbours.search import Search
 class KnnSnis:
     """Self-normalised importance sampling from the nearest-neighbour proposal.
 
-    Consistent in n whatever the search returns: the proposal gives every member a positive probability. Where an
-    approximate search finds fewer than k neighbours, those found take the place of the k.
+    Consistent in n whatever the search returns, because the proposal gives every member a positive probability. If an
+    approximate search finds fewer than k neighbours, those found are used in place of the k.
 
     Args:
         k: neighbours. n: draws, with replacement.
@@ -34,7 +34,7 @@ class KnnSnis:
 
     @property
     def population(self) -> Population:
-        """Where the search runs."""
+        """The population searched."""
         return self.search.population
 
     def estimate(self, queries: Queries) -> Estimate:
@@ -53,7 +53,7 @@ class KnnSnis:
         """n draws from the proposal, their log-weights up to a constant, and the proposal's mass beyond the k."""
         outside = len(self.population) - len(member)
         generator = queries.generator(row)
-        if len(member) == 0:  # an inverted file whose probed lists are empty: the proposal is uniform
+        if len(member) == 0:  # the probed lists of the inverted file are empty: the proposal is uniform
             drawn = generator.integers(0, outside, self.n)
             return drawn, log_weight(self.population, queries, row, drawn), 1.0
         proposal = np.exp(log_p - log_p.max())
@@ -71,5 +71,5 @@ class KnnSnis:
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> KnnSnis:
-    """As every estimator is made; see `traits`."""
+    """The `make` function of this estimator; see `traits`."""
     return KnnSnis(make_search(population, settings.index, settings.nprobe), settings.k, settings.n)

@@ -1,13 +1,13 @@
 """`knn-stratified`: the nearest-neighbour proposal, Rao-Blackwellised.
 
-The k neighbours are enumerated with their exact weights; the members beyond them are estimated from m uniform draws,
-with the mean of these members, known exactly, as control variate:
+The k neighbours are enumerated with their exact weights. The other members, the tail, are estimated from m uniform
+draws; their mean mu_tail, known exactly, is the control variate:
 
     sum_tail w x  ~  (N - k)/m sum_j w_j x_j - beta (x_bar - mu_tail),
     beta = (N - k) sum_j w_j (x_j - mean).(x_j - x_bar) / sum_j |x_j - x_bar|^2.
 
-At large sigma the tail's weights are nearly equal, beta is their sum, and the tail's mean alone is nearly right. Where
-few members carry the tail, beta is near 0: the regression keeps the control variate from adding its own noise.
+At large sigma the tail's weights are nearly equal, beta is their sum, and the tail's mean alone is nearly right. If few
+members carry the tail, beta is near 0, so the control variate adds no noise of its own.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from postmean.neighbours.search import Search
 
 @dataclass(frozen=True)
 class KnnStratified:
-    """Exact over the k nearest neighbours, sampled beyond.
+    """Exact over the k nearest neighbours, sampled over the rest.
 
     Args:
-        k: neighbours. m: uniform draws of the rest, with replacement.
+        k: neighbours. m: uniform draws from the rest, with replacement.
         max_support: most members of a support.
     """
 
@@ -40,7 +40,7 @@ class KnnStratified:
 
     @property
     def population(self) -> Population:
-        """Where the search runs."""
+        """The population searched."""
         return self.search.population
 
     def estimate(self, queries: Queries) -> Estimate:
@@ -53,7 +53,7 @@ class KnnStratified:
             member, distance2 = neighbours.of(row)
             log_near = log_weight_at(distance2, queries.sigma[row])
             log_far, s_far = self._tail(queries, row, member, log_near)
-            # an approximate search can miss the nearest of all, and find nothing: the draws count too
+            # the draws count too: an approximate search can miss the nearest member, or find nothing
             top = max(log_near.max(initial=-np.inf), log_far.max(initial=-np.inf))
             near, far = np.exp(log_near - top), np.exp(log_far - top)
             mean[row], second, support[row] = self._mean(member, near, far, s_far)
@@ -69,7 +69,7 @@ class KnnStratified:
     def _mean(
         self, member: np.ndarray, near: np.ndarray, far: np.ndarray, s_far: torch.Tensor
     ) -> tuple[np.ndarray, float, tuple[np.ndarray, np.ndarray] | None]:
-        """Mean, second moment per dimension and support, for weights of the neighbours and of the tail's draws."""
+        """Mean, second moment per dimension and support, from the weights of the neighbours and of the tail's draws."""
         total = near.sum() + far.sum()
         if far.sum() / total > LEFT_OUT:
             return *self._mean_with_tail(member, near / total, far / total, s_far), None
@@ -83,9 +83,9 @@ class KnnStratified:
     def _tail(
         self, queries: Queries, row: int, member: np.ndarray, log_near: np.ndarray
     ) -> tuple[np.ndarray, torch.Tensor]:
-        """Log-weights of the m draws, whose weights sum to the tail's, and their pixels."""
+        """Log-weights of the m draws, scaled so that they sum to the tail's weight, and the pixels of the draws."""
         outside = len(self.population) - len(member)
-        # where the k-th neighbour bounds the tail's mass below what is left out anyway, there is nothing to draw
+        # no draws if there is no tail, or if the k-th neighbour bounds its mass below LEFT_OUT
         is_bounded = self.search.is_exact and len(member) > 0
         if outside == 0 or (is_bounded and outside * np.exp(log_near.min() - log_near.max()) < LEFT_OUT):
             return np.empty(0), self.population.rows(member[:0]).to(torch.float32)
@@ -96,7 +96,7 @@ class KnnStratified:
     def _mean_with_tail(
         self, member: np.ndarray, near: np.ndarray, far: np.ndarray, s_far: torch.Tensor
     ) -> tuple[np.ndarray, float]:
-        """Mean and second moment per dimension for normalised weights of the neighbours and of the tail's draws."""
+        """Mean and second moment per dimension, from normalised weights of the neighbours and of the tail's draws."""
         population = self.population
         s_near = population.rows(member).to(torch.float32)
         outside = len(population) - len(member)
@@ -117,5 +117,5 @@ class KnnStratified:
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> KnnStratified:
-    """As every estimator is made; see `traits`."""
+    """The `make` function of this estimator; see `traits`."""
     return KnnStratified(make_search(population, settings.index, settings.nprobe), settings.k, settings.m, max_support)

@@ -14,7 +14,7 @@ from postmean.estimators.exact import posterior_weights
 
 @dataclass(frozen=True)
 class PosteriorMC:
-    """Monte Carlo from the full posterior: unbiased, variance 1 / n of the posterior's."""
+    """Monte Carlo from the full posterior: unbiased, with 1 / n of the posterior's variance."""
 
     population: Population
     n: int
@@ -24,7 +24,7 @@ class PosteriorMC:
         return concatenate([self._group(group) for group in queries.groups(step)])
 
     def _group(self, queries: Queries) -> Estimate:
-        # repetitions of one point, side by side, share its weights
+        # adjacent repetitions of one point share its weights
         is_new = np.ones(len(queries), bool)
         same_z = (queries.z[1:] == queries.z[:-1]).all(1).cpu().numpy()
         is_new[1:] = ~(same_z & (queries.sigma[1:] == queries.sigma[:-1]))
@@ -42,5 +42,5 @@ class PosteriorMC:
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> PosteriorMC:
-    """As every estimator is made; see `traits`."""
+    """The `make` function of this estimator; see `traits`."""
     return PosteriorMC(population, settings.n)

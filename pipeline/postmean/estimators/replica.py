@@ -1,4 +1,4 @@
-"""A replica: the training set with its estimators, which turns rows of the plan into records. No Ray in here."""
+"""A replica: the training set and its estimators. It turns rows of the plan into records. No Ray in here."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,11 +22,11 @@ from postmean.estimators.estimate import Estimate, Estimator, Queries, concatena
 class Replica:
     """Estimates the records of a run.
 
-    Records are the same whatever the replica did before: every tuple has its own random numbers, and the tuples of a
+    Records do not depend on what the replica did before: every tuple has its own random numbers, and the tuples of a
     shard are always estimated together.
 
     Args:
-        population_of: makes the population of (store, flips, label, device).
+        population_of: makes a population from (store, flips, label, device).
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Replica:
     def _next_means(self, block: TupleBlock, z: np.ndarray, estimate: Estimate) -> Means:
         """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
 
-        At sigma_next = 0 the Euler point is the mean itself, and Heun's step falls back to Euler's: the mean is kept.
-        Where the mean is the source image, the Euler point is that image with sigma_next eps, again from its source.
+        At sigma_next = 0 the Euler point is the mean itself and Heun's step becomes Euler's: the mean is kept. If the
+        mean is the source image, the Euler point is that image plus sigma_next eps, so it is made from its source too.
         """
         assert block.sigma_next is not None
         mean = estimate.mean
@@ -106,8 +106,7 @@ class Replica:
     ) -> Estimate:
         """Estimates at z; supports hold entries of the data set, not members of a population.
 
-        Tuples are estimated in order of class and sigma: those that look alike share the same work. This is the only
-        place that sorts them.
+        Tuples are estimated in order of class and sigma, because similar ones share work. Only this method sorts them.
         """
         label = self._store.label(block.entry) if self._manifest.recipe.conditional else None
         order = np.lexsort((sigma,) if label is None else (sigma, label))

@@ -1,4 +1,4 @@
-"""`single-sample`: the source image (Niedoba et al. 2024, Eq. 9 with n = 1), what plain training uses."""
+"""`single-sample`: the source image, which plain training uses (Niedoba et al. 2024, Eq. 9 with n = 1)."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from postmean.estimators.estimate import Estimate, Queries, summarise
 
 @dataclass(frozen=True)
 class SingleSample:
-    """One draw from the posterior, for z made from a source image: that image."""
+    """One draw from the posterior: the source image that z was made from."""
 
     population: Population
 
@@ -22,5 +22,5 @@ class SingleSample:
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> SingleSample:
-    """As every estimator is made; see `traits`."""
+    """The `make` function of this estimator; see `traits`."""
     return SingleSample(population)

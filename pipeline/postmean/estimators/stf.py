@@ -15,7 +15,7 @@ from postmean.estimators.estimate import Estimate, Queries, summarise
 class STF:
     """Self-normalised weights over the source image and n - 1 uniform draws.
 
-    Biased at medium sigma: the weights ignore that the source was put there (Niedoba et al. 2024, Section 4.2).
+    Biased at medium sigma: the weights ignore that the source was included on purpose (Niedoba et al. 2024, Sec. 4.2).
     """
 
     population: Population
@@ -32,5 +32,5 @@ class STF:
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> STF:
-    """As every estimator is made; see `traits`."""
+    """The `make` function of this estimator; see `traits`."""
     return STF(population, settings.n)

@@ -1,8 +1,8 @@
-"""The table of the estimators: one row each, with all that the rest of the code asks of an estimator.
+"""The table of estimators: one row each, with everything the rest of the code needs to know about it.
 
-A new estimator is one file with a `make` function, and one row. The row is in `ROWS` here. An estimator outside the
-package has its row, an `EstimatorTraits`, behind an entry point of the group `postmean.estimators`: actors on every
-machine find it there. No torch here: the command line reads the table.
+A new estimator is one file with a `make` function, and one row in `ROWS`. An estimator outside the package declares its
+row, an `EstimatorTraits`, as an entry point of the group `postmean.estimators`, where actors on every machine find it.
+No torch here: the command line reads the table.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from typing import Literal
 from postmean.base.errors import ConfigError
 
 ENTRY_POINTS = "postmean.estimators"
-"""Group of the entry points of estimators from outside the package."""
+"""Entry point group for estimators from outside the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatorTraits:
-    """What is asked of an estimator."""
+    """What the rest of the code needs to know about an estimator."""
 
     name: str
     make: str
-    """`module:function` of (EstimatorSettings, Population, max_support) -> Estimator; imported when it is needed."""
+    """`module:function` of (EstimatorSettings, Population, max_support) -> Estimator; imported when needed."""
     estimates_exact_mean: bool
     """Whether it estimates E[x | z, sigma], to which the certificate applies; stf and single-sample do not."""
     promise: Literal["each", "expected"] | None = None
-    """Who keeps the tolerance: each record, or the mean over eps; None: the error is that of sampling."""
+    """What keeps the tolerance: each record, or the expectation over eps. None: no promise, the error is sampling's."""
     searches: bool = False
-    """Whether it searches neighbours: it uses k, index and nprobe."""
+    """Whether it searches for neighbours, with k, index and nprobe."""
     draws: bool = False
     """Whether it draws random numbers: without, the same queries have the same means every time."""
     support_is_drawn: bool = False
@@ -36,9 +36,9 @@ class EstimatorTraits:
     keeps_directions: bool = False
     """Whether it keeps coordinates of every member along the leading directions (see `candidates`)."""
     colour: str = "#555555"
-    """Of its curves in pictures."""
+    """Colour of its curves in pictures."""
     marker: str = "o"
-    """Of its curves in pictures, as matplotlib names it."""
+    """Marker of its curves in pictures, as matplotlib names it."""
 
 
 ROWS = (
@@ -107,10 +107,10 @@ ROWS = (
 
 @cache
 def table() -> dict[str, EstimatorTraits]:
-    """The row of every estimator by name, those from outside the package last.
+    """The row of every estimator by name; those from outside the package come last.
 
     Raises:
-        ConfigError: an entry point of the group is no `EstimatorTraits`, or takes the name of another estimator.
+        ConfigError: an entry point of the group is not an `EstimatorTraits`, or has the name of another estimator.
     """
     rows = {row.name: row for row in ROWS}
     for point in entry_points(group=ENTRY_POINTS):
@@ -125,8 +125,8 @@ def table() -> dict[str, EstimatorTraits]:
 
 
 def traits_of(name: str) -> EstimatorTraits:
-    """The row of an estimator; ConfigError where there is none of this name."""
-    for row in ROWS:  # without a look at what is installed
+    """The row of an estimator; ConfigError if there is none of this name."""
+    for row in ROWS:  # first, so that built-in estimators need no look at the entry points
         if row.name == name:
             return row
     if name not in table():

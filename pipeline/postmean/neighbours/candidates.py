@@ -1,14 +1,14 @@
 """The second certificate: which members can matter to z = x_i + sigma eps, from a few coordinates of z.
 
-Split eps along m orthonormal directions into eps_L, which z shows, and the independent rest. The odds of member j
-against the source i split likewise, r_j = r_j^L times a log-normal factor of mean 1, so that E[r_j | eps_L] = r_j^L.
-Leaving out the members of a set `out` moves the mean by
+Split eps along m orthonormal directions into eps_L, given by m coordinates of z, and the independent rest. The odds of
+member j against the source i split likewise: r_j is r_j^L times a log-normal factor of mean 1, so E[r_j | eps_L] =
+r_j^L. Leaving out the members of a set `out` moves the mean by
 
     |mean - mean_kept|^2 <= sum_out p_j |x_j - mean_kept|^2 <= sum_out r_j (R + R_j)^2,
 
-R_j = |x_j - mu|, R = max_j R_j, mu any point, because p_j <= r_j and mean_kept lies in the ball of radius R around mu.
-Its expectation given eps_L is sum_out r_j^L (R + R_j)^2: members are left out, smallest terms first, while that sum
-stays within the tolerance. One narrow product decides it. Proof and measurements: docs/certificate.md.
+with R_j = |x_j - mu|, R = max_j R_j and mu any point: p_j <= r_j, and mean_kept lies in the ball of radius R around mu.
+The expectation of this bound given eps_L is sum_out r_j^L (R + R_j)^2. Members are left out, smallest terms first,
+while that sum stays within the tolerance. It takes one narrow product. Proof: docs/certificate.md.
 """
 
 import math
@@ -22,7 +22,7 @@ from postmean.engine.population import SCALE, Population, to_integer_units
 from postmean.neighbours.directions import Directions
 
 DIRECTIONS = 128
-"""m: a narrow product costs m / 6 D of a full one here (float32 against two int8 products)."""
+"""m: a narrow product costs m / 6 D of a full one here (one float32 product against two int8 products)."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Candidates:
     member: np.ndarray
     """int64 [P]; each row's source is among its members"""
     open_rows: np.ndarray
-    """int64, rows that have more candidates than were asked for, and no pairs here"""
+    """int64, rows with more candidates than the finder's `most`; they have no pairs here"""
 
 
 class CandidateFinder:
     """Finds the candidates of queries made from known sources.
 
     Args:
-        tolerance: mean squared error per dimension, expected over eps, that leaving members out may cost.
+        tolerance: allowed cost of leaving members out: mean squared error per dimension, expected over eps.
         most: most candidates of a row; a row with more stays open.
     """
 
@@ -54,10 +54,10 @@ class CandidateFinder:
         for start, stop, pixels in population.centred_tiles(d.mean):
             radius2[start:stop] = pixels.square_().sum(1)
         radius = radius2.to(torch.float64).sqrt()
-        # (R + R_j)^2 / D in units of x, as the weight of each member's odds
+        # (R + R_j)^2 / D in units of x: the factor of each member's odds
         weight = ((radius + radius.max()) / SCALE).square() / population.dim
         log_weight = weight.clamp(min=1e-30).log().to(torch.float32)
-        # all that is kept of the members: 4 (m + 2) bytes each
+        # all that is kept per member: 4 (m + 2) bytes
         self._columns = torch.cat([d.coordinates.t(), -d.half_norm2[None], log_weight[None]])
         self._log_tolerance = math.log(tolerance)
 
@@ -70,15 +70,15 @@ class CandidateFinder:
         scale = torch.from_numpy((1 / (sigma * SCALE) ** 2).astype(np.float32)).to(z.device)[:, None]
         query = (to_integer_units(z) - self._mean) @ self._basis * scale
         ones = torch.ones_like(scale)
-        # log r_j^L (R + R_j)^2 for all members, up to the source's own part, in one product
+        # log r_j^L (R + R_j)^2 / D for all members in one product; the source's own part, `own`, is subtracted below
         log_term = torch.cat([query, scale, ones], 1) @ self._columns
         source_t = torch.from_numpy(source).to(z.device)
         of_source = self._columns[:, source_t]
         own = (of_source[:-2].t() * query).sum(1) + of_source[-2] * scale[:, 0]
-        # half of the tolerance for members that are small each, half for the sum of the smallest of the others
+        # half of the tolerance for members with tiny terms, half for the smallest of the others
         floor = self._log_tolerance - math.log(2 * len(self._population))
         kept = log_term > (own + floor)[:, None]
-        wide = count_true(kept) > 8 * self._most  # their sum will hardly bring these down
+        wide = count_true(kept) > 8 * self._most  # leaving out the smallest terms will hardly help these
         narrow = np.flatnonzero(~wide)
         row, member = positions(kept[narrow])
         row = narrow[row]
@@ -92,9 +92,9 @@ class CandidateFinder:
         return Candidates(row, member, np.flatnonzero(is_open))
 
     def _above_tolerance(self, row: np.ndarray, log_term: np.ndarray) -> np.ndarray:
-        """Mask of the pairs that are left after the smallest terms of each row, up to half the tolerance, are out."""
+        """Mask of the pairs to keep: without each row's smallest terms, which sum to at most half the tolerance."""
         order = np.lexsort((log_term, row))
-        # capped at what is kept anyway, so that the sums of one row do not drown those of the next
+        # capped at the tolerance (such terms are kept anyway), so that one row's sum does not swamp the next row's
         term = np.exp(np.minimum(log_term[order], self._log_tolerance))
         total = np.cumsum(term)
         first = np.searchsorted(row[order], row[order], side="left")
@@ -107,7 +107,7 @@ class CandidateFinder:
     def _with_sources(
         row: np.ndarray, member: np.ndarray, source: np.ndarray, is_open: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Add the sources that are missing (a source that does not matter costs nothing), drop open rows, sort."""
+        """Add missing sources (one that does not matter costs nothing), drop open rows, sort."""
         has_source = np.zeros(len(source), bool)
         has_source[row[member == source[row]]] = True
         absent = np.flatnonzero(~has_source)

@@ -1,4 +1,4 @@
-"""The certificate: up to which sigma the source image itself is the posterior mean, for each image.
+"""The certificate: for each image, the largest sigma up to which the image itself is its posterior mean.
 
 For z = x_i + sigma eps, with D_ij = |x_i - x_j|,
 
@@ -6,7 +6,7 @@ For z = x_i + sigma eps, with D_ij = |x_i - x_j|,
 
 Proof (docs/certificate.md): |sum_j p_j (x_j - x_i)|^2 <= sum_j p_j D_ij^2 by convexity; p_j <= r_j / (1 + r_j)
 <= sqrt(r_j) / 2 with r_j the odds of j against i; E sqrt(r_j) = exp(-D_ij^2 / 8 sigma^2), the Bhattacharyya coefficient
-of two Gaussians at distance D_ij. The bound rises in sigma, so `certified_sigma` is where it meets the tolerance.
+of two Gaussians at distance D_ij. The bound rises with sigma, so `certified_sigma` is where it meets the tolerance.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from postmean.engine.population import SCALE
 from postmean.neighbours import distance_table
 from postmean.neighbours.self_join import SelfJoin
 
-_SIGMA_MIN, _SIGMA_MAX = 1e-4, 1e3  # range of the bisection; nothing below or above is ever asked for
+_SIGMA_MIN, _SIGMA_MAX = 1e-4, 1e3  # range of the bisection; no sigma outside it is ever needed
 _BISECTIONS = 40  # halves ln(1e7) down to 1.5e-11
 _ROWS = 8192
 
@@ -39,7 +39,7 @@ def bound(distance2: np.ndarray, others: np.ndarray, sigma: np.ndarray) -> np.nd
 
 
 def _sharpest(join: SelfJoin, rows: slice, distance2: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """The smaller of two bounds: the K nearest and their K-th for the rest, and the tabulated sum over all."""
+    """The smaller of two bounds: `bound`, from the K nearest, and the tabulated sum over all members."""
     kth = np.where(np.isfinite(distance2[:, -1]), distance2[:, -1] * SCALE**2, np.nan)
     tabulated = distance_table.bound(join.table[rows], kth, (sigma * SCALE) ** 2) / SCALE**2
     return np.minimum(bound(distance2, join.others[rows], sigma), tabulated)
@@ -48,14 +48,14 @@ def _sharpest(join: SelfJoin, rows: slice, distance2: np.ndarray, sigma: np.ndar
 def certified_sigma(join: SelfJoin, tolerance: float, dim: int) -> np.ndarray:
     """Largest sigma, for each image, at which taking the image as its mean costs at most `tolerance`.
 
-    An exact duplicate, at distance 0, adds nothing: whichever of the two made z, the mean is the same image.
+    An exact duplicate, at distance 0, adds nothing: the mean is the same image, whichever of the two made z.
     Near-duplicates keep the certified sigma of both low.
 
     Args:
         tolerance: mean squared error per dimension, expected over eps, > 0.
         dim: D.
     Returns:
-        float32 [N], rounded down; `inf` for the only member of its population.
+        float32 [N], rounded down; `inf` for the only member of its population, 0 where no sigma is certified.
     """
     allowed = tolerance * dim
     out = np.empty(len(join.distance2), np.float32)

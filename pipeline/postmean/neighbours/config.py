@@ -17,13 +17,13 @@ class IndexConfig:
     index: str = "exact"
     """exact needs no index of its own; flat, sq8, ivf<lists>-flat, ivf<lists>-sq8 build one with FAISS."""
     flips: bool = False
-    """Whether horizontally flipped images are data too."""
+    """Treat horizontally flipped images as data too."""
     conditional: bool = False
-    """Whether the posterior is over the images of one class."""
+    """Take each posterior over the images of one class."""
     nearest: int = 64
-    """Neighbours an image that the self-join keeps."""
+    """Neighbours per image kept by the self-join."""
     tolerance: float = 1e-6
-    """Mean squared error per dimension for which the certified sigma is shown (generate has its own)."""
+    """Mean squared error per dimension for the certified sigmas in the report (generate has its own)."""
     threads: int | None = None
     """CPU threads; default all cores."""
     json: bool = False

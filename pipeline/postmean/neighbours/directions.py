@@ -1,7 +1,7 @@
-"""Leading directions of a population: orthonormal, and the coordinates of every member along them.
+"""Leading orthonormal directions of a population, and the coordinates of every member along them.
 
-Principal components by block power iteration on a fixed sample. Any orthonormal directions keep the second certificate
-valid (`candidates`); leading ones make it sharp.
+Principal components by block power iteration on a fixed sample. The second certificate (`candidates`) is valid for any
+orthonormal directions; leading ones make it sharp.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import torch
 
 from postmean.engine.population import Population
 
-_SAMPLE = 4096  # members that the directions are found from
+_SAMPLE = 4096  # members used to find the directions
 _OVERSAMPLING = 16
 _ITERATIONS = 3
 
@@ -23,7 +23,7 @@ class Directions:
     basis: torch.Tensor
     """float32 [D, m], orthonormal columns"""
     mean: torch.Tensor
-    """float32 [D], subtracted first: it keeps the coordinates small, which keeps float32 sharp"""
+    """float32 [D], subtracted first: small coordinates keep float32 precise"""
     coordinates: torch.Tensor
     """float32 [M, m], (s_j - mean) @ basis"""
     half_norm2: torch.Tensor

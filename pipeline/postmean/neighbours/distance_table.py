@@ -2,9 +2,9 @@
 
     S_i(sigma) = 1/2 sum_{j != i} D_ij^2 exp(-D_ij^2 / 8 sigma^2)
 
-is tabulated from above at sigma^2 = D_iK^2 / 8 t for t in `STEPS`, D_iK the distance of the K-th nearest. The self-join
-counts the distances of an image in narrow bins, whose edges bound every term. Between two steps log S is bounded by the
-chord: it is convex in t, being a log-sum-exp of linear functions of t.
+The table holds upper bounds of it at sigma^2 = D_iK^2 / 8 t for t in `STEPS`; D_iK is the distance of the K-th nearest.
+The self-join counts an image's distances in narrow bins; the edges of the bins bound every term. Between two steps the
+chord bounds log S, because log S is convex in t: a log-sum-exp of linear functions of t.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ STEPS = np.arange(6.0, 33.0)
 """t = D_iK^2 / 8 sigma^2, rising: sigma falling"""
 
 _SHIFT = 18  # bins keep 5 bits of the float32 mantissa: neighbouring edges differ by 1.6 to 3.1 %
-_FIRST = (0x3F800000 >> _SHIFT) - 1  # of 1, the smallest squared distance; the bin before it holds duplicates, at 0
+_FIRST = (0x3F800000 >> _SHIFT) - 1  # the bin before that of 1, the smallest distance but 0: it holds duplicates
 _BINS = (0x4F000000 >> _SHIFT) - _FIRST + 1  # up to 2^31
 
 
@@ -31,16 +31,16 @@ def add_counts(counts: torch.Tensor, distance2: torch.Tensor) -> None:
 
 
 def tabulate(counts: torch.Tensor, kth_distance2: torch.Tensor) -> np.ndarray:
-    """log S_i at `STEPS` from above, float32 [rows, steps], in integer units.
+    """Upper bounds of log S_i at `STEPS`, float32 [rows, steps], in integer units.
 
     Args:
         kth_distance2: squared distance of each row's K-th nearest, int32 [rows], at least 1.
     """
     edges = (torch.arange(_BINS + 1, dtype=torch.int32) + _FIRST).bitwise_left_shift(_SHIFT).view(torch.float32)
     edges = edges.to(torch.float64).to(counts.device)
-    # float32 rounds a squared distance by 6e-8 before it is binned
+    # binning rounds squared distances to float32: a relative error of 6e-8
     low, high = edges[:-1] * (1 - 1e-7), edges[1:] * (1 + 1e-7)
-    # duplicates, in the first bin, add nothing; the last holds the images themselves, by convention at 2^31 - 1
+    # duplicates (first bin) add nothing; the last bin holds the images themselves, counted at 2^31 - 1 by convention
     terms = counts[:, :-1].to(torch.float64) * high[:-1] / 2
     terms[:, 0] = 0.0
     columns = []
@@ -52,20 +52,20 @@ def tabulate(counts: torch.Tensor, kth_distance2: torch.Tensor) -> np.ndarray:
 
 
 def bound(table: np.ndarray, kth_distance2: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
-    """S_i(sigma) from above, float64 [n], infinite where the table does not reach.
+    """Upper bounds of S_i(sigma), float64 [n], in integer units; infinite where the table does not reach.
 
     Args:
         table: rows of `tabulate`. kth_distance2, sigma2: float64 [n], in integer units.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is outside
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 counts as outside
         t = kth_distance2 / (8 * sigma2)
-    # a K-th nearest at distance 0 has no scale to tabulate by
+    # a K-th nearest at distance 0 gives no scale for the table
     outside = (t < STEPS[0]) | ~np.isfinite(t) | (kth_distance2 < 1)
     position = np.clip(np.where(outside, STEPS[0], t), STEPS[0], STEPS[-1]) - STEPS[0]
     left = np.minimum(position.astype(int), len(STEPS) - 2)
     share = position - left
     rows = np.arange(len(table))
-    # past the last step S only falls: the last one bounds it
+    # past the last step S only falls: the value there bounds it
     low, high = table[rows, left], table[rows, left + 1]
     outside |= ~np.isfinite(low)
     value = np.where(outside, 0.0, low) * (1 - share) + np.where(outside, 0.0, high) * share

@@ -1,7 +1,7 @@
 """FAISS indexes over a store: flat, sq8, ivfN-flat, ivfN-sq8 (Niedoba et al. 2024, App. D.5), on CPU or GPU.
 
-Vectors are raw pixels 0..255, for which the 8-bit scalar quantiser with the range [-1/2, 254 1/2] is lossless, and a
-distance is one in x times 127.5. (FAISS's own QT_8bit_direct rounds and wraps the query too: wrong for a noisy one.)
+Vectors are raw pixels 0..255: the 8-bit scalar quantiser with the range [-1/2, 254 1/2] stores them without loss, and
+distances are 127.5 times those in x. (FAISS's QT_8bit_direct rounds and wraps queries too: wrong for noisy ones.)
 """
 
 import re
@@ -21,7 +21,7 @@ from postmean.contract.image_store import ImageStore
 from postmean.engine.population import SCALE, Population
 from postmean.neighbours.search import Neighbours, sharpen
 
-GPU_MOST_NEIGHBOURS = 2048  # of FAISS on a GPU unless it was built with cuVS
+GPU_MOST_NEIGHBOURS = 2048  # limit of FAISS on a GPU, unless built with cuVS
 _CHUNK = 8192  # vectors added or trained on at a time
 
 
@@ -56,7 +56,7 @@ class FaissSpec:
 
 
 def load_faiss() -> Any:
-    """The module faiss, set to use as many threads as torch; ConfigError where it is not installed."""
+    """The module faiss, set to as many threads as torch; ConfigError if it is not installed."""
     with needs("faiss"):
         import faiss
 
@@ -65,7 +65,7 @@ def load_faiss() -> Any:
 
 
 def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
-    """Where the index of a store lies."""
+    """Path of a store's index."""
     return store.path / "index" / f"{spec.name}{'-flips' if flips else ''}.faiss"
 
 
@@ -81,12 +81,12 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
     if spec.lists:
         if spec.lists > entries:
             raise ConfigError(f"index {spec.name}: {spec.lists} lists for {entries} entries: ask for fewer")
-        # FAISS itself samples 256 vectors a list; a fixed sample keeps the index the same between builds
+        # FAISS would draw its own 256 vectors per list; with a fixed sample every build gives the same index
         sample = np.random.Generator(np.random.Philox(key=0)).permutation(entries)[: 64 * spec.lists]
         index.cp.seed = 0
         index.train(_vectors(store, np.sort(sample)))
     if spec.name.endswith("sq8"):
-        # code = floor(pixel + 1/2), decoded as code: lossless, where trained quantiles would clip
+        # code = floor(pixel + 1/2), decoded as code: lossless; trained quantiles would clip
         faiss.copy_array_to_vector(np.array([-0.5, 255.0], np.float32), index.sq.trained)
         index.is_trained = True
     for start in range(0, entries, _CHUNK):
@@ -105,11 +105,11 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
 class FaissSearch:
     """Search by a FAISS index built with `postmean index`.
 
-    With an inverted file the search is approximate: at large sigma it can come back with fewer than k neighbours.
+    With an inverted file the search is approximate: at large sigma it can return fewer than k neighbours.
 
     Args:
         population: all entries of the store (an index has no classes).
-        nprobe: partitions searched of an inverted file.
+        nprobe: partitions of an inverted file to search.
     """
 
     def __init__(self, population: Population, spec: FaissSpec, nprobe: int) -> None:
@@ -145,7 +145,7 @@ class FaissSearch:
 
 
 def _read(population: Population, spec: FaissSpec) -> Any:
-    """The stored index of a population, a faiss.Index; DataError unless it was built from the same images."""
+    """The stored index of a population, a faiss.Index; DataError if it is missing, damaged or of other images."""
     faiss = load_faiss()
 
     store = population.store

@@ -1,4 +1,4 @@
-"""Indexing a store: the self-join behind the certificate and, where asked for, a FAISS index, as files beside it."""
+"""Index a store: write the self-join behind the certificate and, if asked for, a FAISS index beside it."""
 
 import os
 import time
@@ -30,12 +30,12 @@ class IndexReport:
     self_join: str
     """Path of the self-join."""
     computed: bool
-    """Whether this call computed the self-join; False where it was there already."""
+    """Whether this call computed the self-join; False if it existed already."""
     self_join_seconds: float
     certified_sigma: dict[str, float]
     """Quantiles over the images, by name: q1, q10, q50, q90, q99 (in percent)."""
     index: str | None
-    """Path of the FAISS index, None where none was asked for."""
+    """Path of the FAISS index, None if none was asked for."""
     index_seconds: float | None
 
 
@@ -45,7 +45,7 @@ def index(config: IndexConfig, progress: ShowProgress = NoProgress) -> IndexRepo
     Args:
         progress: shows the two steps, `self-join` and `index NAME`.
     Raises:
-        ConfigError: no such index, one that the store cannot have, or FAISS is needed and not installed.
+        ConfigError: the index name is unknown, the store has too few entries for it, or FAISS is not installed.
         DataError: the store cannot be read, has no labels for conditional targets, or cannot be written to.
     """
     spec = None if config.index == "exact" else FaissSpec(config.index)
@@ -87,7 +87,7 @@ def _compute_self_join(config: IndexConfig, store: ImageStore, progress: ShowPro
 
 @contextmanager
 def _write_errors(store: Path) -> Iterator[None]:
-    """One line where the store's disk is full or may not be written."""
+    """Turn an OSError (disk full, not writable) into a DataError of one line."""
     try:
         yield
     except OSError as error:

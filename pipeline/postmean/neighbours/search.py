@@ -14,7 +14,7 @@ from postmean.engine.refine import distance2 as direct_distance2
 
 @dataclass(frozen=True)
 class Neighbours:
-    """k nearest members of each of B queries, as far as the search found them."""
+    """The k nearest members of each of B queries, or as many as the search found."""
 
     member: np.ndarray
     """int64 [B, k], nearest first; -1 where fewer were found"""
@@ -42,7 +42,7 @@ class Search(Protocol):
 
     @property
     def is_exact(self) -> bool:
-        """Whether no member beyond the neighbours found is nearer than these."""
+        """Whether the neighbours found are the true nearest: no other member is nearer."""
         ...
 
     def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
@@ -50,7 +50,7 @@ class Search(Protocol):
 
         Args:
             z: canonical z, float32 [B, D].
-            sigma: float64 [B]; it decides how precise the distances must be.
+            sigma: float64 [B]; decides how precise the distances must be.
         """
         ...
 
@@ -80,14 +80,14 @@ class ExactSearch:
 def sharpen(
     population: Population, z: torch.Tensor, sigma: np.ndarray, member: np.ndarray, distance2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recompute in float64 the distances whose float32 rounding could show in the weights, and sort again.
+    """Recompute in float64 the distances whose float32 rounding could affect the weights, then sort again.
 
     Args:
         member: int64 [B, k], -1 for none. distance2: float64 [B, k] with float32's relative precision.
     """
     distance2 = np.where(member < 0, np.inf, distance2)
     z2 = z.to(torch.float64).square().sum(1).cpu().numpy()
-    # the products behind a distance are as large as |z|^2 and |x|^2 <= D, rounded a few times
+    # a distance is made of terms as large as |z|^2 and |x|^2 <= D, each rounded a few times
     rounding = 8 * np.finfo(np.float32).eps * (z2 + population.dim)
     for row, (s, slack) in enumerate(zip(sigma.tolist(), rounding, strict=True)):
         if slack / (2 * s**2) <= NEEDED_ERROR:

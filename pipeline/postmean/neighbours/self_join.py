@@ -1,7 +1,7 @@
 """The exact self-join: for each image the K nearest other members of its population, with integer distances.
 
-Done once at indexing; everything about a certificate follows from it for any tolerance. The distances are exact (an
-approximate search over-estimates them and would break the bound): |s_i - s_j|^2 from int8 products in int32.
+It is computed once, at indexing; the certificate for any tolerance follows from it. The distances are exact,
+|s_i - s_j|^2 from int8 products in int32: an approximate search over-estimates them and would break the bound.
 """
 
 import io
@@ -26,18 +26,18 @@ _ROW_BYTES = 256 << 20  # of int32 distances held at a time
 
 @dataclass(frozen=True, kw_only=True)
 class SelfJoinHeader:
-    """What a stored self-join belongs to."""
+    """What a stored self-join was made from."""
 
     store_fingerprint: str
     flips: bool
     conditional: bool
     nearest: int
-    """K, capped by the smallest population's size less one"""
+    """K, capped by the largest population's size less one"""
 
 
 @dataclass(frozen=True)
 class SelfJoin:
-    """Nearest other members of each image, in its population (its class's, where conditional)."""
+    """Nearest other members of each image in its population (that of its class, if conditional)."""
 
     header: SelfJoinHeader
     distance2: np.ndarray
@@ -45,11 +45,11 @@ class SelfJoin:
     others: np.ndarray
     """int64 [N], number of other members in the population of each image"""
     table: np.ndarray
-    """float32 [N, steps], the certificate's sum over all members (see `distance_table`)"""
+    """float32 [N, steps], log of the certificate's sum over all members (see `distance_table`); inf if not tabulated"""
 
     @classmethod
     def path(cls, store: ImageStore, flips: bool, conditional: bool) -> Path:
-        """Where the self-join of a store lies."""
+        """Path of a store's self-join."""
         name = f"self-join{'-flips' if flips else ''}{'-conditional' if conditional else ''}.npz"
         return store.path / "index" / name
 
@@ -86,7 +86,7 @@ class SelfJoin:
 
     @classmethod
     def find(cls, store: ImageStore, flips: bool, conditional: bool, nearest: int) -> "SelfJoin | None":
-        """The self-join of a store with K = `nearest`, or as many as there are; None where it has yet to be made."""
+        """The stored self-join with K = `nearest`, or as many as there are; None if it has to be computed."""
         try:
             join = cls.load(store, flips, conditional)
         except DataError:
@@ -103,7 +103,7 @@ def self_join(
     device: str = "cpu",
     progress: Callable[[int], None] = lambda done: None,
 ) -> SelfJoin:
-    """Compute the self-join; 2 N M D int8 operations for M members a population.
+    """Compute the self-join: 2 N M D int8 operations for M members per population.
 
     Args:
         nearest: K.
@@ -142,7 +142,7 @@ def self_join(
 
 
 def _nearest(population: Population, start: int, stop: int, keep: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared distances of members start .. stop - 1 to other members: the `keep` smallest, and counts of all.
+    """Squared distances of members start .. stop - 1 to the other members: the `keep` smallest, and counts of all.
 
     Returns:
         int32 [stop - start, keep], rising, and int64 [stop - start, bins].
