@@ -1,7 +1,7 @@
-"""The Ray actors: a replica on one GPU or on CPU threads, which makes shards of a run.
+"""The Ray actors: each makes shards of a run with a replica on one GPU or on CPU threads.
 
-Everything is loaded by `load`: what is wrong with a store is then the call's error, not the actor's death. Only names
-and small files travel to an actor; it loads store and index by itself.
+`load` loads everything, so that a bad store raises an error from that call instead of killing the actor. Only names and
+small files are sent to an actor; it loads store and index itself.
 """
 
 import time
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class ShardDone(TypedDict):
-    """What an actor tells of a committed shard: metadata, never records."""
+    """What an actor returns for a committed shard: metadata, never records."""
 
     shard: int
     tuples: int
-    """From its first to its last, certified ones included."""
+    """From its first to its last tuple, including certified ones."""
     records: int
     bytes: int
     seconds: float
@@ -60,11 +60,11 @@ class EstimatorActor:
 
 
 class LiveActor:
-    """Returns its shards instead: commits them to its own memory and hands the files on.
+    """Returns its shards: commits them to its own memory and hands the files over.
 
     Args:
         files: the run's manifest, plan and certificate.
-        store: as for the other actor.
+        store: as for `EstimatorActor`.
     """
 
     def __init__(self, files: dict[str, bytes], store: str) -> None:
@@ -72,14 +72,14 @@ class LiveActor:
         self._maker = ShardMaker(RunFolder(self._memory), store)
 
     def placed(self) -> None:
-        """As for the other actor."""
+        """As for `EstimatorActor`."""
 
     def load(self) -> None:
-        """As for the other actor."""
+        """As for `EstimatorActor`."""
         self._maker.load()
 
     def make(self, shard: int) -> LiveShard:
-        """Estimate one shard of the plan."""
+        """Estimate one shard of the plan and return its files."""
         before = set(self._memory.files)
         done = self._maker.make(shard)
         return LiveShard(**done, files={p: self._memory.files.pop(p) for p in set(self._memory.files) - before})
@@ -89,7 +89,7 @@ class ShardMaker:
     """Makes shards of one run with one replica.
 
     Args:
-        run: where the manifest, the certificate and the plan are, and where the shards go.
+        run: holds the manifest, the certificate and the plan; the shards are written there.
         store: path of the image store.
     """
 
@@ -118,7 +118,7 @@ class ShardMaker:
 
     @cached_property
     def _metrics(self) -> "ActorMetrics":
-        from postmean.fleet.metrics import ActorMetrics  # imports ray, whose environment the driver sets first
+        from postmean.fleet.metrics import ActorMetrics  # imports ray: the driver sets Ray's environment first
 
         return ActorMetrics(self._run.storage.url)
 

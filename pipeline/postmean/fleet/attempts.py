@@ -1,22 +1,22 @@
-"""The ledger of attempts: what failed how often and why, what is tried again, and when the run makes no sense any more.
+"""The ledger of attempts: what failed how often and why, what is tried again, and when the run must stop.
 
-Decisions alone: no Ray, no clock, no input or output.
+Decisions only: no Ray, no clock, no I/O.
 """
 
 from postmean.fleet.outcome import Outcome
 
 _FAILURES_IN_A_ROW = 24
-"""Failed attempts an actor, none in between that succeeded, after which the cause is taken to be everyone's: a full
-disk, a damaged store. A run of a million shards must not try each of them."""
-_LOST_ACTOR = 3  # failed attempts that a lost actor counts for: it takes seconds to replace, and its deadline to notice
+"""After this many failed attempts in a row per actor the run stops: the cause then concerns all shards, such as a full
+disk or a damaged store, and a run of a million shards must not try each of them."""
+_LOST_ACTOR = 3  # failed attempts that a lost actor counts as: noticing it may take a deadline, replacing it seconds
 
 
 class Attempts:
-    """Keeps account of a run's shards, in `outcome` too.
+    """Keeps account of a run's shards; `outcome` has the counts.
 
     Args:
-        most: times a shard is tried.
-        actors: that the run has, at most.
+        most: attempts per shard.
+        actors: most actors that the run has.
     """
 
     def __init__(self, most: int, actors: int) -> None:
@@ -25,7 +25,7 @@ class Attempts:
         self._failures_allowed = _FAILURES_IN_A_ROW * actors
         self._in_a_row = 0
         self._has_room = True
-        self._causes: dict[int, list[str]] = {}  # of each failed attempt, by shard that is to be tried again
+        self._causes: dict[int, list[str]] = {}  # of failed attempts, by shard that is to be tried again
 
     def made(self, shard: int) -> None:
         """An attempt succeeded."""
@@ -35,7 +35,7 @@ class Attempts:
         self._causes.pop(shard, None)
 
     def failed(self, shard: int, cause: str, is_actor_lost: bool) -> bool:
-        """An attempt failed; whether the shard is to be tried again. If not, it is given up."""
+        """An attempt failed. Returns whether the shard is to be tried again; if not, it is given up."""
         self.outcome.stopped_by = None  # an actor did start
         self._in_a_row += _LOST_ACTOR if is_actor_lost else 1
         self._causes.setdefault(shard, []).append(cause)
@@ -51,7 +51,7 @@ class Attempts:
         self._in_a_row += _LOST_ACTOR
 
     def no_room(self, cause: str) -> None:
-        """No actor found a place in time."""
+        """No actor found room in time."""
         self.outcome.stopped_by = cause
         self._has_room = False
 
@@ -61,15 +61,15 @@ class Attempts:
         return self._in_a_row >= self._failures_allowed or not self._has_room
 
     def stop(self, waiting: int, making: set[int]) -> list[int]:
-        """The run ends before its time: give up the shards that were tried, and count the others.
+        """The run stops early: give up the shards that have failed before, and count the others as untried.
 
         Args:
-            waiting: how many shards wait; 0 where the backlog was closed.
+            waiting: number of waiting shards; 0 if the backlog was closed.
             making: shards that are being made.
         Returns:
             the shards given up now, rising.
         """
-        tried = self._causes.keys()  # and are to be tried again: failures
+        tried = self._causes.keys()  # failed before, and to be tried again
         self.outcome.untried = max(0, waiting - len(tried - making)) + len(making - tried)
         given_up = sorted(tried)
         for shard in given_up:

@@ -1,4 +1,4 @@
-"""Backlogs: which shard an actor makes next. The dispatcher asks; what there is to make is decided here."""
+"""Backlogs decide which shards are to be made and in which order; the dispatcher takes shards from them."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -12,19 +12,19 @@ class Backlog(Protocol):
     """Shards that have yet to be made."""
 
     def __len__(self) -> int:
-        """Shards that wait, those that may not be made yet included."""
+        """Number of waiting shards, including those that may not be made yet."""
         ...
 
     def takeable(self, most: int) -> int:
-        """How many may be made now; counted no further than `most`."""
+        """How many of them may be made now; counts up to `most`."""
         ...
 
     def take(self) -> int | None:
-        """The next shard to make, None where none may be made now."""
+        """The next shard to make, None if none may be made now."""
         ...
 
     def put_back(self, shard: int) -> None:
-        """The shard was not made: it is tried again."""
+        """Return a shard that was not made: it is to be tried again."""
         ...
 
     def is_over(self) -> bool:
@@ -43,9 +43,9 @@ class PlannedShards:
         self._waiting = deque(shards)
         self._making: set[int] = set()
         self.limit: int | None = None
-        """Shards from this one on may not be made yet; None: all may. Other threads may raise it."""
+        """Only shards below this one may be made yet; None: all. Other threads may raise it."""
         self.is_closed = False
-        """Whether no further shard is to be made; other threads may set it."""
+        """If set, no further shard is to be made. Other threads may set it."""
 
     def __len__(self) -> int:
         return 0 if self.is_closed else len(self._waiting)
@@ -61,15 +61,15 @@ class PlannedShards:
 
     def put_back(self, shard: int) -> None:
         self._making.discard(shard)
-        # soon, as a trainer may be waiting for it, but not next: the same actor would take it again
+        # soon, because a trainer may be waiting for it, but not next: the same actor would take it again
         self._waiting.insert(self.takeable(_APART), shard)
 
     def settle(self, shard: int) -> None:
-        """The shard was made, or given up."""
+        """The shard was made or given up."""
         self._making.discard(shard)
 
     def is_making(self) -> bool:
-        """Whether a shard was taken that is neither settled nor put back."""
+        """Whether any shard was taken and neither settled nor put back yet."""
         return bool(self._making)
 
     def is_over(self) -> bool:

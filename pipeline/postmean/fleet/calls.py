@@ -1,11 +1,11 @@
-"""Calls of actors: all that the dispatcher needs of Ray and of the clock. No Ray in here."""
+"""Calls of actors: everything the dispatcher needs from Ray and from the clock. No Ray in here."""
 
 from typing import Any, Protocol, TypeAlias
 
 Actor: TypeAlias = Any
 """Handle of an actor; opaque."""
 Call: TypeAlias = Any
-"""A call that was sent to an actor; opaque, hashable."""
+"""A call sent to an actor; opaque, hashable."""
 
 
 class CallFailed(Exception):
@@ -13,7 +13,7 @@ class CallFailed(Exception):
 
     Args:
         cause: why, in one line.
-        is_ours: whether the call raised an error that postmean words itself; after any other, and after a death, the
+        is_ours: whether the call raised a PostmeanError; after any other error, and after the actor's death, its
             process may be broken or gone.
     """
 
@@ -26,31 +26,31 @@ class Calls(Protocol):
     """Starts and ends actors, calls their methods, waits."""
 
     def start(self) -> Actor:
-        """Ask for an actor; its first call waits until there is room for it. Returns at once."""
+        """Ask for an actor and return at once; its first call waits until there is room for it."""
         ...
 
     def call(self, actor: Actor, method: str, *arguments: Any) -> Call:
-        """Send a call. Returns at once."""
+        """Send a call and return at once."""
         ...
 
     def wait(self, calls: list[Call], seconds: float) -> tuple[list[Call], list[Call]]:
-        """Wait until one of the calls has ended, so many seconds at most.
+        """Wait until one of the calls has ended, at most `seconds`.
 
         Returns:
-            the one that has ended, if any, whether well or not; and the others, of which some may have ended too.
+            the one that has ended, successfully or not, if any; and the others, some of which may have ended too.
         """
         ...
 
     def result(self, call: Call) -> Any:
-        """What a call returned that has ended; CallFailed where it did not return."""
+        """The result of a call that has ended; CallFailed if it has none."""
         ...
 
     def kill(self, actor: Actor) -> None:
-        """End the actor, whatever it does, and make its room free. One that is dead already is fine."""
+        """End the actor, whatever it is doing, and free its room. It may be dead already."""
         ...
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Seconds on a clock that never runs backwards."""
         ...
 
     def sleep(self, seconds: float) -> None:

@@ -1,8 +1,8 @@
 """The dispatcher: hands shards to actors until each is committed or has failed for good.
 
-A shard whose call fails is tried again, as often as its attempts allow. Actors without room wait for it and join the
-others when there is some. They are hired while there are shards for them and released when they have been idle for
-long. No fault of one shard stops the others, and none hangs.
+A shard whose call fails is tried again, as often as its attempts allow. Actors are hired while there are shards for
+them; those without room wait for it. Actors that have been idle for long are released. A shard that fails does not stop
+the others, and no failure makes the run hang.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,15 +17,15 @@ from postmean.fleet.settings import FleetSettings
 from postmean.fleet.worker import Alive, IdleLost, Made, Settled, ShardFailed, StartFailed, Worker
 
 _TICK_SECONDS = 1.0
-_IDLE_SECONDS = 0.05  # between two looks for a shard that an idle actor can make
+_IDLE_SECONDS = 0.05  # between checks for a shard that an idle actor can make
 
 
 class Dispatcher:
     """Makes the shards of one backlog.
 
     Args:
-        actors: how many to have, at most, whatever the settings say.
-        listeners: told of everything, in this order.
+        actors: most actors to have, whatever the settings say.
+        listeners: called for every event, in this order.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Dispatcher:
         self._room_by = calls.now() + settings.start_seconds
 
     def run(self) -> Outcome:
-        """Every shard once, or as often as its attempts allow, until the backlog is over."""
+        """Make every shard, with as many attempts as allowed, until the backlog is over or the run is hopeless."""
         try:
             while not self._backlog.is_over() or self._making():
                 self._end_pauses()
@@ -70,7 +70,7 @@ class Dispatcher:
                 worker.go_on(self._are_others_ready(worker))
 
     def _assign(self) -> None:
-        """Give each idle worker a shard, those that worked last first; ping those that were not heard of for long."""
+        """Give shards to idle workers, the last to finish first; ping instead those not heard from for some time."""
         idle = sorted((w for w in self._workers if w.phase == "idle"), key=lambda w: -w.idle_since)
         for worker in idle[: self._backlog.takeable(len(idle))]:
             if not worker.is_fresh:
@@ -79,9 +79,9 @@ class Dispatcher:
                 worker.make(shard)
 
     def _resize(self) -> None:
-        """Hire for shards that wait for a worker, and the least; release workers who wait for a shard."""
+        """Hire for takeable shards and up to the minimum; release surplus workers when no shard can be taken."""
         over, takeable, busy = self._backlog.is_over(), self._backlog.takeable(self._most), len(self._making())
-        least = busy + 1 if over else self._least  # a spare, for a shard that fails elsewhere
+        least = busy + 1 if over else self._least  # one spare, for a shard that fails on another worker
         wanted = min(self._most, max(busy + takeable, least))
         if not over:
             for _ in range(wanted - len(self._workers)):
@@ -90,7 +90,7 @@ class Dispatcher:
             self._release(len(self._workers) - wanted, 0.0 if over else self._settings.idle_seconds)
 
     def _release(self, count: int, idle_seconds: float) -> None:
-        """Release so many workers who wait, for room or for that long for a shard: those without an actor first."""
+        """Release up to `count` workers: first those without a placed actor, then those idle for `idle_seconds`."""
         until = self._calls.now() - idle_seconds
         waiting = [w for w in self._workers if w.is_vacant or (w.phase == "idle" and w.idle_since <= until)]
         for worker in sorted(waiting, key=lambda w: w.phase == "idle")[: max(0, count)]:
@@ -109,12 +109,12 @@ class Dispatcher:
         self._tick_at = self._calls.now() + _TICK_SECONDS
 
     def _ended(self) -> list[tuple[Worker, bool]]:
-        """Workers whose call has ended (False) or missed its deadline (True); waits for a moment at most."""
+        """Workers whose call has ended (False) or missed its deadline (True); waits at most a second."""
         busy = {worker.call: worker for worker in self._workers if worker.call is not None}
         if not busy:
             self._calls.sleep(_IDLE_SECONDS)
             return []
-        timeout = _IDLE_SECONDS if len(busy) < len(self._workers) else _TICK_SECONDS  # an idle one waits for a shard
+        timeout = _IDLE_SECONDS if len(busy) < len(self._workers) else _TICK_SECONDS  # some wait for a shard
         ended, running = self._calls.wait(list(busy), timeout)
         now = self._calls.now()
         return [(busy[call], False) for call in ended] + [
@@ -122,7 +122,7 @@ class Dispatcher:
         ]
 
     def _note(self, settled: Settled) -> None:
-        """Enter into the ledger what became of a call, and tell of it."""
+        """Enter the result of a call into the ledger and tell the listeners."""
         match settled:
             case Made(shard, result):
                 self._attempts.made(shard)
@@ -143,7 +143,7 @@ class Dispatcher:
                 pass
 
     def _check_room(self) -> None:
-        """There is no hope where every worker has been waiting for room for too long."""
+        """End the run if every worker has been waiting for room for too long."""
         now = self._calls.now()
         if not self._workers or any(worker.phase != "placing" for worker in self._workers):
             self._room_by = now + self._settings.start_seconds

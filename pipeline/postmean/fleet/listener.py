@@ -1,4 +1,4 @@
-"""Who hears what becomes of the shards: the driver of a run, and its metrics."""
+"""Listeners are told what becomes of the shards: the driver of a run, and its metrics."""
 
 from typing import Any, Protocol
 
@@ -6,16 +6,16 @@ from postmean.fleet.outcome import Outcome
 
 
 class Listener(Protocol):
-    """Called by the dispatcher, in its thread. What a method raises ends the run."""
+    """Called by the dispatcher, in its thread. An exception from a method ends the run."""
 
     def made(self, shard: Any) -> None:
-        """A shard was made; `shard` is what the actor's `make` returned, a ShardDone."""
+        """A shard was made; `shard` is the ShardDone that the actor's `make` returned."""
         ...
 
     def failed(self, shard: int, cause: str) -> None:
-        """A shard is given up; the cause is that of its last attempt."""
+        """A shard was given up; `cause` is why its last attempt failed."""
         ...
 
     def tick(self, outcome: Outcome) -> None:
-        """What became of the shards so far; about once a second."""
+        """Called about once a second with the counts so far."""
         ...

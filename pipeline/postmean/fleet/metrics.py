@@ -1,7 +1,7 @@
-"""Metrics of a run for Prometheus, through Ray: the actors tell of records, the driver of tuples and shards.
+"""Metrics of a run for Prometheus, through Ray: actors report records, the driver reports tuples and shards.
 
 Ray's agent on each node exports them: a counter NAME as `ray_NAME_total`, a gauge as `ray_NAME`, a histogram as
-`ray_NAME_bucket` and so on. Where there is no agent (plain `ray`, without its extra `default`) they go nowhere.
+`ray_NAME_bucket` and so on. Without an agent (plain `ray`, without its extra `default`) they are dropped.
 """
 
 import numpy as np
@@ -12,17 +12,17 @@ from postmean.fleet.actor import ShardDone
 from postmean.fleet.outcome import Outcome
 
 SAMPLE = 128
-"""Records of a shard whose quality is observed, evenly spaced: enough for a histogram, and no work to speak of."""
+"""Records per shard whose quality is observed, evenly spaced: enough for a histogram, at negligible cost."""
 SECONDS = [0.1 * 2**power for power in range(14)]  # to 14 minutes
 ESS = [1.01, *(2.0**power for power in range(1, 21))]  # to a million samples
 TAIL_MASS = [10.0**power for power in range(-12, 1)]  # 0 is in the first bucket
 
 
 class ActorMetrics:
-    """What one actor tells of its shards.
+    """What one actor reports about its shards.
 
     Args:
-        out: the run's storage URL; only its last part leaves the run, as the tag `run`.
+        out: the run's storage URL; only its last part is exported, as the tag `run`.
     """
 
     def __init__(self, out: str) -> None:
@@ -34,7 +34,7 @@ class ActorMetrics:
         self.tail_mass = _histogram("tail_mass", "Posterior mass of records not enumerated.", TAIL_MASS, tags)
 
     def committed(self, records: Records, size: int, seconds: float) -> None:
-        """A shard of so many bytes was committed; its records took so many seconds."""
+        """Report a committed shard of `size` bytes, whose records took `seconds` (without writing them)."""
         _add(self.records, len(records))
         _add(self.bytes, size)
         self.seconds.observe(seconds)
@@ -45,12 +45,12 @@ class ActorMetrics:
 
 
 class DriverMetrics:
-    """What the driver tells of the run: a listener of the fleet.
+    """What the driver reports about the run. A listener of the fleet.
 
     Args:
         out: as for the actors.
-        tuples: of the plan.
-        records: of the plan.
+        tuples: in the plan.
+        records: in the plan.
     """
 
     def __init__(self, out: str, tuples: int, records: int) -> None:
@@ -73,7 +73,7 @@ class DriverMetrics:
         self.failed_shards.inc()
 
     def tick(self, outcome: Outcome) -> None:
-        # even where nothing changed: a gauge that nobody sets disappears
+        # set gauges even if nothing changed: a gauge that is not set disappears
         _add(self.retries, outcome.retries - self._retries)
         self._retries = outcome.retries
         self.searched_share.set(self._share)

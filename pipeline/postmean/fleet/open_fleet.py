@@ -1,4 +1,4 @@
-"""A fleet for the duration of a run: Ray, metrics, and actors of the size that the manifest says."""
+"""A fleet for the duration of a run: Ray, metrics, and actors with the threads and device of the manifest."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from postmean.fleet.settings import FleetSettings
 
 @dataclass(frozen=True)
 class Fleet:
-    """An open fleet; it has no actor before it gets a backlog."""
+    """An open fleet; its actors start when it gets a backlog."""
 
     calls: Calls
     settings: FleetSettings
@@ -28,12 +28,12 @@ class Fleet:
     metrics: Listener
 
     def make(self, backlog: Backlog, listener: Listener) -> Outcome:
-        """Make the backlog's shards, and tell the listener what becomes of them."""
+        """Make the backlog's shards and tell the listener what becomes of them."""
         return Dispatcher(self.calls, self.settings, self.actors, backlog, (listener, self.metrics)).run()
 
 
 def fleet_size(actors: int | None, device: str, threads_per_actor: int) -> int:
-    """Actors to start on this machine: as asked, else one a GPU, or as many as the CPU cores hold."""
+    """Actors to start on this machine: `actors` if given, else one per GPU, or as many as the CPU cores hold."""
     if actors is not None:
         return actors
     if device == "cuda":
@@ -56,15 +56,15 @@ def open_fleet(
     """Connect to the cluster or start Ray.
 
     Args:
-        out: the run's storage URL, whose last part names it in the metrics.
+        out: the run's storage URL; its last part names the run in the metrics.
         actor: class of the actors.
-        arguments: of its constructor.
-        shards: how many there are to make: no more actors than these.
+        arguments: of the constructor of `actor`.
+        shards: number of shards to make; there are no more actors than that.
     """
     threads, gpus = manifest.threads_per_actor, 1 if manifest.device == "cuda" else 0
     actors = min(fleet_size(settings.actors, manifest.device, threads), shards)
     with ray_session(actors * threads, actors * gpus):
-        # both import ray, whose environment is set only now
+        # both import ray: its environment is set only now
         from postmean.fleet.metrics import DriverMetrics
         from postmean.fleet.ray_calls import RayCalls
 

@@ -1,24 +1,25 @@
-"""What became of the shards that a dispatcher was given."""
+"""What became of the shards given to a dispatcher."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Outcome:
-    """Counts, as the run goes on and at its end."""
+    """Counts, during the run and at its end."""
 
     done: int = 0
     """Shards that were made"""
     failed: dict[int, str] = field(default_factory=dict)
-    """Cause of the last attempt, by shard"""
+    """Shards given up, with the cause of the last attempt"""
     untried: int = 0
-    """Shards left when too many others had failed in a row, or no actor started"""
+    """Shards left without a finished attempt when the run stopped: too many failures in a row, or no actor started"""
     retries: int = 0
+    """Failed attempts that were followed by another"""
     waiting: int = 0
     """Shards that no actor has taken"""
     actors: int = 0
-    """Actors, those without room included"""
+    """Actors, including those that wait for room or a replacement"""
     ready: int = 0
     """Actors that have loaded"""
     stopped_by: str | None = None
-    """Why no actor could take a shard, where that ended the run"""
+    """Why the last actor to be hired could not start; None once an actor has tried a shard since"""

@@ -1,4 +1,4 @@
-"""Calls of actors through Ray. Import this only inside of `ray_session`, which sets the environment that Ray reads."""
+"""Calls of actors through Ray. Import this only inside `ray_session`, which sets the environment that Ray reads."""
 
 import time
 from typing import Any
@@ -18,7 +18,7 @@ class RayCalls:
     Args:
         actor: the class.
         arguments: of its constructor.
-        options: of Ray, for each actor.
+        options: Ray's options for each actor.
     """
 
     def __init__(self, actor: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A folder of its own for an embedded Ray: its sockets and logs, some 300 KB a run, which Ray itself never removes."""
+"""A separate folder for an embedded Ray: its sockets and logs, some 300 KB per run, which Ray never removes."""
 
 import fcntl
 import os
@@ -12,23 +12,23 @@ from pathlib import Path
 from postmean.base.errors import ConfigError
 
 _SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""What Ray puts behind the folder's path: date, time and process id."""
+"""What Ray appends to the folder's path: date, time and process id."""
 _LONGEST_SOCKET = 107
 """Bytes in the path of a unix socket, on Linux."""
 _NAME = "ray-01234567"
 _REMOVE_SECONDS = 5.0
 _IN_USE = "in-use"
-"""A file in the folder, locked (flock) while its run lives; the kernel releases the lock of one that was killed."""
+"""A file in the folder, locked (flock) while the run lives; if the run is killed, the kernel releases the lock."""
 
 
 @contextmanager
 def ray_folder() -> Iterator[str]:
-    """The folder's absolute path; the folder and all that is in it are removed at the end of the block.
+    """The folder's absolute path; the folder and its contents are removed at the end of the block.
 
-    Folders that killed runs left there are removed, too.
+    Folders left by killed runs are removed too.
 
-    It is made where Ray would make its own, in RAY_TMPDIR or the system's folder for temporary files; in /tmp where
-    that path is too long for Ray's sockets.
+    The folder is made where Ray would make its own, in RAY_TMPDIR or the system's folder for temporary files, or in
+    /tmp if that path is too long for Ray's sockets.
 
     Raises:
         ConfigError: no folder can be made there.
@@ -54,18 +54,18 @@ def ray_folder() -> Iterator[str]:
 
 
 def _lock(folder: str) -> int:
-    """Mark the folder as in use, until the descriptor is closed."""
+    """Mark the folder as in use until the returned descriptor is closed."""
     descriptor, path = tempfile.mkstemp(dir=folder)
-    with suppress(OSError):  # without locks, nobody removes what others left
+    with suppress(OSError):  # without locks nobody removes leftovers
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.rename(path, os.path.join(folder, _IN_USE))  # so that nobody sees it unlocked
+    os.rename(path, os.path.join(folder, _IN_USE))  # only now: nobody sees it unlocked
     return descriptor
 
 
 def _remove_left_ones(root: str) -> None:
     for mark in Path(root).glob(f"ray-????????/{_IN_USE}"):
         try:
-            with mark.open("rb+") as file:  # not another user's
+            with mark.open("rb+") as file:  # fails for another user's
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(mark.parent, ignore_errors=True)
         except OSError:
@@ -73,7 +73,7 @@ def _remove_left_ones(root: str) -> None:
 
 
 def _remove(folder: str) -> None:
-    """Remove it as far as possible: Ray's last processes may still write there while they end."""
+    """Remove the folder as far as possible: Ray's last processes may still write there while they end."""
     until = time.monotonic() + _REMOVE_SECONDS
     while True:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Ray for the duration of a run: the cluster that RAY_ADDRESS names, or an embedded one that ends with the command.
 
-Token authentication is on in both. RAY_ADDRESS is Ray's own variable: `ray job submit` and KubeRay's RayJob set it for
-what they run, and who wants to join a cluster by hand sets it too.
+Token authentication is on in both unless RAY_AUTH_MODE says otherwise. RAY_ADDRESS is Ray's own variable:
+`ray job submit` and KubeRay's RayJob set it for their programs; set it yourself to join a cluster by hand.
 """
 
 import logging
@@ -25,10 +25,11 @@ _TOKEN_FILE = Path.home() / ".ray" / "auth_token"  # where Ray itself looks last
 
 @contextmanager
 def ray_session(cpus: int, gpus: int) -> Iterator[None]:
-    """Connect to the cluster of RAY_ADDRESS, or start Ray here with room for so many CPUs and GPUs.
+    """Connect to the cluster at RAY_ADDRESS, or start Ray here with `cpus` CPUs and `gpus` GPUs.
 
     Raises:
-        ConfigError: the cluster is not there, or refuses the token; or there is no room for the files of Ray here.
+        ConfigError: the cluster cannot be reached or refuses the token, there is no token for it, Ray is not installed
+            or was imported too early, or the folder for Ray's files cannot be made.
     """
     address = cluster_address()
     _secure_environment(address)
@@ -38,7 +39,7 @@ def ray_session(cpus: int, gpus: int) -> Iterator[None]:
 
     with (
         ray_folder() if address is None else nullcontext() as folder,
-        redirect_stdout(sys.stderr),  # Ray prints what happens to its workers to stdout, which is for the report
+        redirect_stdout(sys.stderr),  # Ray prints messages about its workers to stdout, which is for the report
     ):
         options: dict[str, Any] = {"address": address}
         if address is None:
@@ -57,14 +58,14 @@ def ray_session(cpus: int, gpus: int) -> Iterator[None]:
                     "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH holds its token"
                 ) from error
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray's own handler exits without a word
+                signal.signal(signal.SIGTERM, before)  # Ray's own handler exits silently
             yield
         finally:
             ray.shutdown()
 
 
 def actors_that_fit(cpus: int, gpus: int) -> int:
-    """Actors that the connected cluster has room for in all, at least 1."""
+    """Total number of actors that the connected cluster has room for, at least 1."""
     import ray
 
     have = ray.cluster_resources()
@@ -73,7 +74,7 @@ def actors_that_fit(cpus: int, gpus: int) -> int:
 
 
 def _secure_environment(address: str | None) -> None:
-    """Ray reads these once, when it is imported."""
+    """Set the environment variables that Ray reads once, when it is imported."""
     mode = os.environ.get("RAY_AUTH_MODE")
     if "ray" in sys.modules and (mode is None or (address is None and mode != "token")):
         raise ConfigError(
@@ -86,7 +87,7 @@ def _secure_environment(address: str | None) -> None:
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     if address is None:
-        # of this one embedded cluster; its processes inherit it, no file holds it
+        # for this embedded cluster only: its processes inherit it, no file holds it
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     elif os.environ["RAY_AUTH_MODE"] == "token" and not _TOKEN_FILE.is_file():
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Settings of a fleet: what one actor computes with, how many there are, and how long to wait for them."""
+"""Settings of a fleet: what an actor computes with, how many actors there are, and how long to wait for them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,9 +13,9 @@ class ActorSettings(FlagGroup):
     """What one actor computes with."""
 
     threads_per_actor: int = 1
-    """CPU threads an actor computes with. Part of the manifest: sums depend on it in the last bit."""
+    """CPU threads per actor. Part of the manifest: the last bit of sums depends on it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where an actor computes; auto takes GPUs where there are any."""
+    """Where an actor computes; auto uses a GPU if this machine has one."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("threads_per_actor",))
@@ -26,17 +26,17 @@ class FleetSettings(FlagGroup):
     """How many actors, and their deadlines."""
 
     actors: int | None = None
-    """Ray actors, at most; default one a GPU, or one a CPU core, of this machine or of the cluster at RAY_ADDRESS."""
+    """Most Ray actors; default one per GPU, or as many as the CPU cores hold, here or on the cluster at RAY_ADDRESS."""
     min_actors: int = 1
-    """Actors to have even when there is nothing to do."""
+    """Actors to keep even when there is nothing to do."""
     idle_seconds: float = 60.0
-    """How long an actor beyond --min-actors waits for a shard before it is released."""
+    """Idle time after which an actor beyond --min-actors is released."""
     attempts: int = 3
     """Times a shard is tried before it is reported as failed."""
     shard_seconds: float = 3600.0
     """Deadline of one shard: an actor that takes longer is replaced."""
     start_seconds: float = 600.0
-    """Deadline of an actor's loading, and how long to wait for room on the cluster while there is no actor at all."""
+    """Deadline for an actor to load; also the longest wait for room on the cluster while no actor has any."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("attempts", "actors"))

@@ -1,8 +1,9 @@
-"""A worker: one place in the fleet, the actor that has it now, and what that actor is doing.
+"""A worker: one place in the fleet, its current actor, and what that actor is doing.
 
-An actor is placed (where and when the cluster has room), loads its replica, and then makes shard after shard. One that
-died, missed its deadline or raised what is no error of ours is replaced. Where replacements go on failing while others
-work, as on a broken GPU that Ray finds free again and again, the next is hired after a pause that doubles each time.
+An actor is placed when the cluster has room, loads its replica, and then makes one shard after another. It is replaced
+if it dies, misses a deadline, cannot load, or raises anything but a PostmeanError. If replacements keep failing while
+other workers are ready, as on a broken GPU that Ray finds free again and again, each next one is hired after a pause,
+which doubles each time.
 """
 
 import math
@@ -15,8 +16,8 @@ from postmean.fleet.calls import Actor, Call, CallFailed, Calls
 _FRESH_SECONDS = 1.0  # an actor that has been idle for longer may have died unseen
 _PING_SECONDS = 30.0
 _PAUSES = (5.0, 600.0)
-"""Pause before the third actor in a row that made nothing is replaced: it doubles with each further one, up to the
-second number."""
+"""Pause before the second actor lost in a row is replaced, with no shard made in between: the first value, doubling
+with each further loss up to the second."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ShardFailed:
     shard: int
     cause: str
     is_actor_lost: bool
-    """Whether it was replaced, too."""
+    """Whether the actor was replaced too."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,18 @@ class IdleLost:
 
 @dataclass(frozen=True)
 class Alive:
-    """The actor was placed, has loaded or gave a sign of life."""
+    """The actor was placed, has loaded or has answered a ping."""
 
 
 Settled: TypeAlias = Made | ShardFailed | StartFailed | IdleLost | Alive
-"""What became of a call."""
+"""The result of a call."""
 
 
 class Worker:
     """Hires its first actor at once.
 
-    Its actor has three methods. `placed()` returns at once; `load()` when the actor is ready; `make(shard)` gives a
-    ShardDone. Making must be safe to do twice.
+    Its actor has three methods. `placed()` returns at once, `load()` returns when the actor is ready, and `make(shard)`
+    returns a ShardDone. Making a shard twice must be harmless.
 
     Args:
         shard_seconds: deadline of one attempt.
@@ -76,13 +77,13 @@ class Worker:
         self._calls = calls
         self._shard_seconds, self._start_seconds = shard_seconds, start_seconds
         self._actor: Actor | None = None
-        self._wasted = 0  # actors in a row that made nothing
+        self._wasted = 0  # actors lost since the last shard was made
         self._heard = 0.0
         self.phase: Literal["paused", "placing", "loading", "idle", "pinging", "estimating"] = "paused"
         self.call: Call | None = None
-        """What the actor is doing; None while it is idle, and in a pause."""
+        """The call in progress; None while the actor is idle, and in a pause."""
         self.shard: int | None = None
-        """What it is making."""
+        """The shard being made."""
         self.deadline = 0.0
         self.idle_since = 0.0
         self.hire()
@@ -94,28 +95,28 @@ class Worker:
 
     @property
     def is_vacant(self) -> bool:
-        """Whether it has no actor yet, or again: in a pause, or waiting for room."""
+        """Whether it has no placed actor: it is in a pause or waiting for room."""
         return self.phase in ("paused", "placing")
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the idle actor was heard of a moment ago. If not, ping it before it gets a shard: a shard is no
-        probe, as it has few attempts and a cut link eats one for a whole deadline."""
+        """Whether the idle actor was heard from a moment ago. If not, ping it before it gets a shard: on a cut link a
+        shard would lose one of its few attempts, and only after a whole deadline."""
         return self._calls.now() - self._heard <= _FRESH_SECONDS
 
     def hire(self) -> None:
-        """Start an actor, in whose place there is none."""
+        """Start an actor; there must be none at present."""
         self._actor = self._calls.start()
         log_event("actor hired")
         self._begin("placing", math.inf, "placed")
 
     def go_on(self, are_others_ready: bool) -> None:
-        """Hire after a pause that is over, or in which no other worker is left."""
+        """Hire if the pause is over or no other worker is ready."""
         if self._calls.now() >= self.deadline or not are_others_ready:
             self.hire()
 
     def ping(self) -> None:
-        """Ask the idle actor for a sign of life."""
+        """Check that the idle actor still answers."""
         self._begin("pinging", _PING_SECONDS, "placed")
 
     def make(self, shard: int) -> None:
@@ -130,9 +131,9 @@ class Worker:
             self._actor = None
 
     def settle(self, is_late: bool, are_others_ready: bool) -> Settled:
-        """Take the result of the call that has ended, or give up the one that is late.
+        """Take the result of the call that has ended, or give up the call that is late.
 
-        The actor is free afterwards, or replaced.
+        Afterwards the actor is idle, loading or replaced.
         """
         phase, shard, call = self.phase, self.shard, self.call
         self.shard = self.call = None
@@ -141,7 +142,7 @@ class Worker:
                 raise CallFailed(self._missed_deadline(phase))
             result = self._calls.result(call)
         except CallFailed as failure:
-            is_lost = shard is None or not failure.is_ours  # no error of ours: a broken CUDA context, say
+            is_lost = shard is None or not failure.is_ours  # not our error: perhaps a broken CUDA context
             if is_lost:
                 self._replace(are_others_ready)
             else:
@@ -159,7 +160,7 @@ class Worker:
             self._rest()
             log_event("actor ready")
         else:
-            self.phase, self._heard = "idle", self._calls.now()  # idle since before the ping
+            self.phase, self._heard = "idle", self._calls.now()  # idle_since is that of before the ping
         return Alive()
 
     def _begin(
@@ -191,5 +192,5 @@ class Worker:
         if pause and are_others_ready:
             log_event("actor paused", seconds=pause)
             self.phase, self.deadline = "paused", self._calls.now() + pause
-        else:  # where nobody works, the run finds out soon whether anybody can
+        else:  # if no other worker is ready, find out soon whether any actor can work
             self.hire()
