@@ -1,4 +1,4 @@
-"""Settings of a plan: the job, and the data set and machines that it is planned for."""
+"""Settings of a plan: the job, and the data set and machines it is planned for."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from postmean.runs.config import JobConfig
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings(FlagGroup):
-    """The data set, where the store is a random sample of it."""
+    """The data set, if the store is a random sample of it."""
 
     images: int | None = None
-    """Images of the data set that the store is a random sample of; default the store is all of it."""
+    """Images in the data set that the store is a random sample of; default: the store is the whole data set."""
     classes: int | None = None
-    """Classes of that data set, if the sample has not all of them; used with --conditional."""
+    """Classes in that data set, if the sample lacks some of them; used with --conditional."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("images", "classes"))
@@ -27,13 +27,13 @@ class MachineSettings(FlagGroup):
     """The machines, and what they cost."""
 
     actors: int | None = None
-    """Ray actors; default one a GPU, or one a CPU core."""
+    """Ray actors; default one per GPU, or as many as the CPU cores hold."""
     fleet: str = "here"
-    """Machines: here, or nodes and their kind, as 2x8-h100, 1x8-a100, 16x1-l40s, 16xc7i."""
+    """Machines: here, or number of nodes x kind of node, such as 2x8-h100, 1x8-a100, 16x1-l40s, 16xc7i."""
     price: float | None = None
     """Price of a node-hour, in any currency."""
     records_per_second: float | None = None
-    """Rate of one actor of the fleet, where it was measured there (this command says it); default an estimate."""
+    """Rate of one actor of the fleet, if measured there (this command prints it); default an estimate."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("actors",))
@@ -48,12 +48,12 @@ class MachineSettings(FlagGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig(JobConfig):
-    """A job, and what it is planned for."""
+    """A job, and the data set and machines it is planned for."""
 
     sample: SampleSettings = SampleSettings()
     machines: MachineSettings = MachineSettings()
     exact: bool = False
-    """Count every record, as `generate` does first, rather than a sample of the tuples: minutes for 400 million."""
+    """Count all tuples instead of a sample of them, as `generate` does first; takes minutes for 400 million."""
     json: bool = False
     """Print the report as JSON."""
 

@@ -1,4 +1,4 @@
-"""The cost of a run before it runs, here or on a named fleet: its workload times what a record was measured to take."""
+"""The cost of a run before it runs, here or on a named fleet: its records times the measured cost of a record."""
 
 import os
 from dataclasses import dataclass
@@ -10,58 +10,58 @@ from postmean.planning.machines import NETWORK_SHARE, Machines
 from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
 from postmean.planning.workload import Workload, refuse_index
 
-_START_SECONDS = 25.0  # imports, Ray, the first actors' imports, and their end: 12 s to 37 s here
-_PLAN_SECONDS = 0.35e-6  # of one core here, a tuple (benchmarks/planning.py)
+_START_SECONDS = 25.0  # imports, Ray, the first actors' imports, shutdown: 12 s to 37 s here
+_PLAN_SECONDS = 0.35e-6  # core seconds per tuple, here (benchmarks/planning.py)
 _INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
 _CUDA_BYTES = 1_000_000_000  # context and kernels
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPlan:
-    """What a run takes."""
+    """What a run costs."""
 
     tuples: int
     images: int
     sample_images: int
-    """Of the store that was measured on; fewer than `images` where these are extrapolated."""
+    """Images in the measured store; not `images` if the cost is extrapolated from a sample."""
     records: int
     records_error: float
-    """Relative standard error of `records`, 0 where all tuples were counted."""
+    """Relative standard error of `records`, 0 if all tuples were counted."""
     shards: int
     certified_share: float
-    """Of the tuples: made by the trainer, with no search and no storage."""
+    """Share of the tuples that the trainer makes itself, without search or storage."""
     fleet: str
     nodes: int
     gpus: int
     actors: int
     rate_is: Literal["measured", "estimated", "given"]
-    """Measured here for this machine; estimated for another from what was measured here; or given by the user."""
+    """Measured here for this machine, estimated for another from measurements here, or given by the user."""
     records_per_second_per_actor: float
     seconds: float
-    """Of the whole run: planning, loading, estimating."""
+    """The whole run: planning, loading, estimating."""
     plan_seconds: float
     load_seconds: float
     gpu_hours: float
-    """Of all GPUs for all of the run, busy or not; 0 without any."""
+    """All GPUs for the whole run, busy or not; 0 without GPUs."""
     core_hours: float
-    """Likewise of the CPU threads of all actors."""
+    """Likewise for the CPU threads of all actors."""
     money: float | None
-    """Nodes times hours times the price of a node-hour."""
+    """Nodes times hours times the price of a node-hour; None without a price."""
     bytes_per_record: float
     bytes: int
     bytes_per_tuple: float
     replica_bytes: int
-    """Read by each node from shared storage: the image store and the certificate."""
+    """Read by each node from shared storage: the image store, the certificate and the index."""
     network_bytes: int
-    """Replicas, shards written, and shards read once by a trainer; 0 here."""
+    """Replicas, shards written, and shards read once by a trainer; 0 for this machine."""
     shared_memory_bytes: int
-    """The image store, mapped once a machine."""
+    """The image store, mapped once per machine."""
     memory_bytes_per_actor: int
-    """Beyond the shared store: interpreter, workspace and one shard of records."""
+    """Besides the shared store: interpreter and one shard of records; without a GPU also workspace, index and columns."""
     device_bytes_per_actor: int
-    """Of a GPU's memory, 0 without any."""
+    """GPU memory per actor, 0 without GPUs."""
     fits: bool
-    """Whether GPU and host memory of the fleet's machines suffice; true where they are not known."""
+    """Whether the GPU and host memory of the fleet's machines suffice; true if they are not known."""
 
 
 def estimate_cost(
@@ -74,11 +74,12 @@ def estimate_cost(
     """Measure a sample of the workload's records in this process and extrapolate.
 
     Args:
-        actors: in all. machines: None is this one. price: of a node-hour.
-        records_per_second: of one actor of the fleet, measured there; None is measured here, or estimated from that.
+        actors: number of all actors. machines: None is this machine. price: of a node-hour.
+        records_per_second: of one actor of the fleet, measured there; None: measured here, and for other machines
+            estimated from that.
     """
     manifest, threads = work.manifest, work.manifest.threads_per_actor
-    # what is measured for the bytes alone need not be told apart
+    # only to extrapolate the time to other machines or more images
     split = records_per_second is None and (machines is not None or work.stands_for != 1)
     if machines is not None and split:
         refuse_index(manifest, f"--fleet {machines.name}")
@@ -142,7 +143,7 @@ _NOTHING = Measured(fixed_seconds=0.0, growing_seconds=0.0, setup_seconds=0.0, b
 
 
 def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
-    """Bytes of (what a node loads, the shared store, an actor beyond it, an actor's GPU)."""
+    """Bytes of (what a node loads, the shared store, an actor besides it, an actor's GPU)."""
     manifest, dim = work.manifest, work.store.dim
     members = work.images * (2 if manifest.recipe.flips else 1)
     searched = manifest.estimator
@@ -150,11 +151,11 @@ def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
     columns = 8 * members
     if traits_of(searched.name).keeps_directions and not manifest.recipe.conditional:
         columns += 4 * (DIRECTIONS + 2) * members
-    # log-weights, a copy of those of spread rows, a mask; tiles and their products, which of a class are copies
+    # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies)
     population = members // (work.classes if manifest.recipe.conditional else 1)
     workspace = 9 * population * queries_at_once(work) + (16 if manifest.recipe.conditional else 6) * (16 << 20)
     store = work.images * dim
-    # eps, z, x, means and encoded bytes, as much as is held at once
+    # eps, z, x, means and encoded bytes: the most held at once
     shard = manifest.shards.records_per_shard * dim * 28
     actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
     device = _CUDA_BYTES + store + columns + index + workspace if on_gpu else 0

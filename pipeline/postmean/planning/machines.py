@@ -1,7 +1,7 @@
-"""Machines by name: those that are not this one, with what their vendors' data sheets say of them.
+"""Machines by name, other than this one, with figures from their vendors' data sheets.
 
-Nothing here is measured. A record is two int8 matrix products over the population, so that the int8 rate (dense, that
-is without sparsity) and the memory's bandwidth are what counts; of either an actor is assumed to get a share.
+Nothing here is measured. A record takes two int8 matrix products over the population, so the int8 rate (dense, that is
+without sparsity) and the memory bandwidth decide; an actor is assumed to reach a share of each.
 """
 
 import re
@@ -10,24 +10,25 @@ from dataclasses import dataclass
 from postmean.base.errors import ConfigError
 
 PEAK_SHARE = 0.3
-"""Assumed of the int8 rate: tiles of 16 MB fill a large GPU a little more than half, and each waits for its launch."""
+"""Assumed share of the int8 rate: tiles of 16 MB fill little more than half of a large GPU, and each waits for its
+launch."""
 BANDWIDTH_SHARE = 0.5
-"""Assumed of the memory's bandwidth."""
+"""Assumed share of the memory bandwidth."""
 NETWORK_SHARE = 0.25
-"""Assumed of a node's network: what shared storage gives it."""
+"""Assumed share of a node's network rate: what it gets from shared storage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One machine. Rates are of one GPU, or of all CPUs where there is none."""
+    """One machine. Rates are those of one GPU, or of all CPUs if there is no GPU."""
 
     gpus: int
     cpus: int
     int8_per_second: float
-    """Operations, two a multiply-add."""
+    """Operations; a multiply-add is two."""
     memory_bytes_per_second: float
     device_bytes: int
-    """Memory of one GPU, 0 where there is none."""
+    """Memory of one GPU, 0 if there is none."""
     host_bytes: int
     network_bits_per_second: float
 
@@ -63,8 +64,8 @@ NODES = {
         host_bytes=64 << 30,
         network_bits_per_second=20e9,
     ),
-    # Intel 64 and IA-32 Architectures Optimization Reference Manual: AMX does 2 048 int8 operations a cycle and core;
-    # Amazon EC2 C7i (c7i.16xlarge): 32 cores of 2 threads at 3.2 GHz, of 48 that share eight channels of DDR5-4800
+    # Intel 64 and IA-32 Architectures Optimization Reference Manual: AMX does 2 048 int8 operations per cycle and core;
+    # Amazon EC2 C7i (c7i.16xlarge): 32 cores of 2 threads at 3.2 GHz, out of 48 that share 8 channels of DDR5-4800
     "c7i": Node(
         gpus=0,
         cpus=64,
@@ -79,7 +80,7 @@ NODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Machines:
-    """Some machines of one kind."""
+    """One or more machines of one kind."""
 
     name: str
     nodes: int
@@ -97,15 +98,15 @@ class Machines:
         return cls(name=name, nodes=int(found[1]), node=NODES[found[2]])
 
     def actors(self, threads: int) -> int:
-        """Actors it holds: one a GPU, or as many as the CPUs hold."""
+        """Number of actors they hold: one per GPU, or as many as the CPUs hold."""
         return self.nodes * (self.node.gpus or max(1, self.node.cpus // threads))
 
     def product_seconds(self, threads: int, dim: int, queries: int) -> float:
-        """Seconds of one actor for the log-weight of one member and query: a product of two bytes by D pixels.
+        """Seconds that one actor needs per member and query for a log-weight: the products of two bytes with D pixels.
 
         Args:
-            queries: queries that share a pass over the pixels, which are read, made int8, written and read again; the
-                product itself is written once and read twice, in four bytes.
+            queries: queries that share a pass over the pixels. A pass reads the pixels, writes them as int8 and reads
+                these; each of the two products is written once and read twice, in four bytes.
         """
         actors = 1 if self.node.gpus else max(1, self.node.cpus // threads)
         operations = self.node.int8_per_second / actors * PEAK_SHARE

@@ -1,8 +1,8 @@
-"""Some of a run's records estimated in this process: seconds and bytes a record, and what of the time grows with N.
+"""Estimates some of a run's records in this process: seconds and bytes per record, and how the time grows with N.
 
-With the population of a sample standing for that of the whole data set (`workload`), a record takes a + b M seconds: a
-for its noise, random draws and packing, b M for what goes over the M members. Measuring on the store and on a quarter
-of it tells the two apart.
+A sample's population stands for that of the whole data set (`workload`). A record takes a + b M seconds: a for its
+noise, random draws and packing, b M for work over the M members. Measuring on the store and on a quarter of it tells
+the two apart.
 """
 
 import time
@@ -28,22 +28,22 @@ from postmean.planning.workload import Workload, spread
 from postmean.shards.codecs import codec
 from postmean.shards.run_folder import layout_of
 
-_SECONDS = 15.0  # of estimating, about, on the store
-_FEWEST = 256  # records, however long they take
+_SECONDS = 15.0  # approximate time to estimate on the store
+_FEWEST = 256  # records to measure, however long they take
 _MOST_QUERIES = 512
 _SHARE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One actor's cost of a record, on this machine, for the planned data set."""
+    """What a record costs one actor on this machine, for the planned data set."""
 
     fixed_seconds: float
     """a"""
     growing_seconds: float
     """b M"""
     setup_seconds: float
-    """Of an actor, once, before its first record"""
+    """Once per actor, before its first record"""
     bytes: float
 
     @property
@@ -55,8 +55,8 @@ def measure(work: Workload, split: bool) -> Measured:
     """Measure a sample of the workload's records.
 
     Args:
-        split: tell `fixed_seconds` from `growing_seconds`: needed where N or the machine is another. Otherwise all is
-            fixed.
+        split: separate `growing_seconds` from `fixed_seconds`, as needed for another N or another machine. If not set,
+            all of the time counts as fixed.
     """
     with threads(work.manifest.threads_per_actor):
         return _measure(work, split)
@@ -84,7 +84,7 @@ def _measure(work: Workload, split: bool) -> Measured:
 
 
 def queries_at_once(work: Workload) -> int:
-    """Queries of one pass over a population: a group of the estimator, or a class's records in a shard."""
+    """Queries per pass over a population: a group of the estimator, or a class's records in a shard."""
     if work.manifest.recipe.conditional:
         return max(1, work.manifest.shards.records_per_shard // work.classes)
     population = SampledPopulation(work.store, work.manifest.recipe.flips, stands_for=work.stands_for)
@@ -92,7 +92,7 @@ def queries_at_once(work: Workload) -> int:
 
 
 def product_seconds(work: Workload, queries: int) -> float:
-    """Seconds here for the log-weight of one member and query, by the product that an estimate makes of a tile."""
+    """Seconds on this machine for the log-weight of one member and query, timed on the product with one tile."""
     with threads(work.manifest.threads_per_actor):
         return _product_seconds(work, queries)
 
@@ -112,12 +112,12 @@ def _product_seconds(work: Workload, queries: int) -> float:
 
 
 def _estimate(work: Workload) -> tuple[float, float, Records]:
-    """(seconds a record, seconds before the first, the records) of a sample that is grouped as a shard is."""
+    """(seconds per record, seconds before the first, the records) of a sample grouped like a shard."""
     manifest = work.manifest
     population_of = partial(SampledPopulation, stands_for=work.stands_for)
     replica = Replica(manifest, work.store, work.certified_sigma, population_of)
     most = manifest.shards.records_per_shard
-    if manifest.recipe.conditional:  # as many of a class as in a shard of the planned data set
+    if manifest.recipe.conditional:  # as many per class as in a shard of the planned data set
         most = max(_FEWEST, round(most * work.store.classes / work.classes))
     few = spread(work.sample, 16)
     setup = _timed(replica, few)[0]
@@ -137,7 +137,7 @@ def _timed(replica: Replica, block: TupleBlock) -> tuple[float, Records]:
 
 
 def _record_bytes(work: Workload, records: Records) -> float:
-    """Bytes a record, from shards of the run's size, or one as large as the sample."""
+    """Bytes per record, from shards of the run's size, or one shard with the whole sample if that is smaller."""
     manifest = work.manifest
     size = min(manifest.shards.records_per_shard, len(records))
     plan = Plan(np.array([0]), np.array([manifest.tuples - 1]), np.array([work.records]))
@@ -153,7 +153,7 @@ def _record_bytes(work: Workload, records: Records) -> float:
 
 
 def _grown_bytes(manifest: Manifest, records: Records, stands_for: float) -> float:
-    """Bytes a record that sparse means gain where every member but the source stands for several."""
+    """Bytes per record that sparse means gain because every member but the source stands for several."""
     dense = 2 * int(np.prod(manifest.store_shape[1:]))
     gained = 0.0
     for means in (records.mean, records.mean_next):
@@ -166,10 +166,10 @@ def _grown_bytes(manifest: Manifest, records: Records, stands_for: float) -> flo
 
 
 def _grown(settings: EstimatorSettings, pairs: np.ndarray, stands_for: float) -> np.ndarray:
-    """Pairs of a mean that has so many over the sample, over the planned data set."""
+    """Pairs that means with `pairs` over the sample have over the planned data set."""
     if not traits_of(settings.name).support_is_drawn:
         return 1 + (pairs - 1) * stands_for
-    # n draws out of e members alike hit e (1 - exp(-n / e)) of them
+    # n draws from e members of equal weight hit e (1 - exp(-n / e)) of them
     n, pairs = settings.n, np.minimum(pairs, settings.n - 0.5)
     members = pairs
     for _ in range(100):

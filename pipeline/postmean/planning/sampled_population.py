@@ -1,4 +1,4 @@
-"""A population of which only a sample of the members is at hand: what a run over more images is planned on."""
+"""A population with only a sample of its members at hand, to plan a run over more images."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from postmean.engine.population import Population
 
 @dataclass(frozen=True)
 class SampledPopulation(Population):
-    """The members of a sample, each of which stands for several like it.
+    """The members of a sample, each standing for several like it.
 
-    What is decided by a number of members is then decided as over all those that the sample represents.
+    Decisions that depend on a number of members are made as for all members that the sample represents.
 
     Args:
-        stands_for: members of the planned data set for each one at hand.
+        stands_for: members of the planned data set per member at hand.
     """
 
     stands_for: float = 1.0
@@ -25,4 +25,4 @@ class SampledPopulation(Population):
         return total / self.stands_for
 
     def at_hand_with_source(self, count: float) -> float:
-        return 1 + (count - 1) / self.stands_for  # the source stands for itself alone
+        return 1 + (count - 1) / self.stands_for  # the source stands only for itself

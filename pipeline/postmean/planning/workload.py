@@ -1,11 +1,11 @@
-"""What a run is to do: its records counted, on the data set that the store is, or of which it is a sample.
+"""Workload of a run: its number of records, for the store itself or for a larger data set it samples.
 
-Where the store is a sample of n of N images, F = N / n (of N / C and n / c images a class, where the posterior is over
-one class), the run over all of them is planned on the sample by one assumption: that the images left out are like those
-at hand. Every sum over a population then has F times as many terms of the same distribution, so that
+If the store is a sample of n out of N images, F = N / n. If the posterior is over one class, F is the ratio of images
+per class, N / C to n / c. The run over the whole data set is planned on the sample with one assumption: the images left
+out are like those at hand. Every sum over a population then has F times as many terms of the same distribution, so
 
 - the certificate's sum is F times as large: an image's certified sigma is that of a tolerance F times smaller;
-- a member at hand stands for F of them (`SampledPopulation`): candidates, supports and groups are decided as there.
+- a member at hand stands for F members (`SampledPopulation`), which decides about candidates, supports and groups.
 """
 
 import math
@@ -26,9 +26,9 @@ from postmean.planning.config import SampleSettings
 from postmean.runs.config import JobConfig
 from postmean.runs.job import Job, check_index, resolve
 
-_COUNTED = 1 << 22  # tuples looked at: a few seconds; all of them where a run has no more
-_SPANS = 256  # evenly spread over the run, because a curriculum makes its parts differ
-_KEPT = 1 << 14  # records kept to measure on
+_COUNTED = 1 << 22  # most tuples to look at: a few seconds
+_SPANS = 256  # ranges of tuples, evenly spread over the run because a curriculum makes its parts differ
+_KEPT = 1 << 14  # most records kept to measure on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,24 +36,24 @@ class Workload:
     """A run on a store, or on a data set that the store is a sample of."""
 
     manifest: Manifest
-    """Of the store at hand."""
+    """For the store at hand."""
     store: ImageStore
     certified_sigma: np.ndarray | None
-    """float32 [n], of the planned data set"""
+    """float32 [n], those of the store's images within the planned data set"""
     images: int
     """N, of the planned data set"""
     classes: int
     """C, of the planned data set"""
     stands_for: float
-    """F: members of a population of the planned data set for each one at hand"""
+    """F: members of a population of the planned data set per member at hand"""
     records: int
     records_error: float
-    """Relative standard error of the number of records, 0 where all tuples were counted."""
+    """Relative standard error of the number of records, 0 if all tuples were counted."""
     shards: int
     certificate_seconds: float
-    """To compute the certificate of the planned data set, as generate does first; 0 where it was computed before."""
+    """To compute the certificate of the planned data set, as generate does first; 0 if it was computed before."""
     sample: TupleBlock
-    """Records of a run on the store at hand, spread evenly over their noise levels, at most some thousands"""
+    """Records of a run on the store at hand, spread evenly over their noise levels; at most 16 384"""
 
     def thinned(self, share: int) -> "Workload":
         """The same run planned on a random 1 / share of the store's images."""
@@ -73,7 +73,7 @@ class Workload:
 
 
 def of_job(job: Job) -> Workload:
-    """The workload of a prepared job: its own plan, to the record."""
+    """The workload of a prepared job, exact: from its plan."""
     _, _, sample = _count(job.manifest, job.certified_sigma)
     return Workload(
         manifest=job.manifest,
@@ -96,7 +96,7 @@ def workload(config: JobConfig, sample_of: SampleSettings | None = None) -> Work
     Args:
         sample_of: the data set, if the store is a sample of it.
     Raises:
-        ConfigError: more images than the store's, and an index that cannot be searched as theirs.
+        ConfigError: the data set is not the store itself, and the estimator searches a FAISS index.
     """
     store = ImageStore.open(config.store)
     manifest = resolve(config, store)
@@ -130,7 +130,7 @@ def workload(config: JobConfig, sample_of: SampleSettings | None = None) -> Work
 
 
 def refuse_index(manifest: Manifest, flag: str) -> None:
-    """Raise ConfigError where the estimator searches an index of FAISS: it holds the images at hand, and no others."""
+    """Raise ConfigError if the estimator searches a FAISS index, because that holds only the images at hand."""
     searched = manifest.estimator
     if traits_of(searched.name).searches and searched.index != "exact":
         raise ConfigError(f"{flag}: the cost of --index {searched.index} is not extrapolated: plan with --index exact")
@@ -162,7 +162,7 @@ def _count(
 
 
 def spread(block: TupleBlock, count: int) -> TupleBlock:
-    """At most `count` tuples of the block, evenly spread over its noise levels, which decide what a record costs."""
+    """At most `count` tuples of the block, evenly spread over its noise levels, which decide a record's cost."""
     order = np.argsort(block.sigma, kind="stable")
     count = min(count, len(block))
     return block.select(np.sort(order[(np.arange(count) * len(block) + len(block) // 2) // max(1, count)]))
