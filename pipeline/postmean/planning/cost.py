@@ -57,7 +57,7 @@ class CostPlan:
     shared_memory_bytes: int
     """The image store, mapped once per machine."""
     memory_bytes_per_actor: int
-    """Besides the shared store: interpreter and one shard of records; without a GPU also workspace, index and columns."""
+    """Besides the shared store: interpreter, one shard of records; without a GPU also workspace, index and columns."""
     device_bytes_per_actor: int
     """GPU memory per actor, 0 without GPUs."""
     fits: bool

@@ -1,4 +1,4 @@
-"""Settings of a generation, into shards or live, and the presets that fill them in."""
+"""Settings to generate shards or serve them live, and the presets that fill them in."""
 
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -17,14 +17,14 @@ from postmean.fleet.settings import ActorSettings, FleetSettings
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig:
-    """What targets to make, how, and on what: all that decides the bytes of a run."""
+    """Which targets to make, from what and how: everything that decides the bytes of a run."""
 
     store: Path
     """Image store made by `postmean import`, indexed by `postmean index`."""
     tuples: int
-    """Tuples (x, sigma, eps) of the run: training images seen. More than a run has extend it."""
+    """Tuples (x, sigma, eps) of the run, one per training image seen. A larger number extends an existing run."""
     seed: int = 0
-    """Everything random follows from it and the tuple's number."""
+    """Seed of all random numbers; those of a tuple depend only on it and the tuple's number."""
     recipe: TargetRecipe = TargetRecipe()
     process_table: Path | None = None
     """CSV of t,s,sigma for any other process; replaces --process."""
@@ -41,13 +41,13 @@ class FollowSettings(FlagGroup):
     """Trainers that follow the run while it is made."""
 
     ahead: int | None = None
-    """Shards to make beyond those that the slowest trainer needs next (see `postmean train --follow-seconds`)."""
+    """Shards made beyond those the slowest trainer needs next (see `postmean train --follow-seconds`); default all."""
     trainers: int = 1
-    """Trainers that follow: for --ahead and --delete-consumed, who has not begun is at tuple 0."""
+    """Number of trainers that follow; for --ahead and --delete-consumed, one that has not begun is at tuple 0."""
     delete_consumed: bool = False
-    """Delete shards that no trainer can need again, were it to go on from its oldest checkpoint."""
+    """Delete shards that no trainer can need again, even if it resumes from its oldest checkpoint."""
     trainer_seconds: float = 3600.0
-    """With --ahead: end when no trainer has taken a batch for so long while it was waited for."""
+    """With --ahead: stop after waiting this long without any trainer taking a batch."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("ahead", "trainers"))
@@ -77,17 +77,17 @@ class GenerateConfig(JobConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig(JobConfig):
-    """A job whose shards go to trainers as they ask for them, and to no disk."""
+    """A job whose shards go to trainers as they ask for them, and never to disk."""
 
     fleet: FleetSettings = FleetSettings()
     host: str = "127.0.0.1"
     """Address to listen on: 0.0.0.0 for trainers on other machines of a private network."""
     port: int = 8801
-    """0 for any that is free."""
+    """Port to listen on; 0 for any free port."""
     depth: int = 16
-    """Shards made ahead of each trainer, that which it asks for included."""
+    """Shards to prepare per trainer, including the one it asked for."""
     trainers: int = 1
-    """Trainers at places of their own; the ranks of one count as one."""
+    """Trainers that read at different places; all ranks of a trainer count as one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,7 +121,7 @@ def presets(kind: type[C], **chosen: Any) -> dict[str, tuple[str, C]]:
     """Presets of this kind of job: name -> (summary, config).
 
     Args:
-        chosen: values of fields; those that have neither a value nor a default are still missing, as is the store.
+        chosen: values of fields; fields with neither a value nor a default, such as the store, stay missing.
     """
     import tyro
 

@@ -1,4 +1,4 @@
-"""Failures: why shards of a run were given up, in OUT/failures/NNNNNN.json, until they are made."""
+"""Failures: OUT/failures/NNNNNN.json says why a shard was given up, until it is made."""
 
 from postmean.base.errors import ShardError
 from postmean.base.json_files import JsonError, parse_json, to_json
@@ -8,13 +8,13 @@ from postmean.storage.storage import Storage
 
 
 def write_failure(storage: Storage, row: ShardPlan, cause: str) -> None:
-    """The shard was given up."""
+    """Record that the shard was given up."""
     failure = {"shard": row.shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple, "cause": cause}
     storage.put(failure_path(row.shard), to_json(failure))
 
 
 def remove_failure(storage: Storage, shard: int) -> None:
-    """The shard was made after all."""
+    """Remove the failure of a shard that was made after all."""
     storage.delete(failure_path(shard))
 
 
@@ -25,7 +25,7 @@ def failed_shards(storage: Storage) -> list[int]:
 
 
 def read_cause(storage: Storage, shard: int) -> str:
-    """Why this shard was given up; "unknown" where the file is gone or damaged."""
+    """Why this shard was given up; "unknown" if the file is gone or damaged."""
     try:
         return str(parse_json(storage.get(failure_path(shard)))["cause"])
     except (ShardError, JsonError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The driver of a run that is written: has a fleet make the missing shards, and keeps account of them in the folder."""
+"""The driver of a run that is stored: makes the missing shards with a fleet and records progress in the run folder."""
 
 from contextlib import suppress
 
@@ -22,7 +22,7 @@ class FolderDriver:
 
     Args:
         missing: shards to make, rising.
-        lease: that this driver holds; the run ends where it is lost.
+        lease: held by this driver; losing it ends the run.
         log: told of every shard.
         progress: shows the records.
     """
@@ -43,12 +43,12 @@ class FolderDriver:
         self._records_done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
         self._progress = progress("generate", job.plan.total_records, "records")
         self.pace = pace_of(config, run, self._backlog)
-        """It knows whether the trainers ended the run."""
+        """Says whether the trainers ended the run."""
         self.written: list[int] = []
         """Shards made so far."""
 
     def run(self) -> Outcome:
-        """Make the missing shards, as far as they can be made."""
+        """Make the missing shards, as far as possible."""
         out, store = self._run.storage.url, str(self._job.store.path.resolve())
         with (
             self.pace,
@@ -78,7 +78,7 @@ class FolderDriver:
 
     def failed(self, shard: int, cause: str) -> None:
         self._backlog.settle(shard)
-        with suppress(GenerationError):  # a full disk, which is the shard's own cause too
+        with suppress(GenerationError):  # disk full: that is why the shard failed too
             write_failure(self._run.storage, self._job.plan[shard], cause)
 
     def tick(self, outcome: Outcome) -> None:
@@ -86,11 +86,11 @@ class FolderDriver:
         self.pace.check()
         self._log.retries = outcome.retries
         if not outcome.ready:
-            # Ray and the replicas take half a minute to start, which is no part of the rate
+            # Ray and the replicas take half a minute to start: keep it out of the rate
             self._progress.start_at(self._records_done)
 
 
 def pace_of(config: GenerateConfig, run: RunFolder, backlog: PlannedShards) -> Pace:
-    """The pace that the settings ask for."""
+    """The pace given by the settings."""
     follow = config.follow
     return Pace(run, backlog, follow.ahead, follow.trainers, follow.delete_consumed, follow.trainer_seconds)

@@ -1,4 +1,4 @@
-"""Generation: a job's missing shards through the fleet into the run folder."""
+"""Generation: make a job's missing shards with the fleet and write them to the run folder."""
 
 import time
 from contextlib import suppress
@@ -36,11 +36,11 @@ class GenerateReport:
     written: int
     """Shards written by this call."""
     all_finished: bool
-    """Whether it ended, with shards left to make, because all trainers had finished."""
+    """Whether all trainers had finished, which ends a run even if shards are left to make."""
     retries: int
     seconds: float
     records_per_second: float
-    """Of this call, start of the fleet included."""
+    """Of this call, including the start of the fleet."""
 
 
 def generate(config: GenerateConfig, progress: ShowProgress = NoProgress) -> GenerateReport:
@@ -108,8 +108,8 @@ def _make_missing(
         try:
             outcome = driver.run() if missing else Outcome()
         finally:
-            run.storage.clean_temporary()  # of actors that were killed while they wrote
-        with suppress(GenerationError):  # a full disk: the shards' failures have told of it
+            run.storage.clean_temporary()  # left by actors that were killed while writing
+        with suppress(GenerationError):  # disk full: already reported for the shards
             log.write()
     return outcome, driver
 
@@ -135,11 +135,11 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
         job.begin(run)
         run.storage.put(CONFIG, to_json(config))
     elif not run.storage.exists(PLAN) or (job.certified_sigma is not None and not run.storage.exists(CERTIFIED_SIGMA)):
-        job.begin(run)  # they were removed because they were damaged, and come out the same
+        job.begin(run)  # these files were removed because they were damaged; the same bytes are written again
 
 
 def _forget_failures(run: RunFolder, outcome: Outcome) -> None:
-    """Take back failures of shards that are committed all the same, by actors whose answers the network lost."""
+    """Remove failures of shards that are committed after all: the network lost the actor's answer."""
     failed = failed_shards(run.storage)
     if not failed:
         return
@@ -151,7 +151,7 @@ def _forget_failures(run: RunFolder, outcome: Outcome) -> None:
 
 
 def _raise_failures(outcome: Outcome, job: Job, run: RunFolder) -> None:
-    """Raise GenerationError where shards failed or were not tried."""
+    """Raise GenerationError if shards failed or were not tried."""
     if outcome.failed:
         shard, cause = next(iter(sorted(outcome.failed.items())))
         rest = f", {outcome.untried} were not tried" if outcome.untried else ""

@@ -1,4 +1,4 @@
-"""A job: settings resolved against the store into manifest, certificate and plan, before anything is estimated."""
+"""A job: settings and store resolved into manifest, certificate and plan, before anything is estimated."""
 
 import os
 from collections.abc import Callable
@@ -35,22 +35,23 @@ class Job:
     plan: Plan
 
     def begin(self, run: RunFolder) -> None:
-        """Begin this run in a folder, or extend the one that is there: wholly or not at all."""
+        """Begin this run in a folder, or extend the run there: completely or not at all."""
         run.begin(self.manifest, self.plan, self.certified_sigma)
 
 
 def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:
-    """Resolve the settings; a run that was begun in the output is continued if it is the same one.
+    """Resolve the settings. If the output holds the same run, the job resumes it.
 
-    With more tuples than that run has, it is extended: what exists stays as it is, the new tuples get shards behind it.
+    With more tuples than that run has, the job extends it: existing shards stay as they are, new shards follow them.
 
     Args:
-        run: the output, None to plan without one.
+        run: the output; None to plan without one.
         progress: called with the number of tuples planned so far.
 
     Raises:
-        DataError: no store, or a store without the self-join that the certificate needs.
-        MismatchError: another run lies in the output; the message names every field that differs.
+        ConfigError: settings that do not fit this store or machine.
+        DataError: no store, or no self-join or index where it is needed.
+        MismatchError: the output holds another run; the message names every field that differs.
     """
     store = ImageStore.open(config.store)
     manifest = resolve(config, store)
@@ -84,7 +85,7 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], 
 
 
 def check_index(manifest: Manifest, store: ImageStore) -> None:
-    """Raise unless the index that the estimator searches was built, and FAISS is there: not in every actor."""
+    """Raise unless the estimator's index was built and FAISS is installed: once here instead of in every actor."""
     settings = manifest.estimator
     if not traits_of(settings.name).searches or settings.index == "exact":
         return
@@ -106,7 +107,7 @@ def resolve(config: JobConfig, store: ImageStore) -> Manifest:
             raise ConfigError("--conditional: searches one class exactly: leave --index at exact")
     if config.process_table:
         recipe = replace(recipe, process=TableProcess.from_csv(config.process_table))
-    # the other estimators do not estimate the exact mean, which is what is certified
+    # the certificate is for the exact mean, which not all estimators estimate
     certificate = config.estimator.certificate and traits_of(config.estimator.name).estimates_exact_mean
     max_support = 0 if config.shards.self_contained else config.shards.max_support
     manifest = Manifest(

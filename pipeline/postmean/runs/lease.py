@@ -1,9 +1,9 @@
 """The lease: one driver at a time on one output.
 
-OUT/leases/000001.json says who drives the run and when it last said so. A driver writes it anew every few seconds and
-removes it at its end. A lease that is no longer renewed is taken over by creating the one of the next number, which
-only one can; a driver that finds a higher number than its own has lost the run and stops. Correctness does not depend
-on the lease: commits are deterministic, so two drivers at once write the same bytes. It only avoids double work.
+OUT/leases/000001.json says who drives the run and when the driver last renewed it: every few seconds. The driver
+removes it at its end. A lease that is no longer renewed is taken over by creating the lease with the next number, which
+only one driver can do. A driver that finds a higher number than its own has lost the run and stops. Correctness does
+not depend on the lease: commits are deterministic, so two drivers write the same bytes. It only avoids duplicate work.
 """
 
 import os
@@ -26,10 +26,10 @@ from postmean.storage.storage import Storage
 
 LEASES = "leases"
 EXPIRES_SECONDS = 60.0
-"""A lease that was not renewed for so long is free to take."""
+"""A lease not renewed for this long may be taken over."""
 _BEAT_SECONDS = 5.0
 _LEAVE_SECONDS = 5.0
-"""How long the end of a run waits for a store that does not answer; its lease is then left to expire."""
+"""How long a run waits at its end for a storage that does not answer; after that its lease is left to expire."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,13 @@ class Holder:
     """Who holds a lease; nothing secret."""
 
     token: str
-    """Random, to tell two holders apart."""
+    """Random; tells holders apart."""
     host: str
     pid: int
     machine: str
-    """Hash of the host, its boot and its process namespace: where `pid` means something; "" where that is unknown."""
+    """Hash of the host, its boot and the process namespace in which `pid` is valid; "" if these are unknown."""
     process_started: int
-    """When the process started, in ticks since boot: a later process of the same pid has another."""
+    """When the process started, in ticks since boot; differs from that of a later process with the same pid."""
     heartbeat: float
     """Unix time of the last renewal, by the holder's clock."""
 
@@ -60,7 +60,7 @@ class Holder:
         )
 
     def state(self) -> Literal["held", "dead", "silent"]:
-        """held: renewed lately. dead: its process ran on this machine, and is gone. silent: not renewed for long."""
+        """held: renewed lately. dead: its process ran on this machine and is gone. silent: not renewed for long."""
         if self.machine and self.machine == _machine() and _process_started(self.pid) != self.process_started:
             return "dead"
         return "held" if abs(time.time() - self.heartbeat) < EXPIRES_SECONDS else "silent"
@@ -70,20 +70,19 @@ class Holder:
         age = time.time() - self.heartbeat
         when = f"{abs(age):.0f} s {'ago' if age > -1 else 'ahead'}"
         if not -1 < age < EXPIRES_SECONDS:
-            when += " by this machine's clock"  # which may not be the holder's
+            when += " by this machine's clock"  # the holder's clock may differ
         return f"host {self.host}, process {self.pid}, last heartbeat {when}"
 
 
 def find_holder(storage: Storage) -> Holder | None:
-    """Who holds the output now, or held it and did not end cleanly; None where nobody does."""
+    """The holder of the output, or the last one if it did not end cleanly; None if there is no readable lease."""
     return _newest(storage)[1]
 
 
 def is_at_work(storage: Storage, holder: Holder, beat_seconds: float = _BEAT_SECONDS) -> bool:
-    """Whether the holder drives the run, even where its clock and ours disagree.
+    """Whether the holder drives the run, even if its clock and ours disagree.
 
-    Where the clocks alone would say that it is silent, this looks for two and a half beats whether it renews its
-    lease all the same.
+    If it seems silent by the clocks, watch for two and a half beats whether its lease is renewed all the same.
 
     Args:
         beat_seconds: time between the holder's renewals.
@@ -96,12 +95,12 @@ def is_at_work(storage: Storage, holder: Holder, beat_seconds: float = _BEAT_SEC
         time.sleep(beat_seconds / 5)
         now = _newest(storage)[1]
         if now != holder:
-            return now is not None  # else it ended in this moment
+            return now is not None  # None: it ended just now
     return False
 
 
 def refuse_if_held(storage: Storage) -> None:
-    """Raise GenerationError where another driver holds the output; writes nothing."""
+    """Raise GenerationError if another driver holds the output; writes nothing."""
     holder = find_holder(storage)
     if holder is not None and holder.state() == "held":
         raise _refusal(storage, holder)
@@ -111,11 +110,11 @@ class Lease:
     """Holds the output for the duration of a `with` block.
 
     Args:
-        on_beat: called by the thread that renews the lease, each time.
+        on_beat: called after each renewal, by the thread that renews.
         beat_seconds: time between renewals.
 
     Raises:
-        GenerationError: another driver holds it; the message says who, and until when.
+        GenerationError: another driver holds it; the message says who, and when its lease expires.
     """
 
     def __init__(
@@ -142,12 +141,12 @@ class Lease:
         self._thread.join(timeout=_LEAVE_SECONDS)
 
     def check(self) -> None:
-        """Raise what keeps this driver from going on: another one took over, or the object store is out of reach."""
+        """Raise if this driver must stop: another one took over, or the storage cannot be reached."""
         if self._trouble is not None:
             raise self._trouble
 
     def _take(self) -> int:
-        """Create the lease of the next number; its number."""
+        """Create the lease with the next number; returns the number."""
         for _ in range(100):
             number, holder = _newest(self._storage)
             if holder is not None and is_at_work(self._storage, holder, self._beat_seconds):
@@ -158,10 +157,10 @@ class Lease:
         raise GenerationError(f"{self._storage.url}/{LEASES}: others take the lease all the time: run it again later")
 
     def _keep(self) -> None:
-        """Renew the lease until the end, then remove it: in one thread, so that no late renewal brings it back."""
+        """Renew the lease until the end, then remove it; all in one thread, so that no late renewal restores it."""
         self._renew()
         if self._trouble is None:
-            with suppress(GenerationError):  # it expires
+            with suppress(GenerationError):  # it will expire
                 self._storage.delete(_path(self._number))
 
     def _renew(self) -> None:
@@ -181,11 +180,11 @@ class Lease:
             except StorageError as error:
                 self._trouble = error
             except PostmeanError:
-                continue  # a full disk: the shards meet it too and say so
+                continue  # disk full: reported for the shards
 
 
 def _newest(storage: Storage) -> tuple[int, Holder | None]:
-    """Number and holder of the newest lease; 0 where there is none, no holder where it cannot be read."""
+    """Number and holder of the newest lease: number 0 if there is none, holder None if it cannot be read."""
     numbers = [number for path in storage.list(LEASES) if (number := _number(path))]
     if not numbers:
         return 0, None
@@ -193,12 +192,12 @@ def _newest(storage: Storage) -> tuple[int, Holder | None]:
     try:
         return max(numbers), read_json(Holder, storage.get(path), path)
     except (ShardError, JsonError):
-        return max(numbers), None  # removed this moment, or damaged: nobody renews it
+        return max(numbers), None  # removed just now, or damaged: nobody renews it
 
 
 def _refusal(storage: Storage, holder: Holder) -> GenerationError:
     age = time.time() - holder.heartbeat
-    left = EXPIRES_SECONDS - age if 0 <= age < EXPIRES_SECONDS else EXPIRES_SECONDS  # by a wrong clock: at most
+    left = EXPIRES_SECONDS - age if 0 <= age < EXPIRES_SECONDS else EXPIRES_SECONDS  # else clocks disagree
     return GenerationError(
         f"{storage.url}: another `postmean generate` is at work there ({holder.describe()}): wait for it or stop it; "
         f"if it is dead already, its lease expires in {left:.0f} s"
@@ -224,7 +223,7 @@ def _machine() -> str:
 
 
 def _process_started(pid: int) -> int:
-    """Ticks from boot to the start of a living process; 0 where there is none."""
+    """Ticks from boot to the start of a living process; 0 if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""The live run: a fleet makes shards as trainers ask for them, a server hands them on, nothing touches a disk."""
+"""The live run: a fleet makes shards as trainers ask for them, a server passes them on, nothing is written to disk."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -20,7 +20,7 @@ from postmean.storage.serve_token import find_or_make_token
 
 
 class LiveDriver:
-    """Hands the fleet's shards to those who wait for them. A listener of the fleet.
+    """Passes the fleet's shards to waiting readers. A listener of the fleet.
 
     Args:
         progress: entered by the caller.

@@ -1,4 +1,4 @@
-"""The server of a live run: its files over HTTP/1.1, to whoever shows the token, and nothing else."""
+"""The server of a live run: serves its files, and nothing else, over HTTP/1.1 to clients that show the token."""
 
 import hmac
 import re
@@ -12,7 +12,7 @@ from postmean.base.errors import ConfigError, GenerationError
 from postmean.runs.live_shards import LiveShards
 
 _HOLD_SECONDS = 20.0
-"""How long a request for a shard waits for it; then the reader asks again."""
+"""How long a request waits for its shard; after that the reader asks again."""
 
 
 class LiveServer:
@@ -20,11 +20,11 @@ class LiveServer:
 
     Args:
         files: manifest, plan and certificate by path.
-        shards: the rest.
-        token: that readers must show.
+        shards: source of all other files.
+        token: readers must show it.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: cannot listen on this address.
     """
 
     def __init__(self, host: str, port: int, files: dict[str, bytes], shards: LiveShards, token: str) -> None:
@@ -56,14 +56,14 @@ class LiveServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 120  # seconds that a connection may be idle
+    timeout = 120  # seconds a connection may be idle
 
     def is_allowed(self) -> bool:
         """Whether the request shows the token."""
         raise NotImplementedError
 
     def find(self, path: str) -> bytes | None:
-        """The object of this path, None where there is none."""
+        """The object with this path, None if there is none."""
         raise NotImplementedError
 
     def do_GET(self) -> None:
@@ -98,4 +98,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a line a request is no news."""
+        """Log nothing: a line per request is useless."""

@@ -1,6 +1,6 @@
-"""The shards of a live run: made when a trainer asks, a set number ahead, and forgotten when it has gone on.
+"""The shards of a live run: made when a trainer asks, a fixed number ahead, and dropped when it has moved on.
 
-Readers ask from the threads of the server; the dispatcher takes from here as from any backlog.
+Readers ask from the server's threads; the dispatcher uses this as a backlog.
 """
 
 import threading
@@ -11,15 +11,15 @@ from postmean.shards.run_paths import shard_of_commit, shard_of_tar
 
 
 class LiveShards:
-    """Files of the shards in memory, and what is to be made next.
+    """Files of the shards in memory, and which shards to make next.
 
-    At most `trainers` times 2 `depth` shards are held, besides those that a reader is waiting for: half of them ahead
-    of the newest that a trainer asked for, half behind it, as its ranks are not quite in step.
+    At most 2 `depth` shards per trainer are held, besides those that a reader is waiting for: half of them from the
+    newest that the trainer asked for onwards, half before it, because its ranks are not quite in step.
 
     Args:
-        shards: how many the plan has.
-        depth: shards made ahead, that which is asked for included.
-        trainers: trainers that read at places of their own; the ranks of one count as one.
+        shards: number of shards in the plan.
+        depth: shards to prepare per trainer, including the one it asked for.
+        trainers: trainers that read at different places; all ranks of a trainer count as one.
     """
 
     def __init__(self, shards: int, depth: int, trainers: int) -> None:
@@ -27,16 +27,16 @@ class LiveShards:
         self._changed = threading.Condition()
         self._files: dict[int, dict[str, bytes]] = {}
         self._making: set[int] = set()
-        self._asked: dict[int, int] = {}  # readers that wait, by shard
+        self._asked: dict[int, int] = {}  # number of waiting readers, by shard
         self._failed: dict[int, str] = {}
-        self._newest: list[int] = []  # newest shard asked for by each trainer, the one that asked last behind
+        self._newest: list[int] = []  # newest shard that each trainer asked for; the trainer that asked last is last
         self._closed = False
 
     def read(self, path: str, seconds: float) -> bytes | None:
-        """A file of a shard; None where it is not there within `seconds`, or is no file of a shard.
+        """A file of a shard; None if it is not there within `seconds` or the path is not that of a shard's file.
 
         Raises:
-            GenerationError: the shard could not be made. Asking again tries again.
+            GenerationError: the shard could not be made. Asking again retries it.
         """
         shard = _shard_of(path)
         if shard is None or shard >= self._shards:
@@ -58,7 +58,7 @@ class LiveShards:
                     del self._asked[shard]
 
     def done(self, shard: int, files: dict[str, bytes]) -> None:
-        """These are the shard's files."""
+        """Store the files of a shard that was made."""
         with self._changed:
             self._making.discard(shard)
             self._files[shard] = files
@@ -66,14 +66,14 @@ class LiveShards:
             self._changed.notify_all()
 
     def failed(self, shard: int, cause: str) -> None:
-        """The shard is given up, until it is asked for again."""
+        """The shard was given up: one reader is told the cause, then the shard may be asked for again."""
         with self._changed:
             self._making.discard(shard)
             self._failed[shard] = cause
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nothing more will come: let all readers go."""
+        """No more shards will come: release all waiting readers."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -83,7 +83,7 @@ class LiveShards:
         return len(self._files)
 
     def newest(self) -> int:
-        """The newest shard that the slowest trainer asked for, 0 before the first."""
+        """The newest shard that the slowest trainer asked for; 0 if none was asked for yet."""
         return min(self._newest, default=0)
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class LiveShards:
         return self._closed
 
     def _note(self, shard: int) -> None:
-        """A reader is at this shard: move the place of its trainer, which is the nearest one within reach."""
+        """A reader is at this shard: advance the nearest trainer within `depth`, or add one in place of the oldest."""
         near = [n for n in self._newest if n - self._depth <= shard <= n + self._depth]
         if near:
             nearest = min(near, key=lambda n: abs(shard - n))
@@ -119,7 +119,7 @@ class LiveShards:
         self._forget()
 
     def _wanted(self) -> list[int]:
-        """Shards to make: those that readers wait for, then the next of every trainer, in order."""
+        """Shards to make: first those that readers wait for, then those ahead of the trainers, nearest first."""
         ahead = {
             (step, newest + step)
             for newest in self._newest

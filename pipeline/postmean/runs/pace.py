@@ -1,4 +1,4 @@
-"""The pace of a run that trainers follow: so many shards ahead of the slowest, and what all consumed is deleted."""
+"""The pace of a run that trainers follow: limits shards ahead of the slowest trainer, deletes those all consumed."""
 
 import threading
 import time
@@ -10,18 +10,19 @@ from postmean.shards.positions import Position, read_positions
 from postmean.shards.retention import delete_shards, deleted_shards
 from postmean.shards.run_folder import RunFolder
 
-_LOOK_SECONDS = 2.0  # an object store bills each look
-_DELETED_AT_ONCE = 32  # shards: an object store takes seconds for so many, and the actors may be waiting for the limit
+_LOOK_SECONDS = 2.0  # between looks; an object store bills each
+_DELETED_AT_ONCE = 32  # shards per look: an object store takes seconds for these, and actors may wait for a new limit
 
 
 class Pace:
-    """Looks at the trainers' positions for the duration of a `with` block, and limits the backlog accordingly.
+    """Watches the trainers' positions for the duration of a `with` block, and limits the backlog accordingly.
 
     Args:
         ahead: shards that may be made beyond those that the slowest trainer needs for its next batch; None: all.
-        trainers: how many there will be; until so many have a position, the slowest one is at tuple 0.
+        trainers: number of trainers; until that many have a position, the slowest one counts as at tuple 0.
         delete: whether to delete shards that no trainer can need again.
-        seconds: after so long without a move of any trainer, while no shard may or is being made, the run ends.
+        seconds: with `ahead`, the run ends after this long with no trainer moving, no shard that may be made and none
+            being made.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Pace:
         self._trouble: PostmeanError | None = None
         self._has_deleted = False
         self.all_finished = False
-        """Whether the run ended because its trainers have all that they wanted."""
+        """Whether the run ended because all its trainers have finished."""
         self.is_stuck = False
         """Whether the run ended because no trainer moved."""
 
@@ -49,12 +50,12 @@ class Pace:
     def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=_LOOK_SECONDS)  # it may be waiting for a store that does not answer
+            self._thread.join(timeout=_LOOK_SECONDS)  # it may be waiting for a storage that does not answer
         if self._delete and kind is None:
             self.delete_all()
 
     def check(self) -> None:
-        """Raise what keeps it from looking: an object store that is out of reach."""
+        """Raise the error that stopped the watch, such as a storage that cannot be reached."""
         if self._trouble is not None:
             raise self._trouble
 
@@ -72,7 +73,7 @@ class Pace:
             pass
 
     def look(self) -> bool:
-        """Read the positions once, limit the backlog and delete some of what may be deleted; whether it deleted any."""
+        """Read positions, limit the backlog, delete some of the shards that may go. Returns whether it deleted any."""
         positions = read_positions(self._run.storage)
         are_known = len(positions) >= self._trainers
         if self._ahead is not None:
@@ -91,7 +92,7 @@ class Pace:
 
     def _delete_some(self, resume_tuple: int) -> bool:
         start = stop = deleted_shards(self._run)
-        if not self._has_deleted:  # an earlier call may have been killed before it deleted what it had announced
+        if not self._has_deleted:  # an earlier call may have been killed between announcing and deleting
             delete_shards(self._run, max(0, stop - _DELETED_AT_ONCE), stop)
             self._has_deleted = True
         most = min(start + _DELETED_AT_ONCE, self._run.read_plan().shard_of(resume_tuple))

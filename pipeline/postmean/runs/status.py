@@ -1,4 +1,4 @@
-"""How far a run is: from its plan, its commit records and what its driver last wrote, on any machine that sees it."""
+"""How far a run is, on any machine that sees it: from its plan, its commit records and its driver's last report."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -20,16 +20,16 @@ STATUS = "status.json"
 
 @dataclass(frozen=True, kw_only=True)
 class DriverStatus:
-    """What the driver of a run knows beyond the storage; it writes this to OUT/status.json every few seconds."""
+    """What only the driver of a run knows. It writes this to OUT/status.json every few seconds."""
 
     time: float
     """Unix time of writing."""
     bytes: int
     """Of all committed shards."""
     records_per_second: float
-    """Of the current call of generate since its fleet began."""
+    """Of the current call of generate, since just before its fleet started."""
     seconds_left: float | None
-    """At this rate; None before there is one."""
+    """At this rate; None while it is 0."""
     retries: int
 
 
@@ -47,38 +47,38 @@ class RunStatus:
     tuples_ready: int = 0
     """A trainer can read tuples 0 .. tuples_ready - 1."""
     bytes: int | None = None
-    """Of the committed shards, as the driver last counted; None where no driver said."""
+    """Of the committed shards, from the driver's last report; None without a report."""
     records_per_second: float | None = None
-    """None unless it runs."""
+    """None unless the run is running."""
     seconds_left: float | None = None
     retries: int = 0
     failures: dict[str, str] = field(default_factory=dict)
-    """Cause of the last failure by shard, of shards that are still missing; 20 at most"""
+    """Cause of the last failure by shard, for at most 20 of the shards still missing"""
     failed: int = 0
     trainers: dict[str, int] = field(default_factory=dict)
-    """Next tuple of each trainer that follows"""
+    """Next tuple of each trainer that follows the run"""
     deleted: int = 0
-    """Shards deleted when all trainers had consumed them"""
+    """Shards deleted after all trainers had consumed them"""
     holder: str | None = None
-    """Who drives it, if it runs; who did, if that driver was killed."""
+    """The driver, if the run is running; the last driver, if it was killed."""
 
 
 class DriverLog:
-    """The driver's side: counts what is done and writes it."""
+    """The driver's side: counts what is done and writes OUT/status.json."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._began: float | None = None
         self._left = self._bytes = self._done = 0
         self.retries = 0
-        """Attempts that failed so far."""
+        """Failed attempts so far that were followed by another."""
 
     def start(self, left: int, size: int) -> None:
-        """The fleet begins.
+        """The fleet is about to start.
 
         Args:
             left: records to make.
-            size: bytes of the shards that are committed already.
+            size: bytes of the shards committed already.
         """
         self._left, self._bytes = left, size
         self._began = time.monotonic()
@@ -89,7 +89,7 @@ class DriverLog:
         self._bytes += size
 
     def write(self) -> None:
-        """Rewrite OUT/status.json, once the fleet has begun."""
+        """Rewrite OUT/status.json; nothing before `start`."""
         if self._began is None:
             return
         rate = self._done / max(time.monotonic() - self._began, 1e-3)
@@ -104,10 +104,11 @@ class DriverLog:
 
 
 def read_status(storage: Storage) -> RunStatus:
-    """The state of what lies in this storage.
+    """The state of the run in this storage.
 
-    Reads plan and lists, no commit record: a second for a million shards. Where the driver's last heartbeat seems old,
-    it waits for the next one, a dozen seconds at most: the driver was killed elsewhere, or a clock is wrong.
+    Reads the plan and lists objects, but reads no commit record: a second for a million shards. If the driver's last
+    heartbeat seems old (it was killed on another machine, or a clock is wrong), waits for the next one: at most a dozen
+    seconds.
     """
     run = RunFolder(storage)
     holder = find_holder(storage)

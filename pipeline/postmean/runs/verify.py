@@ -1,4 +1,4 @@
-"""Verification of a run: every shard hashed and compared with the plan, a sample recomputed exactly in float64."""
+"""Verification of a run: hash every shard, compare it with the plan, and recompute a sample exactly in float64."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from postmean.shards.run_paths import commit_path
 from postmean.storage.open import open_storage
 
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
-_FLOAT16_ERROR = 4e-8  # mean squared error of rounding a dense mean to float16: at most (2^-12)^2 a pixel
+_FLOAT16_ERROR = 4e-8  # mean squared error of rounding a dense mean to float16; at most (2^-12)^2 = 6e-8 for a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class VerifyReport:
     shards: int
     committed: int
     deleted: int
-    """Of the committed shards: deleted when all trainers had consumed them, so not checked."""
+    """Committed shards deleted after all trainers had consumed them, so not checked."""
     records: int
     damaged: dict[int, str] = field(default_factory=dict)
     """Cause by shard"""
@@ -63,7 +63,7 @@ class VerifyReport:
 
 @dataclass
 class _Sample:
-    """Tuples kept while the shards pass by, to be recomputed."""
+    """Tuples collected while the shards are read, to be recomputed."""
 
     kind: str
     sigma: list[np.ndarray] = field(default_factory=list)
@@ -100,11 +100,11 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
     """Check a run.
 
     Args:
-        sample: records, and as many certified tuples, to recompute.
+        sample: number of records, and of certified tuples, to recompute; at least that many if there are enough.
         progress: called with the number of shards read so far.
     Raises:
-        MismatchError: the run was made from another store, or this machine makes other random numbers.
-        VerificationError: the store's files are not what its header says.
+        MismatchError: the run was made from another store, or this machine generates other random numbers.
+        VerificationError: the store's files do not match its header.
     """
     manifest, plan = run.read_manifest(), run.read_plan()
     manifest.check_store(store.header.fingerprint, run.storage.url)
@@ -146,7 +146,7 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
 
 
 def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
-    """What is wrong with a run, one line each; empty where all is well."""
+    """The problems of a run, one line each; empty if there are none."""
     found = [
         f"shard {shard:06d}: {cause} (remove {report.out}/{commit_path(shard)} and run the same generate again)"
         for shard, cause in report.damaged.items()
@@ -156,10 +156,10 @@ def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
         found.append(f"{missing} of {report.shards} shards are missing: run the same generate command again")
     traits = traits_of(manifest.estimator.name)
     for row in report.rows:
-        # a sampled estimator's error is its own business; the exact one and the certificate promise a tolerance
+        # sampling estimators promise nothing; the others and the certificate promise the tolerance
         promised = row.kind == "certified" or traits.promise is not None
         allowed = manifest.estimator.tolerance + _FLOAT16_ERROR
-        # the certificate's promise is an expectation over eps, that of exact holds for each record
+        # `exact` promises it for each record, the certificate and `auto` in expectation over eps
         error = row.worst if traits.promise == "each" and row.kind == "records" else row.mse
         if traits.estimates_exact_mean and promised and not error <= allowed:
             found.append(
@@ -170,17 +170,17 @@ def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
 
 
 def _shift(number: int) -> float:
-    """Fraction in [0, 1) of the number-th sampled shard: any run of them is spread evenly (golden ratio sequence)."""
+    """Shift in [0, 1) for the number-th sampled shard; consecutive ones spread evenly (golden ratio sequence)."""
     return (number + 0.5) * (5**0.5 - 1) / 2 % 1
 
 
 def _quantiles(count: int, shift: float) -> np.ndarray:
-    """`count` quantiles in [0, 1), evenly spaced; over the shards of a run their shifts fill the gaps."""
+    """`count` evenly spaced quantiles in [0, 1); the different shifts of the sampled shards fill the gaps."""
     return (np.arange(count) + shift) / count
 
 
 def _check_values(records: Records, manifest: Manifest) -> None:
-    """Raise ShardError unless every mean is one of images of this store: a valid hash says only who wrote it."""
+    """Raise ShardError unless every mean can be one of this store's images: a valid hash only says who wrote it."""
     entries = manifest.tuple_source().entries
     for means in (records.mean, records.mean_next):
         if means is None:
@@ -205,7 +205,7 @@ def _take(
     quantiles: np.ndarray,
     certified: np.ndarray | None,
 ) -> None:
-    """Keep the records of this shard at these quantiles of sigma, and the highest certified tuples of its range."""
+    """Keep this shard's records at these quantiles of sigma, and the certified tuples of highest sigma in its range."""
     source = manifest.tuple_source()
     order = np.argsort(block.sigma, kind="stable")
     rows = np.unique(order[(quantiles * len(order)).astype(int)])
@@ -219,7 +219,7 @@ def _take(
         ratio = (picked.sigma_next / picked.sigma)[:, None]
         exact = exact_mean_by_class(manifest, store, picked.entry, z, picked.sigma)
         moves = picked.sigma_next > 0
-        # the Euler point as the pipeline makes it, from the exact mean
+        # the Euler point as in the pipeline, but from the exact mean
         euler = (exact + ratio * (z - exact)).astype(np.float32)
         samples["mean_next"].add(
             picked.sigma_next[moves], euler[moves], later.reshape(len(rows), -1)[moves], picked.entry[moves]
