@@ -1,4 +1,4 @@
-"""`postmean demo`: the whole way on scikit-learn's digits, through the commands that a user runs."""
+"""`postmean demo`: the whole pipeline on scikit-learn's digits, through the commands that a user runs."""
 
 import sys
 import time
@@ -13,19 +13,19 @@ from postmean.base.progress import duration
 
 SUMMARY = "Digits to targets to a trained model to samples and a picture. The same command again goes on."
 
-BATCH = 128  # tuples a step: half the preset's, for twice the steps in the same time
+BATCH = 128  # tuples per step: half the preset's, so twice the steps in the same time
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """How large a demo, and where to."""
+    """Size and folder of the demo."""
 
     out: Path = Path("demo-out")
     """Folder for everything: images, store, targets, model, samples, picture."""
     tuples: int = 128_000
     """Tuples to generate and train on, rounded up to whole batches of 128."""
     seed: int = 0
-    """Of the tuples, the weights and the samples."""
+    """Seed of the tuples, the weights and the samples."""
     json: bool = False
     """Print the closing report as JSON."""
 
@@ -51,15 +51,15 @@ class DemoReport:
     bytes_per_tuple: float
     steps: int
     data_wait_share: float
-    """Share of the training time that was spent waiting for targets."""
+    """Share of the training time spent waiting for targets."""
     mse: list[dict[str, float]]
-    """One row a sigma: mean squared error per dimension of each kind of mean against the exact one in float64."""
+    """One row per sigma: mean squared error per dimension of each kind of mean against the exact one in float64."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each command in this call."""
+    """Time of each command run by this call."""
 
 
 class StepError(PostmeanError):
-    """A command of the demo failed; it has said why."""
+    """A command of the demo failed; it has printed why."""
 
     def __init__(self, command: str, exit_code: int) -> None:
         super().__init__(f"`postmean {command}` stopped: mend what it says and run the demo again, it goes on there")
@@ -77,10 +77,10 @@ def run(argv: list[str]) -> int:
 
 
 def demo(config: DemoConfig) -> DemoReport:
-    """Run every command that is not done yet, then compare and draw."""
+    """Run the commands (import, index and plan only if not done before), then compare and draw."""
     from postmean.demo.digits import write_digits
 
-    check_installed("demo", "sklearn", "ray", "diffusers", "matplotlib")  # the picture comes after five minutes
+    check_installed("demo", "sklearn", "ray", "diffusers", "matplotlib")  # now: the picture comes after five minutes
     out = config.out
     images, store, targets, model, samples = (
         out / name for name in ("digits", "digits.store", "targets", "model", "samples")

@@ -8,7 +8,7 @@ from postmean.importers.config import ImportConfig
 def run(argv: list[str]) -> int:
     """Read a data set into an image store and print a summary."""
     config = parse(ImportConfig, argv, "import", "Read images and labels into an image store.")
-    from postmean.importers.run import import_images  # here, so that --help does not wait for numpy and Pillow
+    from postmean.importers.run import import_images  # here: --help need not wait for numpy and Pillow
 
     report = import_images(config, Progress)
     channels, height, width = report.shape

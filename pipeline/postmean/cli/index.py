@@ -1,4 +1,4 @@
-"""`postmean index STORE`: the self-join behind the certificate and, where asked for, a FAISS index."""
+"""`postmean index STORE`: the self-join behind the certificate and, if asked for, a FAISS index."""
 
 from postmean.base.command_line import parse, print_report
 from postmean.base.progress import Progress, duration

@@ -1,4 +1,4 @@
-"""The `postmean` command: one line a subcommand here, one file a subcommand elsewhere, imported when called."""
+"""The `postmean` command: one line per subcommand here, one file per subcommand elsewhere, imported when called."""
 
 import importlib
 import os
@@ -25,8 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main() -> None:
     """Entry point of the `postmean` command."""
-    # read when torch and FAISS are loaded: a thread that waits by spinning, the default, takes the core of one that
-    # works wherever cores are shared (training the demo beside other jobs: ten times slower)
+    # read when torch and FAISS are loaded: by default waiting threads spin, and where cores are shared they take them
+    # from working threads (training the demo beside other jobs was ten times slower)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):

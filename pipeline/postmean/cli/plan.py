@@ -1,4 +1,4 @@
-"""`postmean plan PRESET --store STORE`: what a generation takes, before anything runs."""
+"""`postmean plan PRESET --store STORE`: what a generation costs, before anything runs."""
 
 from typing import TYPE_CHECKING
 

@@ -29,14 +29,14 @@ postmean report estimators --help shows the flags."""
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """What to measure, and how much of it."""
+    """What to measure, and how much."""
 
     store: Annotated[Path, tyro.conf.Positional]
     """Image store made by `postmean import`."""
     out: Path
-    """Folder of the table and the pictures; what is computed is kept in its parts/."""
+    """Folder for the table and the pictures; computed results are kept in its parts/."""
     quick: bool = False
-    """Small sizes for a first look: 8 points, 4 repeats, 5 noise levels, k 256."""
+    """Small sizes for a first look: 8 points, 4 repeats, 5 noise levels, k 256, sweeps of k 32 256 and n 64."""
     points: int | None = None
     """Noisy images z at each sigma; default 32 (the paper: 10 000)."""
     repeats: int | None = None
@@ -56,19 +56,19 @@ class ReportConfig:
     index: str | None = None
     """Approximate search to compare with the exact one, such as ivf256-sq8 (made by `postmean index`)."""
     nprobe: int = 28
-    """Partitions searched of an inverted file."""
+    """Partitions of an inverted file to search."""
     network: Path | None = None
-    """Checkpoint or run of a trained denoiser, to be measured too."""
+    """Checkpoint or run of a trained denoiser to measure too."""
     images: int = 3
-    """Images of the picture grids: the first alone, the others together."""
+    """Images in the picture grids: the first alone, the others together."""
     seed: int = 0
-    """Images, eps and all draws follow from it."""
+    """Seed of the images, eps and all draws."""
     flips: bool = False
-    """Whether horizontally flipped images are data too."""
+    """Treat horizontally flipped images as data too."""
     tolerance: float = 1e-6
-    """Mean squared error per dimension that auto may cost."""
+    """Mean squared error per dimension allowed for auto."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the estimators compute; auto takes a GPU where there is one."""
+    """Where the estimators compute; auto uses a GPU if there is one."""
     threads: int | None = None
     """CPU threads; default all cores."""
     json: bool = False
@@ -78,7 +78,7 @@ class ReportConfig:
         check_at_least_one(self, ("threads",))
 
     def settings(self, device: str) -> "ReportSettings":
-        """The sizes given, over those of --quick, over the defaults."""
+        """The sizes given; for the others, those of --quick if set, else the defaults."""
         from postmean.report.settings import FULL, QUICK
 
         names = [field.name for field in fields(FULL) if field.name != "device"]

@@ -1,4 +1,4 @@
-"""`postmean serve PRESET --store STORE`: targets made as trainers ask for them."""
+"""`postmean serve PRESET --store STORE`: make targets as trainers ask for them."""
 
 import sys
 
@@ -13,7 +13,7 @@ SUMMARY = "Make targets live, as trainers ask for them: nothing is written. Ends
 
 
 def run(argv: list[str]) -> int:
-    """Entry point of the command; it ends by a signal or an error alone."""
+    """Entry point of the command; only a signal or an error ends it."""
     config = parse_preset(presets(ServeConfig), argv, "serve", SUMMARY, {"estimator": tuple(table())})
     from postmean.runs.live import serve  # here: torch takes seconds
     from postmean.storage.serve_token import token_file

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does: actors are ended, committed shards stay, the same command resumes."""
+    """Make SIGTERM act like Ctrl-C: actors are ended, committed shards stay, the same command resumes."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

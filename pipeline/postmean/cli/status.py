@@ -1,4 +1,4 @@
-"""`postmean status OUT`: how far a run is, whether it goes on, and what failed."""
+"""`postmean status OUT`: how far a run is, whether it is running, and what failed."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""`postmean verify OUT --store STORE`: hashes of all shards, and a sample recomputed exactly in float64."""
+"""`postmean verify OUT --store STORE`: hash all shards and recompute a sample exactly in float64."""
 
 from postmean.base.command_line import parse, print_report
 from postmean.base.errors import VerificationError
