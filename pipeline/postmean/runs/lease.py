@@ -1,9 +1,11 @@
 """The lease: one driver at a time on one output.
 
-OUT/leases/000001.json says who drives the run and when the driver last renewed it: every few seconds. The driver
-removes it at its end. A lease that is no longer renewed is taken over by creating the lease with the next number, which
-only one driver can do. A driver that finds a higher number than its own has lost the run and stops. Correctness does
-not depend on the lease: commits are deterministic, so two drivers write the same bytes. It only avoids duplicate work.
+OUT/leases/000001.json says who drives the run and when the driver last renewed the lease. A driver renews it every few
+seconds and removes it at its end. A lease that is no longer renewed is taken over by creating the lease with the next
+number, which only one driver can do. A driver that finds a higher number than its own has lost the run and stops.
+
+Correctness does not depend on the lease: commits are deterministic, so two drivers write the same bytes. It only avoids
+duplicate work.
 """
 
 import os

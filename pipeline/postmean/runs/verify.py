@@ -180,7 +180,7 @@ def _quantiles(count: int, shift: float) -> np.ndarray:
 
 
 def _check_values(records: Records, manifest: Manifest) -> None:
-    """Raise ShardError unless every mean can be one of this store's images: a valid hash only says who wrote it."""
+    """Raise ShardError unless every mean can be one of this store's images: a valid hash does not prove that."""
     entries = manifest.tuple_source().entries
     for means in (records.mean, records.mean_next):
         if means is None:
