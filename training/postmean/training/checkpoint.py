@@ -2,11 +2,11 @@
 
 CHECKPOINT/unet/              averaged (EMA) weights: UNet2DModel.from_pretrained(CHECKPOINT/unet)
 CHECKPOINT/denoiser.json      preconditioning, time conditioning, process: how to use the network
-CHECKPOINT/state.safetensors  raw weights and optimiser, to go on training
+CHECKPOINT/state.safetensors  raw weights and optimiser, to resume training
 CHECKPOINT/state.json         step, next tuple
 CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder is a ConsistencyModelPipeline
 
-A run keeps them in RUN/checkpoints/00001000. A folder of that name is complete: it is renamed into place.
+The checkpoint of step 1000 is RUN/checkpoints/00001000. Such a folder is complete: it is renamed into place.
 """
 
 import re
@@ -32,12 +32,12 @@ FOLDER = "checkpoints"
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiserCard:
-    """denoiser.json: what the weights do not say."""
+    """denoiser.json: how to use the network."""
 
     schema_version: int = SCHEMA_VERSION
     preconditioning: AnyPreconditioning
     time_conditioning: str
-    """What the network's time embedding sees."""
+    """Input of the network's time embedding."""
     consistency: bool
     """Whether the network is a consistency function, rather than a denoiser."""
     process: AnyProcess
@@ -51,11 +51,11 @@ class DenoiserCard:
 def save_checkpoint(
     run: Path, unet: Any, card: DenoiserCard, tensors: dict[str, torch.Tensor], place: dict[str, int], keep: int
 ) -> Path:
-    """Write RUN/checkpoints/STEP in one atomic step, then remove all but the newest `keep`.
+    """Write RUN/checkpoints/STEP atomically, then remove all but the newest `keep`.
 
     Args:
         unet: UNet2DModel with the averaged weights.
-        tensors: what training needs beyond these, see `postmean.training.resume`.
+        tensors: raw weights and optimiser state, see `postmean.training.resume`.
         place: step and next_tuple.
     """
     with needs("train"):
@@ -81,17 +81,17 @@ def complete_checkpoints(run: Path) -> list[Path]:
 
 
 def remove_partial(run: Path) -> None:
-    """Remove what killed runs were writing."""
+    """Remove partial checkpoints of killed runs."""
     remove_leftovers(run / FOLDER)
 
 
 def step_of(checkpoint: Path) -> int:
-    """Training steps that led to a checkpoint of a run."""
+    """Training steps done at a checkpoint of a run."""
     return int(checkpoint.name)
 
 
 def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The tensors to go on training with; raises DataError where the file is missing or damaged."""
+    """The tensors to resume training from; raises DataError where the file is missing or damaged."""
     with needs("train"):
         from safetensors.torch import load_file
 
@@ -113,7 +113,7 @@ def find_checkpoint(path: Path | str) -> Path:
 
 
 def read_card(path: Path | str) -> DenoiserCard:
-    """How the network of a checkpoint or run is to be used."""
+    """The card of a checkpoint, or of the newest checkpoint of a run; DataError where it cannot be used."""
     file = find_checkpoint(path) / "denoiser.json"
     try:
         plain = parse_json(file.read_bytes())

@@ -1,4 +1,4 @@
-"""What decides a training run. No torch here, so that `postmean train --help` is quick."""
+"""Settings of a training run. No torch here, so that `postmean train --help` is quick."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -12,16 +12,16 @@ Architecture = Literal["ddpm++", "ncsn++", "adm"]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """A diffusers UNet2DModel of the kind of a paper's network."""
+    """A diffusers UNet2DModel like a paper's network."""
 
     architecture: Architecture
     channels: int
     """Base width, multiplied by channel_mult at each resolution."""
     channel_mult: tuple[int, ...]
     layers_per_block: int
-    """Residual layers a resolution on the way down, one more on the way up."""
+    """Residual layers per resolution on the way down; one more on the way up."""
     attention_resolutions: tuple[int, ...]
-    """Image sides at which there is self-attention."""
+    """Image sides with self-attention."""
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ConstantEMA:
-    """Average of the weights with one decay a step."""
+    """Average of the weights with the same decay at every step."""
 
     kind: ClassVar[str] = "constant"
     decay: float
@@ -95,7 +95,7 @@ class ConstantEMA:
 
 @dataclass(frozen=True, kw_only=True)
 class HalfLifeEMA:
-    """Karras et al. 2022: a half-life in images, at most `ramp` of the images seen so far."""
+    """Karras et al. 2022: a half-life in images, at most `ramp` times the images seen so far."""
 
     kind: ClassVar[str] = "half-life"
     half_life_kimg: float
@@ -116,12 +116,12 @@ AnyEMA = ConstantEMA | HalfLifeEMA
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A recipe. Everything but `FREE_FIELDS` decides the weights that come out."""
+    """A training recipe. All fields except `FREE_FIELDS` affect the weights at a given step."""
 
     recipe: TargetRecipe
-    """What the targets must have been made for."""
+    """Recipe that the targets must have been generated with."""
     batch_size: int
-    """Tuples a step over all ranks."""
+    """Tuples per step, over all ranks."""
     steps: int
     network: NetworkConfig
     preconditioning: AnyPreconditioning
@@ -129,16 +129,16 @@ class TrainConfig:
     optimiser: OptimiserConfig
     ema: AnyEMA
     seed: int = 0
-    """Of the initial weights and of dropout; the tuples have the seed of their run."""
+    """Seed of the initial weights and of dropout; the tuples have the seed of their run."""
     precision: Literal["fp32", "bf16"] = "fp32"
     micro_batch: int | None = None
-    """Most tuples a rank takes through the network at once; None: its whole share of the batch."""
+    """Most tuples per rank in one pass through the network; None: the rank's whole share of the batch."""
     log_every: int = 50
     """Steps between two lines of metrics.jsonl."""
     checkpoint_every: int = 1000
     """Steps between two checkpoints."""
     keep_checkpoints: int = 2
-    """Checkpoints kept, the newest ones."""
+    """Newest checkpoints to keep."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "log_every", "checkpoint_every", "keep_checkpoints"):

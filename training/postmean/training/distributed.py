@@ -1,4 +1,4 @@
-"""Where this process stands among the others that torchrun started; alone it is rank 0 of 1."""
+"""This process among those that torchrun started; without torchrun it is rank 0 of 1."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from postmean.base.serialise import differences
 
 @dataclass(frozen=True)
 class World:
-    """A process and its device, for the duration of a `with` block: at its end the process leaves the others."""
+    """This process and its device. Use it as a `with` block: at its end the process leaves the group."""
 
     rank: int
     size: int
@@ -25,12 +25,12 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and reports."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     @classmethod
     def join(cls, device: str = "auto") -> "World":
-        """Join the processes of torchrun, if it started this one.
+        """Join the other processes if torchrun started this one.
 
         Args:
             device: auto (a CUDA device where there is one), cpu, or cuda.
@@ -48,8 +48,8 @@ class World:
         if not dist.is_initialized():
             return
         if kind is not None and self.device.type == "cuda" and dist.group.WORLD is not None:
-            # NCCL destroys a group only when all that was begun in it is done, which now never comes; gloo does not
-            # wait, and does not end its threads when it is aborted
+            # after an exception, destroying an NCCL group would wait forever for unfinished operations; destroying a
+            # gloo group does not wait, and aborting it would leave its threads running
             dist.group.WORLD.abort()
         else:
             dist.destroy_process_group()
@@ -62,16 +62,16 @@ class World:
         return nn.parallel.DistributedDataParallel(module, device_ids=devices)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum over the processes."""
+        """Sum over the processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def check_same(self, where: str, remedy: str, **ours: Any) -> None:
-        """Every process calls this with what must be the same in all of them, as plain trees.
+        """Check that `ours`, plain trees by name, is the same in every process. Every process must call this.
 
         Raises:
-            MismatchError: it is not; in every process, with the names of what differs.
+            MismatchError: it is not. Raised in every process, with the names of what differs.
         """
         if self.size == 1:
             return
@@ -83,7 +83,7 @@ class World:
                 raise MismatchError(f"{where}: {listed}: {remedy}")
 
     def _texts(self, ours: str) -> list[str]:
-        """The text of every process: as bytes in tensors, because objects would be pickled."""
+        """The text of every process, gathered as byte tensors: objects would be pickled."""
         data = torch.frombuffer(bytearray(ours.encode()), dtype=torch.uint8).to(self.device)
         size = torch.tensor([len(data)], device=self.device)
         sizes = [torch.zeros_like(size) for _ in range(self.size)]
@@ -94,16 +94,16 @@ class World:
         return [bytes(text[: int(n)].tolist()).decode() for text, n in zip(texts, sizes, strict=True)]
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process is here."""
         if self.size > 1:
             dist.barrier()
 
 
 def device_of(name: str) -> torch.device:
-    """The device of this process.
+    """The device of this process; a CUDA device becomes the current one.
 
     Args:
-        name: auto (the CUDA device of this local rank where there is one), cpu, cuda, or cuda:1.
+        name: auto (cuda where there is one, else cpu), cpu, cuda (the device of this local rank), or such as cuda:1.
     Raises:
         ConfigError: no such device here.
     """

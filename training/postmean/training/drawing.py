@@ -1,4 +1,4 @@
-"""Drawing images from the averaged weights of a checkpoint, into memory."""
+"""Draw images from the averaged weights of a checkpoint into memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class Drawing:
     card: DenoiserCard
     sampler: Sampler
     labels: np.ndarray | None
-    """int64 [count]; None of an unconditional model."""
+    """int64 [count]; None for an unconditional model."""
 
     @classmethod
     def of(cls, config: DrawConfig) -> "Drawing":
-        """Resolve what the config leaves open.
+        """Read the checkpoint's card and choose what the config leaves open.
 
         Raises:
-            DataError: no checkpoint there.
-            ConfigError: sampler or label do not go with it.
+            DataError: there is no checkpoint.
+            ConfigError: sampler or label do not fit the checkpoint.
         """
         card, checkpoint = read_card(config.checkpoint), find_checkpoint(config.checkpoint)
         name = _sampler_name(config, card, checkpoint)
@@ -39,7 +39,7 @@ class Drawing:
         return cls(config=config, checkpoint=checkpoint, card=card, sampler=sampler, labels=labels)
 
     def batches(self) -> Iterator[np.ndarray]:
-        """The images, uint8 [B, C, H, W] each; the weights are loaded now, the images are drawn one batch at a time."""
+        """Batches of images, uint8 [B, C, H, W]. The call loads the weights; each batch is drawn on demand."""
         config, device = self.config, device_of(self.config.device)
         denoiser = load_denoiser(self.checkpoint, device)
         shape = self.card.image_shape

@@ -1,4 +1,4 @@
-"""Scoring the images of a folder, or of a checkpoint, against an image store."""
+"""Score images, from a folder or drawn from a checkpoint, against an image store."""
 
 from postmean.base.extras import check_installed
 from postmean.base.progress import NoProgress, ShowProgress

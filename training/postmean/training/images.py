@@ -1,4 +1,4 @@
-"""Sampled images on disk: a folder of PNGs named 000000.png, and a grid of the first ones."""
+"""Sampled images on disk: a folder of PNGs 000000.png, 000001.png, ..., and a grid of the first ones."""
 
 import re
 from pathlib import Path
@@ -13,11 +13,11 @@ with needs("train"):
 
 GRID = "grid.png"
 RECORD = "samples.json"
-"""How the images of the folder were drawn."""
+"""File that says how the images of the folder were drawn."""
 
 
 def begin_folder(folder: Path) -> None:
-    """Make the folder, without the samples of an earlier call.
+    """Make the folder and remove the samples of an earlier call.
 
     Raises:
         DataError: it holds PNGs that no earlier call wrote.
@@ -32,7 +32,7 @@ def begin_folder(folder: Path) -> None:
 
 
 def write_images(folder: Path, batch: np.ndarray, first: int) -> int:
-    """Write uint8 [B, C, H, W] as PNGs numbered from `first`; gives the number after the last."""
+    """Write uint8 [B, C, H, W] as PNGs numbered from `first`; returns the next number."""
     for number, image in enumerate(batch, first):
         to_image(image).save(folder / f"{number:06d}.png")
     return first + len(batch)
@@ -46,7 +46,7 @@ def to_image(pixels: np.ndarray) -> Image.Image:
 
 
 def write_grid(path: Path, pixels: np.ndarray, columns: int) -> None:
-    """Write uint8 [n, C, H, W] as one PNG, row by row; small images are enlarged so that one can see them."""
+    """Write uint8 [n, C, H, W] as one PNG, row by row; small images are enlarged."""
     n, c, h, w = pixels.shape
     rows = -(-n // columns)
     sheet = np.zeros((rows * columns, c, h, w), np.uint8)
@@ -57,10 +57,10 @@ def write_grid(path: Path, pixels: np.ndarray, columns: int) -> None:
 
 
 class ImageFolder:
-    """The numbered PNGs of a folder, in order, as uint8 [C, H, W].
+    """The PNGs of a folder except grid.png, by name, as uint8 [C, H, W].
 
     Raises:
-        DataError: no such images there.
+        DataError: the folder has none, or one cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:

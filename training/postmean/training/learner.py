@@ -1,4 +1,4 @@
-"""What learns: the network, the average of its weights, the optimiser, and how a batch changes them."""
+"""The learner: network, average of its weights and optimiser, and one training step on them."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -21,10 +21,10 @@ from postmean.training.training_run import TrainingRun
 
 
 class Learner:
-    """Network, average and optimiser of a run, as they were at its checkpoint where there is one.
+    """Network, average and optimiser of a run, restored from its checkpoint if there is one.
 
     Args:
-        init: checkpoint or run whose averaged weights a new run begins with; "" for random ones.
+        init: checkpoint or run whose averaged weights a new run starts from; "" for random ones.
     Raises:
         MismatchError: `init` has another network or time conditioning.
         DataError: the checkpoint is damaged.
@@ -59,12 +59,12 @@ class Learner:
         return self._optimiser.param_groups[0]["lr"]
 
     def learn(self, batch: TargetBatch, sums: LossSums) -> None:
-        """One step on this rank's part of a batch, whose losses are added to `sums`."""
+        """Take one step on this rank's part of a batch; adds its losses to `sums`."""
         config, world = self._config, self._run.world
         batch = batch.to(world.device)
         if not config.recipe.conditional:
             batch = replace(batch, label=None)
-        # dropout of step k is a function of (seed, k, rank): nothing random has to be kept to resume
+        # dropout of step k is a function of (seed, k, rank): checkpoints need no generator state
         torch.manual_seed(int(np.random.SeedSequence([config.seed, self.step, world.rank]).generate_state(1)[0]))
         self.step += 1
         for group in self._optimiser.param_groups:
@@ -93,7 +93,7 @@ class Learner:
         save_checkpoint(run.out, self._average.network, card, tensors, place, config.keep_checkpoints)
 
     def _add_gradients(self, batch: TargetBatch, sums: LossSums) -> None:
-        """Of the mean loss, one micro-batch at a time; the last one averages them over the ranks."""
+        """Add gradients of the mean loss, one micro-batch at a time; the last one averages them over the ranks."""
         config = self._config
         size = min(config.micro_batch or len(batch), len(batch))
         for first in range(0, len(batch), size):

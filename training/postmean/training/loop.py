@@ -1,4 +1,4 @@
-"""The training loop: a batch of targets, a step of the optimiser, the average; now and then a line and a checkpoint."""
+"""The training loop: steps of a `Learner` on batches of targets, with lines of metrics and checkpoints."""
 
 import time
 from contextlib import closing
@@ -25,11 +25,11 @@ class TrainReport:
     checkpoint: str
     step: int
     resumed_from: int
-    """Step that this call began at."""
+    """Step at which this call began."""
     images: int
-    """Images seen in all."""
+    """Images seen over all calls."""
     loss: float | None
-    """Mean of the last line of metrics.jsonl; None where nothing was left to do."""
+    """Mean loss in the last line of metrics.jsonl; None if nothing was left to do."""
     seconds: float
     images_per_second: float
     data_wait_share: float
@@ -47,7 +47,7 @@ def train(  # noqa: PLR0913
     loss: Loss | None = None,
     progress: ShowProgress = NoProgress,
 ) -> TrainReport:
-    """Train, or go on with the run that is in `out`; a finished run is left as it is.
+    """Train, or resume the run in `out`; a finished run is left as it is.
 
     Args:
         targets: folder or URL of a run of `postmean generate`.
@@ -57,12 +57,12 @@ def train(  # noqa: PLR0913
         loss: a loss of your own in place of the config's: a frozen dataclass of the form of `Loss`.
         progress: shows the images, on rank 0.
     Raises:
-        MismatchError: targets, store, config and what is in `out` do not agree, or the ranks do not.
+        MismatchError: targets, store, config and the run in `out` do not agree, or the ranks do not.
         TrainingError: the loss is not finite.
     """
     if loss is not None:
         config = replace(config, loss=cast(AnyLoss, loss))
-    check_installed("train", "diffusers", "safetensors")  # before it waits for targets
+    check_installed("train", "diffusers", "safetensors")  # before waiting for targets
     with World.join(device) as world:
         run = TrainingRun.open(config, str(targets), ImageStore.open(store), Path(out), world, follow_seconds)
         start, last_loss = time.perf_counter(), None
@@ -76,7 +76,7 @@ def train(  # noqa: PLR0913
             run.stream.close(failed=True)
             raise
         run.stream.close()
-        world.wait()  # the last checkpoint is written
+        world.wait()  # until rank 0 has written the last checkpoint
         return _report(run, last_loss, time.perf_counter() - start)
 
 

@@ -12,5 +12,5 @@ def make_optimiser(config: OptimiserConfig, module: torch.nn.Module) -> torch.op
 
 
 def learning_rate(config: OptimiserConfig, images: int) -> float:
-    """Rate of the step that takes the run to `images` images."""
+    """Learning rate of the step that ends at `images` images seen."""
     return config.lr * min(1.0, images / (config.warmup_kimg * 1000)) if config.warmup_kimg else config.lr

@@ -7,10 +7,10 @@
     ict-imagenet64  ADM 192 [1,2,3,4]     4096  3277 M   RAdam 1e-4   0.2      0.99997
     ect-cifar10     DDPM++ 128 [2,2,2]     128  25.6 M   RAdam 1e-4   0.2      0.9999
     ect-imagenet64  ADM 192 [1,2,3,4]      128  12.8 M   RAdam 1e-4   0.2      0.9999
-    vp-, flow-cifar10: as edm-cifar10, on the levels of those processes
+    vp-, flow-cifar10: as edm-cifar10, with the noise levels of those processes
 
 EDM: Karras et al. 2022, Table 7. iCT: Song & Dhariwal 2024; Niedoba et al. 2024, Table 3. ECT: Geng et al. 2024, which
-begins from an EDM checkpoint: pass --init. The ADM of iCT and ECT is our choice of network for 64x64.
+starts from an EDM checkpoint: pass --init. The ADM of iCT and ECT is our choice of network for 64x64.
 """
 
 from dataclasses import replace

@@ -16,13 +16,13 @@ from postmean.contract.manifest import Manifest
 from postmean.training.config import FREE_FIELDS, TrainConfig
 
 CONFIG = "config.json"
-# of the targets: fields that say how they are stored or computed, not what they are
+# manifest fields that say how targets are stored or computed, not what they are
 _FREE_TARGET_FIELDS = ("tuples", "segments", "code_version", "threads_per_actor", "device")
 _FREE_SHARD_FIELDS = ("format", "records_per_shard")
 
 
 def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
-    """Raise MismatchError where OUT holds a run of another config or other targets."""
+    """Raise MismatchError if OUT holds a run with another config or other targets, DataError if it is unreadable."""
     path = out / CONFIG
     if not path.exists():
         return
@@ -43,14 +43,14 @@ def check_same_run(out: Path, config: TrainConfig, manifest: Manifest) -> None:
 
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What decides the targets, of a manifest as a plain tree: the same before and after the run is extended."""
+    """The part of a manifest, a plain tree, that decides the targets. Extending the run does not change it."""
     fixed = {name: value for name, value in manifest.items() if name not in _FREE_TARGET_FIELDS}
     fixed["shards"] = {name: value for name, value in manifest["shards"].items() if name not in _FREE_SHARD_FIELDS}
     return fixed
 
 
 def trainer_name(out: Path) -> str:
-    """Name of the trainer in the runs that it follows: that of its folder and a random part, the same ever after."""
+    """Name of the trainer in runs that it follows: the one in config.json, else its folder's name and a random part."""
     try:
         name = parse_json((out / CONFIG).read_bytes())["trainer"]
         if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]{1,80}", name):
@@ -61,7 +61,7 @@ def trainer_name(out: Path) -> str:
 
 
 def write_config(out: Path, config: TrainConfig, manifest: Manifest, trainer: str, **paths: str) -> None:
-    """Write OUT/config.json: the resolved config, what the targets are, where they were found, and `trainer_name`."""
+    """Write OUT/config.json: the resolved config, the manifest of the targets, the paths, and the trainer's name."""
     plain = {"config": to_dict(config), "targets": manifest.to_dict(), "paths": paths, "trainer": trainer}
     write_file(out / CONFIG, to_json(plain))
 

@@ -1,4 +1,4 @@
-"""Drawing images from a checkpoint into a folder."""
+"""Draw images from a checkpoint into a folder."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from postmean.training.model.sampling import SamplerName
 from postmean.training.sample_config import SampleConfig
 
 _SHOWN = 64
-"""Images of the grid, eight a row."""
+"""Images in the grid, eight per row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleR
     Args:
         progress: shows the images.
     Raises:
-        DataError: no checkpoint there, or the folder holds other images.
-        ConfigError: sampler, label or device do not go with the checkpoint or this machine.
+        DataError: there is no checkpoint, or the folder holds other images.
+        ConfigError: sampler or label do not fit the checkpoint, or this machine lacks the device.
     """
     drawing = Drawing.of(config)
     start = time.perf_counter()
     batches = drawing.batches()
     begin_folder(config.out)
-    (config.out / RECORD).write_text("{}\n")  # the folder is ours from now on
+    (config.out / RECORD).write_text("{}\n")  # marks the folder as ours
     shown: list[np.ndarray] = []
     written = 0
     with progress("sample", config.count, "images") as line:

@@ -18,7 +18,7 @@ class DrawConfig:
     count: int = 64
     """Images to draw."""
     seed: int = 0
-    """Image n of a seed is always the same one."""
+    """Image n of a seed is always the same image."""
     sampler: Literal["auto", "heun", "consistency"] = "auto"
     """auto: consistency for a consistency model, else heun."""
     steps: int | None = None
@@ -26,11 +26,11 @@ class DrawConfig:
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     churn: float = 0.0
-    """S_churn of Karras et al. 2022, Algorithm 2; 0 is the ODE."""
+    """S_churn of Karras et al. 2022, Algorithm 2; 0: the ODE, without added noise."""
     label: int | None = None
-    """Class of all images of a conditional model; default: each image a random one."""
+    """Class of all images, for a conditional model; default: a random class for each image."""
     batch_size: int = 64
-    """Images at once."""
+    """Images drawn at once."""
     device: str = "auto"
     """auto, cpu or cuda."""
 
@@ -43,7 +43,7 @@ class DrawConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig(DrawConfig):
-    """What to draw, and where to."""
+    """What to draw, and where to write it."""
 
     out: Path
     """Folder for the images (000000.png, ...), grid.png and samples.json."""
@@ -58,13 +58,13 @@ class EvaluateConfig:
     images: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of PNGs, as `postmean sample` writes it."""
     store: Path
-    """Image store to compare with, all of it."""
+    """Image store to compare with; all its images are used."""
     checkpoint: Path | None = None
-    """In place of a folder: a checkpoint or run to draw images from."""
+    """Checkpoint or run to draw images from, in place of a folder."""
     count: int = 50_000
     """Images to draw from the checkpoint."""
     seed: int = 0
-    """Of the images that are drawn."""
+    """Seed of the images to draw."""
     steps: int | None = None
     """Sampler steps; default 18 of heun, 1 evaluation of a consistency model."""
     feature_extractor_weights: Path | None = None

@@ -1,4 +1,4 @@
-"""FID and Inception Score by torch-fidelity: the same numbers as for its PNG folders, from data in memory.
+"""FID and Inception Score of images in memory by torch-fidelity: the same numbers as from folders of PNGs.
 
 Heusel et al. 2017, Salimans et al. 2016; Niedoba et al. 2024, App. E evaluate 50 000 images against the training set
 with this package.
@@ -43,9 +43,9 @@ class Scores:
     inception_score: float
     """>= 1, higher is better."""
     inception_score_std: float
-    """Over the splits."""
+    """Standard deviation over the splits."""
     weights_sha256: str
-    """Of the feature extractor's weights; scores of other weights cannot be compared."""
+    """Of the feature extractor's weights; scores are comparable only with the same weights."""
 
 
 def score(
@@ -60,13 +60,13 @@ def score(
     """FID of the images against the whole store, and their Inception Score.
 
     Args:
-        weights: Inception weights in torch-fidelity's format; None: those that it downloads once.
-        cache: folder for the store's features; None: torch-fidelity's own. The name of the entry holds the hashes of
-            the store and of the weights.
-        progress: called with the number of images that have been read, those of the store included.
+        weights: Inception weights in torch-fidelity's format; None: downloaded once.
+        cache: folder for the store's features; None: torch-fidelity's own. The entry's name contains the hashes
+            of the store and of the weights.
+        progress: called with the number of images read so far, including the store's.
     Raises:
-        ConfigError: the weights cannot be had, or are not Inception's.
-        DataError: fewer than two images, or of another shape than the store's.
+        ConfigError: the weights cannot be downloaded or read, or are not Inception's.
+        DataError: there are fewer than two images, or their size is not that of the store's images.
     """
     with needs("evaluate"):
         from torch_fidelity import calculate_metrics
@@ -142,7 +142,7 @@ class _Counter:
 
 
 class _FidelityDataset(Dataset):
-    """uint8 tensors [3, H, W], as torch-fidelity wants them; grey images three times over."""
+    """uint8 tensors [3, H, W], as torch-fidelity expects; the grey channel is repeated three times."""
 
     def __init__(self, images: Images, counter: _Counter) -> None:
         self._images, self._counter = images, counter
@@ -175,9 +175,9 @@ def _downloaded_weights() -> Path:
 
 
 def _check_weights(path: Path) -> str:
-    """SHA-256 of the file, once it is sure that it holds nothing but tensors."""
+    """Check that the file holds nothing but tensors; returns its SHA-256."""
     try:
-        # torch-fidelity unpickles the file without limits: it only gets what loads within them
+        # torch-fidelity unpickles the file without restrictions, so it only gets a file that loads with them
         torch.load(path, map_location="cpu", weights_only=True)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What is told of a training run: a progress line on rank 0, and lines of metrics.jsonl."""
+"""The log of a training run: a progress line and lines of metrics.jsonl, both on rank 0."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from postmean.training.training_run import TrainingRun
 
 
 class TrainingError(PostmeanError):
-    """Training cannot go on: its loss is not finite."""
+    """Training cannot continue: the loss is not finite."""
 
     exit_code = 3
 
@@ -28,7 +28,7 @@ class TrainLog:
         self.sums = LossSums(run.world.device)
         """Losses of this rank since the last line."""
         self.loss: float | None = None
-        """Mean loss of the last line."""
+        """Mean loss of the last line; None before the first."""
         self._run, self._progress = run, progress
         self._metrics = MetricsLog(run.out / "metrics.jsonl", run.first_step) if run.world.leads else None
         self._start = self._line_at = time.perf_counter()
@@ -41,7 +41,7 @@ class TrainLog:
         self._progress.update(learner.images, f"step {learner.step:,}{loss}  waits {waits:.0%} for targets")
 
     def write_line(self, learner: Learner) -> None:
-        """Write what was learned since the last line. Every rank calls this at the same step.
+        """Write a line about the steps since the last line. Every rank calls this at the same step.
 
         Raises:
             TrainingError: the mean loss is not finite; nothing is written.

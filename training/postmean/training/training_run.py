@@ -1,4 +1,4 @@
-"""What one call of `train` works on: opened, checked, and the same in every rank."""
+"""The inputs of one call of `train`: opened, checked, and the same in every rank."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,34 +16,34 @@ _SHARE_OUT = "--out must be one folder that all hosts share: every rank goes on 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """A recipe, its targets, the folder that it trains in, and the checkpoint there that it goes on from."""
+    """A recipe, its targets, the output folder, and the checkpoint to resume from."""
 
     config: TrainConfig
     store: ImageStore
     out: Path
     world: World
     checkpoint: Path | None
-    """The newest one in `out` when the run was opened; None in a new run."""
+    """The newest one in `out` when the run was opened; None for a new run."""
     trainer: str
-    """Name under which a run that is followed knows this trainer."""
+    """Name of this trainer in a followed run."""
     stream: TargetStream
 
     @classmethod
     def open(
         cls, config: TrainConfig, targets: str, store: ImageStore, out: Path, world: World, follow_seconds: float
     ) -> "TrainingRun":
-        """Open the targets where the newest checkpoint of `out` left them; changes nothing in `out`.
+        """Open the targets at the step of the newest checkpoint in `out`; changes nothing in `out`.
 
         Raises:
             ConfigError: the store has no labels for conditional training.
-            MismatchError: targets, store, config and what is in `out` do not agree, or the ranks do not.
+            MismatchError: targets, store, config and the run in `out` do not agree, or the ranks do not.
         """
         if config.recipe.conditional and not store.classes:
             raise ConfigError(f"{store.path}: conditional training needs labels, the store has none")
         checkpoints = complete_checkpoints(out)
         checkpoint = checkpoints[-1] if checkpoints else None
         step = step_of(checkpoint) if checkpoint else 0
-        # first of all: a rank at a wrong step might find that the targets of this step were deleted
+        # checked first: for a rank at a wrong step the targets may be deleted, and that error would mislead
         world.check_same(str(out), _SHARE_OUT, step=step)
         trainer = trainer_name(out)
         stream = TargetStream.open(
@@ -70,16 +70,16 @@ class TrainingRun:
 
     @property
     def first_step(self) -> int:
-        """Steps that were done before this call."""
+        """Steps done before this call."""
         return step_of(self.checkpoint) if self.checkpoint else 0
 
     @property
     def classes(self) -> int:
-        """Classes that the network is told apart; 0 for an unconditional one."""
+        """Classes of the network; 0 for an unconditional one."""
         return self.store.classes if self.config.recipe.conditional else 0
 
     def begin(self, init: str) -> None:
-        """Write config.json into `out` and remove what killed runs were writing, once every rank has read `out`."""
+        """Once every rank has read `out`: write config.json there and remove partial checkpoints of killed runs."""
         self.world.wait()
         if self.world.leads:
             remove_partial(self.out)

@@ -10,7 +10,7 @@ SUMMARY = "Draw images from the averaged weights of a checkpoint, or of the newe
 def run(argv: list[str]) -> int:
     """Run the subcommand."""
     config = parse(SampleConfig, argv, "sample", SUMMARY)
-    from postmean.training.sample import sample  # here: torch takes seconds
+    from postmean.training.sample import sample  # imported late: torch takes seconds
 
     report = sample(config, Progress)
     text = (

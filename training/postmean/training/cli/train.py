@@ -1,4 +1,4 @@
-"""`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun it trains on all of its processes."""
+"""`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun all processes train together."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ SUMMARY = "Train on the targets of a run. The same command again goes on where t
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRunConfig(TrainConfig):
-    """A preset's recipe, and where things are."""
+    """A preset's recipe, and the paths and options of a run."""
 
     targets: str
     """Folder or URL of a run of `postmean generate`."""
@@ -26,9 +26,9 @@ class TrainRunConfig(TrainConfig):
     out: Path
     """Folder for checkpoints, metrics.jsonl and config.json."""
     init: str = ""
-    """Checkpoint or run whose averaged weights to begin with; empty: random weights."""
+    """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
     follow_seconds: float = 0.0
-    """Above 0, train while the targets are being made: wait for each shard, so long at most."""
+    """If above 0, train while the targets are being generated: longest wait for each shard."""
     device: str = "auto"
     """auto, cpu or cuda."""
     json: bool = False
@@ -44,7 +44,7 @@ def run(argv: list[str]) -> int:
         name: (TARGETS[name].summary, TrainRunConfig(**_recipe(recipe), **paths)) for name, recipe in PRESETS.items()
     }
     config = parse_preset(presets, argv, "train", SUMMARY)
-    from postmean.training.loop import train  # here: torch takes seconds
+    from postmean.training.loop import train  # imported late: torch takes seconds
 
     report = train(
         TrainConfig(**_recipe(config)),
@@ -56,7 +56,7 @@ def run(argv: list[str]) -> int:
         follow_seconds=config.follow_seconds,
         progress=Progress,
     )
-    if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes have nothing to add
+    if int(os.environ.get("RANK", "0")) > 0:  # under torchrun, rank 0 alone reports
         return 0
     if report.resumed_from and is_structured():
         log_event("resumed", step=report.resumed_from)

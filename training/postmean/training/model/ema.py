@@ -7,7 +7,7 @@ from torch import nn
 
 
 class AveragedNetwork:
-    """A copy of a network that follows its weights.
+    """An exponential moving average of a network's weights.
 
     `network` holds the averages, in evaluation mode.
     """
@@ -17,7 +17,7 @@ class AveragedNetwork:
 
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
-        """average = decay average + (1 - decay) weights."""
+        """average = decay average + (1 - decay) weights; buffers are copied."""
         for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
             average.lerp_(weight, 1 - decay)
         for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):

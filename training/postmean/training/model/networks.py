@@ -1,7 +1,7 @@
-"""The networks of the papers as configurations of diffusers' UNet2DModel, so that diffusers loads what is saved.
+"""The networks of the papers as configurations of diffusers' UNet2DModel, so that diffusers loads saved weights.
 
-DDPM++ and NCSN++: Song et al. 2021, as in Karras et al. 2022, Table 7; ADM: Dhariwal & Nichol 2021. They are of the
-same size as the originals, not the same layer for layer (skip scale, embeddings).
+DDPM++ and NCSN++: Song et al. 2021, as in Karras et al. 2022, Table 7; ADM: Dhariwal & Nichol 2021. They have
+the size of the originals, but some layers differ (skip scale, embeddings).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ def unet_settings(config: NetworkConfig, image_shape: tuple[int, int, int], clas
         image_shape: C, H, W.
         classes: 0 for an unconditional network.
     Raises:
-        ConfigError: an architecture that cannot take such images.
+        ConfigError: the architecture cannot take such images.
     """
     c, h, w = image_shape
     levels = len(config.channel_mult)
@@ -84,6 +84,6 @@ def _start_at_zero(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if name.endswith((".conv2", "to_out.0", "skip_conv")) or name == "conv_out":
             if "down_blocks" in name and name.endswith("skip_conv"):
-                continue  # takes in the image pyramid of ncsn++, it is not the end of a branch
+                continue  # input of ncsn++'s image pyramid, not the end of a branch
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)

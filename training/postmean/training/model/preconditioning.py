@@ -1,6 +1,6 @@
-"""The one denoiser contract, D(z, sigma, label) -> image, that hides how the network inside is parametrised.
+"""The denoiser interface D(z, sigma, label) -> image. It hides how the network inside is parametrised.
 
-The network always sees the canonical z = x + sigma eps, whatever the process; score and velocity follow from D and z
+The denoiser always takes the canonical z = x + sigma eps, whatever the process; score and velocity follow from D and z
 (`postmean.contract.process`).
 """
 
@@ -10,7 +10,7 @@ from torch import nn
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
 
 SMALLEST_TIME_SIGMA = 1e-5
-"""ECT evaluates at sigma = 0, where c_out = 0 but ln sigma is not finite."""
+"""Floor of sigma in ln sigma: ECT evaluates at sigma = 0, where c_out = 0 but ln sigma is not finite."""
 
 
 class Denoiser(nn.Module):
@@ -46,7 +46,7 @@ class Denoiser(nn.Module):
 def scalings(
     preconditioning: AnyPreconditioning, sigma: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """c_skip, c_out and c_in: Karras et al. 2022, Table 1; for CM Song et al. 2023, App. C, with sigma_min shifted."""
+    """c_skip, c_out and c_in: Karras et al. 2022, Table 1; for CM, shifted by sigma_min (Song et al. 2023, App. C)."""
     variance = preconditioning.sigma_data**2
     above = sigma - preconditioning.sigma_min if isinstance(preconditioning, CMPreconditioning) else sigma
     c_skip = variance / (above**2 + variance)
@@ -56,6 +56,6 @@ def scalings(
 
 
 def time_conditioning(preconditioning: AnyPreconditioning, sigma: torch.Tensor) -> torch.Tensor:
-    """What the network's time embedding sees: ln(sigma) / 4, or 250 ln(sigma) as diffusers' CM scheduler passes."""
+    """Input of the network's time embedding: ln(sigma) / 4, or 250 ln(sigma) as diffusers' CM scheduler passes."""
     scale = 250.0 if isinstance(preconditioning, CMPreconditioning) else 0.25
     return scale * sigma.clamp_min(SMALLEST_TIME_SIGMA).log()

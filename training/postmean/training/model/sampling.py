@@ -32,7 +32,7 @@ class HeunSampler:
     sigma_max: float = 80.0
     rho: float = 7.0
     churn: float = 0.0
-    """S_churn; ImageNet-64 of that paper: 40, with s_min 0.05, s_max 50, s_noise 1.003."""
+    """S_churn; the paper uses 40 for ImageNet-64, with s_min 0.05, s_max 50, s_noise 1.003."""
     s_min: float = 0.05
     s_max: float = 50.0
     s_noise: float = 1.003
@@ -65,11 +65,11 @@ class HeunSampler:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencySampler:
-    """Song et al. 2023, Algorithm 1: f at the first level, then noise again and f at each of the others."""
+    """Song et al. 2023, Algorithm 1: f at the first level, then at each further level: add noise, apply f."""
 
     name: ClassVar[SamplerName] = "consistency"
     sigmas: tuple[float, ...] = (80.0,)
-    """Falling noise levels, one evaluation each; (80, 0.821) are the two of Song & Dhariwal 2024 for CIFAR-10."""
+    """Falling noise levels, one evaluation each; Song & Dhariwal 2024 use (80, 0.821) for CIFAR-10."""
     sigma_min: float = 0.002
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class ConsistencySampler:
 
     @property
     def steps(self) -> int:
-        """Evaluations."""
+        """Number of evaluations."""
         return len(self.sigmas)
 
     def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
@@ -128,7 +128,7 @@ class Noise:
 
 
 def random_labels(seed: int, images: range, classes: int) -> np.ndarray:
-    """A class of each image, uniform, int64."""
+    """A uniformly random class for each image, int64."""
     return np.array([_generator(seed, image, 1).integers(classes) for image in images], np.int64)
 
 

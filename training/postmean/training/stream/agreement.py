@@ -1,4 +1,4 @@
-"""Whether targets are what a trainer needs: each disagreement is an error that names the field and the remedy."""
+"""Checks that targets fit the trainer: each disagreement is an error that names the field and the remedy."""
 
 from collections.abc import Container
 
@@ -19,7 +19,7 @@ def check_agreement(
     if recipe is not None:
         ours, theirs = to_dict(recipe), to_dict(manifest.recipe)
         if theirs["solver"] == "heun" and ours["solver"] == "euler":
-            theirs["solver"] = "euler"  # Euler needs `mean` alone, which Heun's records have too
+            theirs["solver"] = "euler"  # Euler needs only `mean`, and Heun's records have it too
         found = differences(ours, theirs)
         if found:
             listed = "; ".join(f"{path} is {b!r} in the targets, {a!r} in the trainer" for path, a, b in found)
@@ -36,15 +36,15 @@ def check_agreement(
 def check_enough(
     manifest: Manifest, plan: Plan, ready: Container[int], start: int, batch_size: int, steps: int | None, where: str
 ) -> int:
-    """The step count, once it is sure that the targets of all these steps are there.
+    """Check that the targets of all steps are there; returns the number of steps.
 
     Args:
-        ready: shards that are there, or will be waited for.
+        ready: shards that are committed, or will be waited for.
         start: first tuple.
         steps: batches from `start` on; None for as many as the run has.
     Raises:
         ConfigError: start is not the beginning of a batch.
-        MismatchError: the run has fewer tuples, or not all of their shards are committed.
+        MismatchError: the run has too few tuples, or some of their shards are not ready.
     """
     if start < 0 or start % batch_size:
         raise ConfigError(f"start_tuple {start}: expected a multiple of the batch size {batch_size}")
@@ -69,7 +69,7 @@ def check_enough(
 
 
 def check_kept(plan: Plan, deleted: int, start: int, where: str) -> None:
-    """Raise MismatchError where the shard of the first tuple is one of those that were deleted."""
+    """Raise MismatchError if the shard of tuple `start` is one of the first `deleted` shards, which were deleted."""
     if plan.shard_of(start) < deleted:
         kept = int(plan.last_tuple[deleted - 1]) + 1
         raise MismatchError(

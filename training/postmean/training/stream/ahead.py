@@ -1,4 +1,4 @@
-"""Results made ahead of their use, in order, by a daemon thread: no end of the process waits for it."""
+"""Prefetch results in order on a daemon thread, which the process does not wait for at exit."""
 
 import queue
 import threading
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """Calls `make` for each of `places`, at most `depth` calls ahead of `take`, in a thread that starts now.
+    """Calls `make` for each of `places`, at most `depth` calls ahead of `take`, in a thread that starts at once.
 
-    It is no executor: Python waits at exit for the threads of an executor, and this one may wait long for a shard.
+    Not an executor: Python waits at exit for an executor's threads, and this thread may wait long for a shard.
 
     Args:
-        name: of the thread.
+        name: name of the thread.
     """
 
     def __init__(self, make: Callable[[int], T], places: Iterable[int], depth: int, name: str) -> None:
@@ -27,13 +27,13 @@ class Ahead(Generic[T]):
         self._thread.start()
 
     def take(self, seconds: float | None = None) -> T:
-        """The next result, or the exception of its call, which is the last; there must be a place left.
+        """The next result, or the exception of its call. Do not take more after an exception or the last place.
 
         Args:
-            seconds: how long to wait for it; None: without limit.
+            seconds: longest wait; None: no limit.
         Raises:
-            queue.Empty: it is not made within `seconds`.
-            CancelledError: `close` was called before it was begun.
+            queue.Empty: it was not ready within `seconds`.
+            CancelledError: `close` was called before its call began.
         """
         result = self._results.get(timeout=seconds)
         self._room.release()
@@ -43,7 +43,7 @@ class Ahead(Generic[T]):
         """Begin no further call.
 
         Args:
-            seconds: how long to wait for the call that is under way.
+            seconds: longest wait for the call in progress.
         """
         self._closed = True
         self._room.release()

@@ -29,13 +29,13 @@ class TargetBatch:
     label: torch.Tensor | None
     """int64 [B], None where the store has no labels"""
     certified: torch.Tensor
-    """bool [B], where mean is x by the certificate"""
+    """bool [B], whether the certificate makes mean = x"""
 
     def __len__(self) -> int:
         return len(self.tuple_id)
 
     def to(self, device: torch.device | str) -> "TargetBatch":
-        """The batch on another device; from pinned memory the copy does not wait."""
+        """The batch on another device; from pinned memory the copy is asynchronous."""
         return self._map(lambda column: column.to(device, non_blocking=True))
 
     def pin_memory(self) -> "TargetBatch":

@@ -1,4 +1,4 @@
-"""Following a run that is still being made: waiting for its beginning, and for each shard as its turn comes."""
+"""Follow a run that is still being generated: wait for it to begin, then for each shard in turn."""
 
 import sys
 import threading
@@ -9,15 +9,15 @@ from postmean.base.errors import ShardError
 from postmean.base.log import is_structured, log_event
 from postmean.shards.run_folder import RunFolder
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks; an object store bills each
-_QUIET_SECONDS = 3.0  # before a wait is news
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two checks; an object store bills each
+_QUIET_SECONDS = 3.0  # a longer wait is reported
 
 
 class Follower:
-    """Waits for what `postmean generate` has yet to write.
+    """Waits for files that `postmean generate` has not written yet.
 
     Args:
-        seconds: how long for any one thing.
+        seconds: longest wait for each.
     """
 
     def __init__(self, run: RunFolder, seconds: float) -> None:
@@ -25,12 +25,12 @@ class Follower:
         self._stop = threading.Event()
 
     def wait_for_beginning(self, says_so: bool) -> None:
-        """Return once the run has its manifest, which is written last of what a reader needs.
+        """Return once the run has its manifest, which is written after everything else a reader needs at the start.
 
         Args:
-            says_so: whether to tell the user of the wait, if there is one.
+            says_so: whether to tell the user of a wait longer than 3 s.
         Raises:
-            ShardError: not within `seconds`.
+            ShardError: it has none within `seconds`.
         """
         notice = threading.Timer(_QUIET_SECONDS, self._say)
         if says_so:
@@ -50,15 +50,15 @@ class Follower:
         """Return once the shard is committed.
 
         Raises:
-            ShardError: not within `seconds`, or `stop` was called.
-            StorageError: a live run could not make it, and why.
+            ShardError: it is not committed within `seconds`, or `stop` was called.
+            StorageError: a live run could not make it; the message says why.
         """
         self._wait(
             lambda: self._run.is_committed(shard), f"{self._run.storage.url}: shard {shard:06d} was not committed"
         )
 
     def stop(self) -> None:
-        """End all waiting, now and from now on."""
+        """End all current and future waits."""
         self._stop.set()
 
     def _wait(self, is_there: Callable[[], bool], what: str) -> None:

@@ -1,19 +1,19 @@
-"""One pass over a stream: a reader of its own, and the thread that makes its batches ahead."""
+"""One pass over a stream: its own reader, and a thread that prepares batches ahead."""
 
 from postmean.training.stream.ahead import Ahead
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.reader import OpenRun, TargetReader
 from postmean.training.stream.share import Share
 
-_SECONDS_TO_END = 2.0  # that leaving an iteration waits for its thread, whose request a storage may answer much later
+_SECONDS_TO_END = 2.0  # longest wait for the thread on leaving; its storage request may take much longer
 
 
 class Iteration:
-    """Makes a rank's batches from a tuple on, at most `depth` ahead of `take`, from now on.
+    """Prepares a rank's batches, at most `depth` ahead of `take`. Starts at once.
 
     Args:
         start_tuple: first tuple of the first global batch.
-        pin: whether to give tensors in page-locked memory.
+        pin: whether batches are in page-locked memory.
     """
 
     def __init__(self, run: OpenRun, share: Share, start_tuple: int, depth: int, pin: bool) -> None:
@@ -26,14 +26,14 @@ class Iteration:
         """The next batch.
 
         Raises:
-            queue.Empty: it is not made within `seconds`.
+            queue.Empty: it was not ready within `seconds`.
             ShardError, MismatchError, StorageError: it cannot be made.
             CancelledError: `close` was called.
         """
         return self._ahead.take(seconds)
 
     def close(self) -> None:
-        """End reading ahead and all waiting for shards; waits a moment for the thread."""
+        """Stop reading ahead and waiting for shards; waits up to 2 s for the thread."""
         self._reader.close()
         self._ahead.close(_SECONDS_TO_END)
 

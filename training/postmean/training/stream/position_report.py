@@ -1,4 +1,4 @@
-"""What a trainer tells the run that it follows: how far it is, so that generation may go on and old shards may go."""
+"""Reports how far a trainer is to the run it follows, which then makes more shards and may delete old ones."""
 
 import threading
 from contextlib import suppress
@@ -8,16 +8,16 @@ from postmean.base.errors import PostmeanError
 from postmean.shards.positions import Position, write_position
 from postmean.storage.storage import Storage
 
-_REPORT_SECONDS = 2.0  # an object store bills each report
-_LAST_SECONDS = 2.0  # that a trainer which failed waits for its last report
+_REPORT_SECONDS = 2.0  # between reports; an object store bills each
+_LAST_SECONDS = 2.0  # longest wait for the last report of a failed trainer
 
 
 class PositionReport:
-    """Writes the position when it has changed, every few seconds, from a thread of its own.
+    """Writes the position from its own thread, every 2 s if it has changed.
 
     Args:
         trainer: name of the trainer in the run.
-        position: where it begins.
+        position: where the trainer begins.
     """
 
     def __init__(self, storage: Storage, trainer: str, position: Position) -> None:
@@ -38,18 +38,18 @@ class PositionReport:
             self._thread.start()
 
     def at(self, next_tuple: int) -> None:
-        """The batch before this tuple was taken."""
+        """Record that the batch before this tuple was taken."""
         self._position = replace(self._position, next_tuple=next_tuple)
 
     def never_before(self, resume_tuple: int) -> None:
-        """The trainer will not go back before this tuple."""
+        """Record that the trainer will not go back before this tuple."""
         self._position = replace(self._position, resume_tuple=resume_tuple)
 
     def close(self, finished: bool) -> None:
         """Report for the last time.
 
         Args:
-            finished: whether the trainer has taken all that it wanted.
+            finished: whether the trainer has taken all tuples it wanted.
         """
         self._stop.set()
         if self._thread.is_alive():
@@ -58,9 +58,9 @@ class PositionReport:
         self._write()
 
     def abandon(self) -> None:
-        """Report for the last time that there is more to take, if this trainer had begun: it failed.
+        """Last report of a failed trainer: not finished. Writes nothing if the trainer never reported.
 
-        Within seconds and without an error: the storage may be what it failed of.
+        Takes at most 2 s and raises nothing: the storage may be the cause of the failure.
         """
 
         def close() -> None:
@@ -77,7 +77,7 @@ class PositionReport:
             try:
                 self._write()
             except PostmeanError:
-                continue  # the next report says more; the run's own deadline ends a silence
+                continue  # the next report includes this one; the run has its own deadline for silent trainers
 
     def _write(self) -> None:
         position = self._position

@@ -1,4 +1,4 @@
-"""From tuple numbers to training targets: certified tuples made on the spot, the others read from shards."""
+"""From tuple numbers to training targets: certified tuples are made on the spot, others are read from shards."""
 
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from postmean.training.stream.follow import Follower
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """A run of targets as its readers need it, opened and checked, with the images that it was made from."""
+    """What readers need of a run: its folder, manifest, plan, certificate and image store."""
 
     where: str
     """Its folder or URL, as the user gave it."""
@@ -31,11 +31,11 @@ class OpenRun:
     """float32 [N]; None where every tuple has a record."""
     store: ImageStore
     follow_seconds: float
-    """How long to wait for each shard that is not committed yet; 0: not at all."""
+    """Longest wait for each shard that is not committed yet; 0: no wait."""
 
     @classmethod
     def of(cls, where: str, folder: RunFolder, store: ImageStore, follow_seconds: float) -> "OpenRun":
-        """Raises ShardError where the certificate is damaged."""
+        """Read manifest, plan and certificate; raises ShardError if one is damaged."""
         manifest = folder.read_manifest()
         return cls(
             where=where,
@@ -49,10 +49,10 @@ class OpenRun:
 
 
 class TargetReader:
-    """Reads any range of tuples of a run; fastest when the ranges rise, as one shard is held and one read ahead.
+    """Reads any range of tuples of a run. Rising ranges are fastest: it holds one shard and reads the next ahead.
 
     Args:
-        stop: no tuple from this one on will be asked for, so their shards are not read ahead.
+        stop: end of the tuples that will be read; later shards are not read ahead.
     """
 
     def __init__(self, run: OpenRun, stop: int) -> None:
@@ -61,15 +61,15 @@ class TargetReader:
         self._follower = Follower(run.folder, run.follow_seconds) if run.follow_seconds > 0 else None
         self._stop_shard = run.plan.shards_of(0, stop).stop
         self._held: tuple[int, Records] | None = None  # a shard's number, its records
-        self._ahead: Ahead[Records] | None = None  # the shards after the one that is held
+        self._ahead: Ahead[Records] | None = None  # the shards after the held one
         self._closed = False
 
     def read(self, start: int, stop: int) -> TargetBatch:
         """Targets of tuples start .. stop - 1.
 
         Raises:
-            ShardError: a shard is missing, truncated or damaged, or `close` was called while it was awaited.
-            MismatchError: a record is not of the tuple that the plan says.
+            ShardError: a shard is missing, truncated or damaged, or `close` was called while waiting for it.
+            MismatchError: the records of a shard are not those of the plan.
             CancelledError: `close` was called.
         """
         run, store = self._run, self._run.store
@@ -102,7 +102,7 @@ class TargetReader:
         )
 
     def close(self) -> None:
-        """End reading ahead and all waiting for shards, also that of a `read` in another thread."""
+        """Stop reading ahead and waiting for shards, also in a `read` of another thread."""
         self._closed = True
         if self._ahead is not None:
             self._ahead.close()
@@ -110,7 +110,7 @@ class TargetReader:
             self._follower.stop()
 
     def _count_in(self, number: int, tuple_id: np.ndarray) -> int:
-        """How many of these rising ids shard `number` holds, as the plan says."""
+        """How many of these rising ids are in shard `number`, according to the plan."""
         if number >= len(self._run.plan):
             raise MismatchError(
                 f"plan: tuple {tuple_id[0]} needs a record and no shard holds it: the certificate and the plan are "
@@ -131,8 +131,8 @@ class TargetReader:
         return asked
 
     def _load(self, number: int) -> Records:
-        """The records of a shard; the next one is read meanwhile."""
-        held, self._held = self._held, None  # so that a shard whose reading failed is read again
+        """The records of a shard; the next shard is read in the background."""
+        held, self._held = self._held, None  # on an exception nothing stays held: a shard that failed is read again
         if held is None or held[0] != number:
             if held is None or held[0] + 1 != number:
                 self._jump(number)
@@ -146,7 +146,7 @@ class TargetReader:
         if self._ahead is not None:
             self._ahead.close()
         self._ahead = Ahead(self._read, range(number, self._stop_shard), 1, "postmean-shard")
-        if self._closed:  # by another thread, which may not have seen this new one
+        if self._closed:  # closed by another thread, which may not have seen the new `_ahead`
             self._ahead.close()
             raise CancelledError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """The rank-th of `world_size` equal parts of each batch, so that every rank has the same number of batches."""
+    """Part `rank` of `world_size` equal parts of each global batch: every rank has the same number of batches."""
 
     tuples: range
     """First tuple of each global batch; its step is the global batch size."""

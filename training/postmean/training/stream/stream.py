@@ -1,4 +1,4 @@
-"""The stream of training targets: batches of consecutive tuples, in order, made ahead of the training step."""
+"""The stream of training targets: batches of consecutive tuples, in order, prepared ahead of the training step."""
 
 import queue
 import time
@@ -26,10 +26,10 @@ _SECONDS_BETWEEN_NOTICES = 1.0
 
 
 class TargetStream:
-    """Iterates the batches of a run. Its whole state is `next_tuple`: open with that as `start_tuple` to go on.
+    """Iterates the batches of a run. Its whole state is `next_tuple`: pass that as `start_tuple` to resume.
 
     Global batch b holds tuples [b B, (b + 1) B); rank r of W yields the r-th of W equal parts of each, so every rank
-    yields the same number of batches. Tuples past the last whole batch are left out.
+    yields the same number of batches. Tuples after the last whole batch are dropped.
     """
 
     def __init__(self, run: OpenRun, share: Share, depth: int, pin: bool, report: PositionReport | None) -> None:
@@ -68,18 +68,18 @@ class TargetStream:
             store: the image store that the run was generated from.
             batch_size: global, over all ranks.
             start_tuple: first tuple, a multiple of batch_size.
-            recipe: what the trainer needs the targets to be made for; None takes the run as it is.
+            recipe: the recipe that the trainer needs; None accepts any run.
             steps: batches to yield; None for all whole batches of the run.
-            depth: batches prepared ahead, at most.
-            pin: whether to give tensors in page-locked memory.
-            follow_seconds: above 0, the run may still be in the making, or not begun: shards are waited for, each for
-                so long at most.
-            trainer: name, of letters, digits and hyphens, under which to tell a run that is followed how far this is,
-                so that it keeps --ahead of it and deletes what was consumed; "" tells nothing, to the user neither.
+            depth: most batches prepared ahead.
+            pin: whether batches are in page-locked memory.
+            follow_seconds: if above 0, the run may be unfinished or not begun: longest wait for it to begin, and for
+                each shard.
+            trainer: name (letters, digits, hyphens) under which to report the position to a followed run, so that the
+                run keeps --ahead of it and deletes consumed shards; "" reports nothing and prints no waiting notice.
         Raises:
             MismatchError: run, store and recipe do not agree, or the run has too few tuples.
             ShardError: the run is damaged, or did not begin in time.
-            ConfigError: sizes that do not divide.
+            ConfigError: a size is out of range, or sizes do not divide.
         """
         _check_sizes(batch_size, depth, rank, world_size)
         where = str(targets)
@@ -107,14 +107,14 @@ class TargetStream:
         return (self._share.tuples.stop - self.next_tuple) // self._share.tuples.step
 
     def __iter__(self) -> Generator[TargetBatch, None, None]:
-        """`batches`, with nothing to do while it waits."""
+        """`batches` without `on_wait`."""
         return self.batches()
 
     def batches(self, on_wait: Callable[[], None] = lambda: None) -> Generator[TargetBatch, None, None]:
-        """Batches from `next_tuple` on; a background thread makes up to `depth` of them ahead.
+        """Batches from `next_tuple` on; a background thread prepares up to `depth` of them ahead.
 
-        Leaving the iteration, by an exception too, ends all waiting for shards. Another one goes on at `next_tuple`,
-        and ends an earlier one that was not left.
+        Leaving the iteration, also by an exception, ends all waits for shards. A new iteration continues at
+        `next_tuple` and ends an earlier one that is still open.
 
         Args:
             on_wait: called about once a second while the consumer waits for a batch.
@@ -138,15 +138,15 @@ class TargetStream:
                 self._iteration = None
 
     def never_before(self, tuple_id: int) -> None:
-        """Tell a run that is followed that this trainer will not go back before this tuple: its oldest checkpoint's."""
+        """Tell the followed run that this trainer will not go back before this tuple, that of its oldest checkpoint."""
         if self._report is not None:
             self._report.never_before(tuple_id)
 
     def close(self, failed: bool = False) -> None:
-        """End the iteration, and tell a run that is followed whether this trainer has finished.
+        """End the iteration, and tell the followed run whether this trainer has finished.
 
         Args:
-            failed: whether the trainer ends by an exception: it has not finished, and waits for nothing any more.
+            failed: whether the trainer ends by an exception, unfinished; the last report then takes at most 2 s.
         """
         self._end_iteration()
         if self._report is None:

@@ -1,4 +1,4 @@
-"""The losses: the table of those of the commands, `AnyLoss`, one file each."""
+"""Training losses, one file each. `AnyLoss` is the table of losses that the commands can name."""
 
 from postmean.training.model.losses.ect import ECTLoss
 from postmean.training.model.losses.edm import EDMLoss

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ECTLoss:
-    """Geng et al. 2024."""
+    """Geng et al. 2024: weighted distance to the teacher."""
 
     kind: ClassVar[str] = "ect"
     is_consistency: ClassVar[bool] = True
     needs_boundary: ClassVar[bool] = False
     c: float = 0.0
-    """Of the distance sqrt(|.|^2 + c^2) - c, for the whole image."""
+    """c of the distance sqrt(|.|^2 + c^2) - c over a whole image."""
     weight: Literal["interval", "edm"] = "interval"
     """interval: 1 / (sigma - sigma_next); edm: (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
 
@@ -39,6 +39,6 @@ def ect_loss(
     settings: ECTLoss,
     sigma_data: float,
 ) -> "torch.Tensor":
-    """(sqrt(|f - f'|^2 + c^2) - c) with one of the two weights, [B]."""
+    """weight (sqrt(|f - f'|^2 + c^2) - c) with the weight of `settings`, [B]."""
     weight = edm_weight(sigma, sigma_data) if settings.weight == "edm" else 1 / (sigma - sigma_next)
     return weight * pseudo_huber(student - teacher, settings.c)

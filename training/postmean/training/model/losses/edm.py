@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EDMLoss:
-    """Karras et al. 2022, Eq. 2 with the posterior mean in place of x; its weight is that of Table 1."""
+    """Karras et al. 2022, Eq. 2 with the posterior mean in place of x, and the weight of Table 1."""
 
     kind: ClassVar[str] = "edm"
     is_consistency: ClassVar[bool] = False

@@ -1,7 +1,7 @@
-"""What a loss is, and what losses share. torch is imported when a loss is computed: the command line reads this file.
+"""The form of a loss, and functions that losses share.
 
-A new loss is one file with a frozen dataclass of this form. An entry in `AnyLoss` makes it one that the commands can
-name; `train(..., loss=...)` takes any other.
+The command line imports this file, so torch is imported only when a loss is computed. A new loss is one file with a
+frozen dataclass of this form. Add it to `AnyLoss` so that the commands can name it; `train(..., loss=...)` takes any.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -22,15 +22,15 @@ class Loss(Protocol):
     kind: ClassVar[str]
     """Name in config.json and on the command line."""
     is_consistency: ClassVar[bool]
-    """Whether the network becomes a consistency function. Its noise must then have a teacher point (sigma_next)."""
+    """Whether the network becomes a consistency function. The noise must then have a teacher point (sigma_next)."""
     needs_boundary: ClassVar[bool]
-    """Whether f(x, sigma_min) = x must hold, as the preconditioning cm makes it."""
+    """Whether f(x, sigma_min) = x must hold; preconditioning cm ensures it."""
 
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
         """Loss of each image, summed over its D values, float32 [B].
 
         Args:
-            model: what gradients flow through: `denoiser` itself or its wrapper.
+            model: `denoiser` or its wrapper; gradients flow through it.
             batch: its label is None for an unconditional network.
         """
         ...
@@ -45,8 +45,8 @@ def teacher_point(
 ) -> "torch.Tensor":
     """One step of the probability-flow ODE dz/dsigma = (z - mean) / sigma, from sigma to sigma_next.
 
-    Euler, or Heun where mean_next, the posterior mean at the Euler point, is given (Karras et al. 2022, Algorithm 1);
-    Euler too where sigma_next = 0.
+    Heun where mean_next, the posterior mean at the Euler point, is given (Karras et al. 2022, Algorithm 1). Otherwise,
+    and where sigma_next = 0, Euler.
     """
     sigma, sigma_next = sigma[:, None, None, None], sigma_next[:, None, None, None]
     slope = (z - mean) / sigma
@@ -61,13 +61,13 @@ def teacher_point(
 def student_and_teacher(
     model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch"
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """f at z, with gradients, and f at the teacher point, with the same weights and dropout masks and without."""
+    """f at z with gradients, and f at the teacher point without; both with the same weights and dropout masks."""
     import torch
 
     assert batch.sigma_next is not None
     point = teacher_point(batch.z, batch.sigma, batch.sigma_next, batch.mean, batch.mean_next)
     devices = [point.device] if point.device.type == "cuda" else []
-    # forked: the student's call draws the same masks again
+    # fork_rng rewinds the generator, so the student's call draws the same masks
     with torch.no_grad(), torch.random.fork_rng(devices):
         teacher = denoiser(point, batch.sigma_next, batch.label)
     return model(batch.z, batch.sigma, batch.label), teacher
