@@ -2,10 +2,10 @@
 
     python benchmarks/engine.py --images 50000 --dim 3072 [--device cuda] --json FILE
 
-The matrix rate is measured on the product's own shapes. The engine's is 4 N D operations a query for the log-weights
-and 2 N D for the means, divided by the time of the whole estimate: splitting z, softmax, quality and packing included.
-With --data it is a store's images instead. The workspace is what the population and its
-estimates add to the process at most, sampled every few milliseconds, without the memory-mapped store.
+With --data, the images are those of a store. The matrix rate is measured on the product's own shapes. The engine's rate
+counts 4 N D operations per query for the log-weights and 2 N D for the means, divided by the time of the whole
+estimate, which includes splitting z, softmax, quality and packing. The workspace is the most memory that the population
+and its estimates add to the process, sampled every few milliseconds, without the memory-mapped store.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def synthetic_store(options: argparse.Namespace, path: Path) -> ImageStore:
 
 
 def peak_bytes(stop: threading.Event) -> int:
-    """Most bytes that the process had until it is told to stop."""
+    """Most bytes that the process had before `stop` was set, without the memory-mapped store."""
     most = 0
     while not stop.wait(0.003):
         most = max(most, anonymous_bytes())
@@ -108,13 +108,13 @@ def peak_bytes(stop: threading.Event) -> int:
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that is its own: without the memory-mapped store."""
+    """Memory of this process, without the memory-mapped store."""
     fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     return int(fields["RssAnon"].split()[0]) * 1024
 
 
 def matrix_rate(population: Population, queries: int) -> float:
-    """int8 operations a second of the product of one tile with the split queries."""
+    """int8 operations per second of the product of one tile with the split queries."""
     start, stop = population.tiles()[0]
     tile = population.tile(start, stop)
     split = torch.randint(-127, 127, (2 * queries, population.dim), dtype=torch.int8, device=tile.device)

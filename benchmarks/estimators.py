@@ -1,4 +1,4 @@
-"""Every estimator's tuples a second and error against float64, with and without the certificate, in one run.
+"""Every estimator's tuples per second and error against float64, with and without the certificate, in one run.
 
     python benchmarks/estimators.py --data STORE_OR_SOURCE --noise edm|ict --json FILE
 

@@ -59,7 +59,7 @@ def compare_actors(store: Path, preset: str, tuples: int, rounds: int) -> None:
 
 
 def _steady_rate(out: Path, actors: int) -> float:
-    """Records a second from the moment that each actor has made shards to the moment before the first runs out."""
+    """Records per second from when every actor has made shards to just before the first runs out."""
     commits = sorted((out / "commits").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     first, last = 2 * actors, len(commits) - actors - 1
     if last <= first:
@@ -83,7 +83,7 @@ class NoCost:
 
 
 def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
-    """Print what the dispatcher takes a shard, and the driver's memory."""
+    """Print the dispatcher's time per shard and the driver's memory."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     import ray
     from ray.cluster_utils import Cluster
@@ -100,11 +100,11 @@ def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
     print(f"{nodes} nodes of {actors // nodes} CPUs, {actors} actors, a plan of {shards:,} shards", flush=True)
     before, beginning = _memory(), time.perf_counter()
     backlog = PlannedShards(range(shards))
-    backlog.limit = actors  # one each, so that all are hired, and no more until all are ready
+    backlog.limit = actors  # one shard per actor, so that all are hired; no more until all are ready
     began, cpu, done = 0.0, 0.0, 0
 
     class StartAndStop:
-        """Lets the shards go once all actors are ready, and ends the run when its time is over."""
+        """Releases the shards once all actors are ready, and ends the run when its time is over."""
 
         def made(self, shard: Any) -> None:
             pass
@@ -132,7 +132,7 @@ def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
 
 
 def _memory() -> int:
-    """Most bytes that this process has had in memory."""
+    """Peak memory of this process in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

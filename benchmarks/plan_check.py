@@ -1,11 +1,11 @@
-"""What `postmean plan` says of a run against what `postmean generate` then takes, for several jobs.
+"""Predictions of `postmean plan` against what `postmean generate` then takes, for several jobs.
 
     python benchmarks/plan_check.py --store cifar10.store [--seconds 45] [--sample sample.store] --json FILE
 
-Each job is planned, given so many tuples that it takes about `--seconds`, planned again and generated, back to back.
-Memory is the most that an actor has of its own. CPU is what the actors compute a record, loading included: it
-tells a plan that is wrong from a machine that is busy. With --sample, a store of fewer images out of the same data set,
-each job is planned from that too (--images), and compared with the same run.
+Each job is planned, given enough tuples to take about `--seconds`, planned again and generated, back to back. Memory is
+the largest of any actor, without the memory-mapped store. CPU is the actors' CPU time per record, including loading: it
+tells a wrong plan from a busy machine. --sample names a store of fewer images of the same data set: each job is also
+planned from that (--images) and compared with the same run.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def check(options: argparse.Namespace, job: str, actors: int) -> dict:
     settings = [*JOBS[job], f"--actors={actors}", f"--records-per-shard={options.records_per_shard}", "--json"]
     store = f"--store={options.store}"
     pilot = command("plan", *settings, store, "--tuples=1000000")
-    # whole rounds of shards, as long runs have: few rounds would measure the last one's idle actors
+    # whole rounds of shards: in a short run, the idle actors of a partial last round would count too much
     a_round = options.records_per_shard * actors
     rounds = max(1, round(options.seconds * actors * pilot["records_per_second_per_actor"] / a_round))
     tuples = round(rounds * a_round * pilot["tuples"] / pilot["records"])
@@ -74,7 +74,7 @@ def check(options: argparse.Namespace, job: str, actors: int) -> dict:
 
 
 def predicted(plan: dict) -> dict:
-    """What a plan says of what is measured."""
+    """The plan's values of what is measured."""
     return {
         "seconds": plan["seconds"],
         "records": plan["records"],
@@ -91,7 +91,7 @@ def command(*arguments: str) -> dict:
 
 
 def generate(*arguments: str) -> dict:
-    """Seconds, records, an actor's memory and CPU seconds a record, sampled while the command runs."""
+    """Seconds, records, an actor's most memory and CPU seconds per record, sampled while the command runs."""
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "postmean", "generate", *arguments], stdout=subprocess.PIPE, text=True

@@ -33,7 +33,7 @@ MAX_SUPPORT = 768
 
 @dataclass(frozen=True)
 class Case:
-    """What the records of a shard are."""
+    """Kind of records in a shard."""
 
     name: str
     image_shape: tuple[int, int, int]
@@ -52,7 +52,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Result:
-    """Records a second of each step, best of the repeats."""
+    """Records per second of each step, best of the repeats."""
 
     case: str
     format: str

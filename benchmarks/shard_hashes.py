@@ -33,7 +33,7 @@ from postmean.storage.open import open_storage
 IMAGES, MANY = 400, 3000
 """Images of the small store, and of the one on which `auto` looks for candidates."""
 RENAMED = {"found": "support_size"}
-"""Columns of version 0.1 that have another name now."""
+"""Columns of version 0.1 that have a new name: old -> new."""
 ESTIMATORS = ("auto", "exact", "knn-snis", "knn-stratified", "posterior-mc", "stf", "single-sample")
 
 

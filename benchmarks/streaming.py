@@ -1,12 +1,11 @@
-"""Training speed by where targets come from, and memory over a long stream.
+"""Training speed by source of targets, and memory over a long stream.
 
     python benchmarks/streaming.py speed --store cifar10.store     # live and from shards, against single-sample targets
     python benchmarks/streaming.py memory --store cifar10.store    # of server and reader, live, without training
 
-Single-sample targets are made by the trainer itself: no estimator, no shards, nothing to wait for. One network trains
-on batches of each kind in turns, some steps of one and then of the next; start-up is not counted. It computes with one
-thread and the fleet has one actor, so that each has a core of a machine with two. The network is small, which makes
-the trainer fast and so the demand on targets high.
+The trainer makes single-sample targets itself: no estimator, no shards, nothing to wait for. One network trains on each
+kind of batches in turns, some steps at a time; start-up is not counted. The trainer has one thread and the fleet one
+actor, so that each has a core on a two-core machine. The network is small: training is fast and needs many targets.
 """
 
 import argparse
@@ -62,7 +61,7 @@ def main() -> None:
 def speed(store: Path, preset: str, steps: int, rounds: int, folder: Path) -> None:
     """Print images/s of training on each kind of targets, round after round."""
     job = [preset, f"--store={store}", f"--tuples={(1 + rounds * steps) * BATCH}", "--actors=1"]
-    job.append("--records-per-shard=64")  # several a round
+    job.append("--records-per-shard=64")  # several shards per round
     run("generate", *job, f"--out={folder / 'shards'}")
     single = single_sample(folder / "shards", folder / "single")
     step = training_step(preset, store)
@@ -114,7 +113,7 @@ def training_step(preset: str, store: Path) -> Callable[[TargetBatch], None]:
 
 
 def single_sample(run: Path, out: Path) -> Path:
-    """The same tuples with the source image as target: a run whose certificate has no end."""
+    """The same tuples with the source image as target: a run that certifies every tuple."""
     manifest = RunFolder(open_storage(run)).read_manifest()
     certified = np.full(manifest.store_shape[0], np.inf, np.float32)
     plan = make_plan(manifest.tuple_source(), manifest.tuples, certified, manifest.shards.records_per_shard)
@@ -123,7 +122,7 @@ def single_sample(run: Path, out: Path) -> Path:
 
 
 def run(*arguments: str) -> str:
-    """What a command prints."""
+    """Standard output of a command."""
     done = subprocess.run([*COMMAND, *arguments], env=ONE_THREAD, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -147,7 +146,7 @@ def serving(job: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def memory(store: Path, preset: str, steps: int) -> None:
-    """Print what reader and server have in memory as a live stream goes by."""
+    """Print the memory of reader and server during a live stream."""
     job = [preset, f"--store={store}", f"--tuples={steps * BATCH}", "--actors=1", "--records-per-shard=256"]
     print(f"{'tuples':>9} {'reader MB':>10} {'server MB':>10}")
     with serving(job) as (server, url):
@@ -160,7 +159,7 @@ def memory(store: Path, preset: str, steps: int) -> None:
 
 
 def _own(pid: int) -> float:
-    """Megabytes of a process's own memory: the image store, which is mapped, does not count."""
+    """Memory of a process in megabytes, without the memory-mapped store."""
     found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1e3 if found else 0.0
 

@@ -1,9 +1,9 @@
-"""Tuples a second of the estimator engine against the paper's way, and its error against float64, in one run.
+"""Tuples per second of the estimator engine against the paper's way, and its error against float64, in one run.
 
     python benchmarks/throughput.py --data STORE_OR_SOURCE --noise edm|ict [--conditional] --json FILE
 
-Both run in this process on all cores, in turns; rates are medians over the rounds. Ours plans the tuples, takes the
-certified ones as they are and estimates, prunes and packs the records of the others, everything but writing them.
+Both run in this process on all cores, in turns; rates are medians over the rounds. Ours plans the
+tuples, takes the certified ones as they are, and estimates, prunes and packs the records of the others. It writes none.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def open_data(data: str, folder: Path) -> ImageStore:
 def replica_for(
     store: ImageStore, noise: str, estimator: str, join: SelfJoin | None, conditional: bool
 ) -> tuple[Manifest, Replica, np.ndarray | None]:
-    """Manifest, replica and certified_sigma of a run with these settings; without a self-join, without certificate."""
+    """Manifest, replica and certified_sigma of a run with these settings; no self-join means no certificate."""
     config = JobConfig(
         store=store.path,
         tuples=1 << 40,
@@ -93,7 +93,7 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
     join_seconds = time.perf_counter() - began
     manifest, replica, certified = replica_for(store, options.noise, options.estimator, join, options.conditional)
     source = manifest.tuple_source()
-    # the late curriculum: 400 000 x 1 024 tuples of iCT spend a third of their steps at the finest grid
+    # late in iCT's curriculum: step 300 000 of 400 000, at the second finest grid
     first = 300_000 * 1024 if options.noise == "ict" else 0
     share = searched_share(source, certified, first)
     tuples = max(64, round(options.records / share))
@@ -128,7 +128,7 @@ def searched_share(source, certified, first: int) -> float:
 
 
 def run_ours(replica: Replica, source, certified, first: int, tuples: int) -> float:
-    """Tuples a second: planned, certified, estimated and packed in shards of at most 2 048 records."""
+    """Tuples per second: planned, certified, estimated and packed in shards of at most 2 048 records."""
     began = time.perf_counter()
     block = source.block(first, first + tuples)
     block = block.select(uncertified(source, block, certified))
@@ -150,7 +150,7 @@ def run_paper(paper: PaperWay, store: ImageStore, source, first: int, tuples: in
 
 
 def errors(replica: Replica, paper: PaperWay, store: ImageStore, source, certified, options) -> list[dict]:
-    """Mean squared error a dimension at fixed sigmas, certified tuples counted in, of ours and of the paper's way."""
+    """Mean squared error per dimension at fixed sigmas, certified tuples included, of ours and of the paper's way."""
     blocks, exacts = at_fixed_sigmas(store, source, options.mse_tuples, options.conditional)
     rows = []
     for sigma, block, exact in zip(SIGMAS, blocks, exacts, strict=True):
@@ -168,7 +168,7 @@ def at_fixed_sigmas(store: ImageStore, source, count: int, conditional: bool) ->
     """The same `count` tuples at each of SIGMAS, and their exact means in float64."""
     first = source.block(0, count)
     blocks = [replace(first, sigma=np.full(count, sigma, np.float32), sigma_next=None) for sigma in SIGMAS]
-    # all sigmas at once: turning the data set into float64 is what takes the time
+    # all sigmas at once: converting the data set to float64 takes most of the time
     every = TupleBlock(
         *(np.tile(c, len(SIGMAS)) for c in (first.tuple_id, first.entry)), np.repeat(np.float32(SIGMAS), count), None
     )
@@ -177,7 +177,7 @@ def at_fixed_sigmas(store: ImageStore, source, count: int, conditional: bool) ->
 
 
 def our_means(replica: Replica, store: ImageStore, source, certified, block: TupleBlock) -> np.ndarray:
-    """What a trainer would be given: the source image where it is certified, else the record's mean."""
+    """Means that a trainer would get: the source image where it is certified, else the record's mean."""
     recorded = uncertified(source, block, certified)
     mean = to_unit(store.pixels(block.entry)).reshape(len(block), store.dim)
     if recorded.any():

@@ -19,7 +19,7 @@ from postmean.storage.open import open_storage
 SIGMAS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 5.0)
 TUPLES = 256
 K = 64
-"""Neighbours and draws of the paper's estimator: 4 % of the images are neighbours, as 2 048 of CIFAR-10's 50 000."""
+"""Neighbours and draws of the paper's estimator: 4 % of the images are neighbours, like 2 048 of CIFAR-10's 50 000."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Comparison:
     sigma: tuple[float, ...]
     z: np.ndarray
     exact: np.ndarray
-    """In float64 over the whole data set."""
+    """Computed in float64 over the whole data set."""
     means: dict[str, np.ndarray]
     """Kind -> means."""
 
@@ -38,16 +38,16 @@ class Comparison:
         return np.square(self.means[kind] - self.exact).mean((2, 3, 4))
 
     def rows(self) -> list[dict[str, float]]:
-        """One row a sigma: kind -> error averaged over the tuples."""
+        """One row per sigma: kind -> error averaged over the tuples."""
         errors = {kind: self.error(kind).mean(1).tolist() for kind in self.means}
         return [{"sigma": s} | {kind: errors[kind][row] for kind in errors} for row, s in enumerate(self.sigma)]
 
 
 def compare(targets: Path, store_path: Path, model: Path) -> Comparison:
-    """The first tuples of a run, moved to each of SIGMAS.
+    """Means of the first tuples of a run, moved to each of SIGMAS.
 
-    Kinds: single-sample (the image itself, the usual target of training), stf and knn-snis (with 64 draws), postmean
-    (what the run's trainer is given) and network (the trained denoiser).
+    Kinds: single-sample (the image itself, the usual training target), stf and knn-snis (with 64 draws), postmean
+    (the targets of the run's trainer) and network (the trained denoiser).
     """
     from postmean.training.checkpoint import load_denoiser
 
@@ -85,7 +85,7 @@ def compare(targets: Path, store_path: Path, model: Path) -> Comparison:
 
 
 def data_wait_share(model: Path) -> float:
-    """Share of a training run's time that it waited for targets, over all lines of its metrics."""
+    """Share of its time that a training run waited for targets, over all lines of its metrics."""
     total = waited = last = 0.0
     for line in (model / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)

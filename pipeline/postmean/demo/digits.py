@@ -15,7 +15,7 @@ def write_digits(folder: Path) -> None:
         from sklearn.datasets import load_digits
 
     values, labels = load_digits(return_X_y=True)
-    pixels = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)  # they come as 0..16
+    pixels = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)  # values are 0..16
     with temporary_folder(folder) as temporary:
         for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
             path = temporary / str(label) / f"{number:04d}.png"

@@ -29,7 +29,7 @@ _CURVES = (
     ("postmean", "postmean target", "#d55e00"),
 )
 _PICTURED = 5
-"""Tuple in the upper part."""
+"""Tuple shown in the upper part."""
 
 
 def draw(comparison: Comparison, samples: Path, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cells of a report: one method at one sigma, each kept as a small JSON file, so that a stopped report goes on."""
+"""Cells of a report: one method at one sigma, each saved as a small JSON file, so that a stopped report can resume."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ from postmean.contract.manifest import code_version
 from postmean.report.settings import Method, ReportSettings
 
 PARTS = "parts"
-_VERSION = 2  # of what a cell means: another one computes all cells anew
+_VERSION = 2  # of the meaning of a cell: a new version computes all cells anew
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """Errors of one method at one sigma, averaged over the points; per dimension, in units of x in [-1, 1] squared.
 
-    `_se` is the standard error of the average over the points. Of the score (mean - z) / sigma^2 every one of the
-    errors is 1 / sigma^4 of that of the mean.
+    `_se` is the standard error of the average over the points. Each error of the score
+    (mean - z) / sigma^2 is that of the mean divided by sigma^4.
     """
 
     method: Method
@@ -29,12 +29,12 @@ class Cell:
     mse: float
     mse_se: float
     bias2: float
-    """Unbiased: it can be below 0 where it is small against the variance over the repeats"""
+    """Unbiased: it can be below 0 where it is small compared with the variance over the repeats"""
     bias2_se: float
     variance: float
     variance_se: float
     posterior_variance: float
-    """Of the data set's exact posterior, the same for every method"""
+    """Variance of the exact posterior, the same for every method"""
     neighbours_found: float | None = None
     """Neighbours that the search found, at most k (knn estimators)"""
     recall: float | None = None
@@ -42,11 +42,11 @@ class Cell:
     missed_mass: float | None = None
     """Exact posterior mass beyond the neighbours found"""
     estimated_tail: float | None = None
-    """What the estimator takes that mass to be"""
+    """The estimator's own estimate of that mass"""
 
 
 class CellStore:
-    """Cells on disk, FOLDER/parts/<name>.json, named by a hash of all that they depend on.
+    """Cells on disk, FOLDER/parts/<name>.json, named by a hash of everything they depend on.
 
     Args:
         network: identity of the trained network, None without one.
@@ -63,7 +63,7 @@ class CellStore:
         self._tolerance, self._network = settings.tolerance, network
 
     def path(self, method: Method, sigma: float) -> Path:
-        """Where the cell lies."""
+        """File of the cell."""
         key = self._common | {"method": to_dict(method), "sigma": sigma}
         if method.estimator == "auto":
             key["tolerance"] = self._tolerance
@@ -81,7 +81,7 @@ class CellStore:
         return cell if (cell.method, cell.sigma) == (method, sigma) else None
 
     def write(self, cell: Cell) -> None:
-        """Keep the cell; it appears whole or not at all."""
+        """Save the cell; it appears whole or not at all."""
         write_file(self.path(cell.method, cell.sigma), to_json(cell))
 
 

@@ -1,4 +1,4 @@
-"""Mean squared error into squared bias and variance, without the bias that few repetitions would bring."""
+"""Split mean squared error into squared bias and variance, both unbiased even with few repetitions."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Errors:
 
     mse: np.ndarray
     bias2: np.ndarray
-    """Unbiased, so that it can be below 0"""
+    """Unbiased, so it can be below 0"""
     variance: np.ndarray
     """Unbiased"""
 
@@ -19,11 +19,11 @@ class Errors:
 def decompose(mean_PRD: np.ndarray, reference_PD: np.ndarray) -> Errors:
     """Niedoba et al. 2024, Eq. 15, for each point.
 
-    |average - reference|^2 / D is expected to be bias^2 + variance / R: the latter is taken out again. Of a single
-    repetition all is bias.
+    The expectation of |average - reference|^2 / D is bias^2 + variance / R, so variance / R is subtracted. With a
+    single repetition all error counts as bias.
 
     Args:
-        mean_PRD: estimates, R repetitions a point.
+        mean_PRD: estimates, R repetitions per point.
         reference_PD: the exact means, float64.
     """
     error = mean_PRD.astype(np.float64) - reference_PD[:, None]

@@ -39,10 +39,11 @@ def report_estimators(
     """Compute the cells that are missing, then write the table and the pictures.
 
     Args:
-        network: a trained network as an estimator. network_key: its identity, such as a hash of its weights.
+        network: a trained network as an estimator.
+        network_key: identity of the network, such as a hash of its weights.
         progress: shows how many cells are computed, then how many noise levels are drawn.
     """
-    check_installed("report", "matplotlib", "PIL")  # the pictures come last
+    check_installed("report", "matplotlib", "PIL")  # checked first: the pictures come last
     has_network = network is not None
     remove_leftovers(out / PARTS)
     evaluation = Evaluation(store, settings, network)
@@ -72,8 +73,8 @@ def report_estimators(
 def _pictures(
     out: Path, name: str, settings: ReportSettings, cells: list[Cell], grids: dict[str, np.ndarray], has_network: bool
 ) -> list[str]:
-    """Draw all pictures; their names."""
-    from postmean.report import pictures  # here: matplotlib takes a second
+    """Draw all pictures; returns their file names."""
+    from postmean.report import pictures  # imported late: matplotlib takes a second
 
     main = pictures.curves(settings.main_methods(has_network), cells)
     pictures.error_picture(out / "estimators.png", f"Estimators of the posterior mean: {name}", main)

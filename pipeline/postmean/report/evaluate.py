@@ -40,7 +40,7 @@ class Evaluation:
         self._plain = cache(self._make_plain)
 
     def cells(self, wanted: Sequence[tuple[Method, float]], keep: CellStore, progress: Callable[[int], None]) -> None:
-        """Compute these cells and keep each as soon as it is there.
+        """Compute these cells and save each at once.
 
         Args:
             progress: called with the number of cells computed so far.

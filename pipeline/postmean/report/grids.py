@@ -18,7 +18,7 @@ Z, EXACT = "z", "exact mean"
 
 
 def grid_rows(evaluation: Evaluation, has_network: bool) -> dict[str, Method | None]:
-    """What each row of a grid shows: its name and, for an estimate, the method."""
+    """Rows of a grid by name: the method of an estimate, None for z and the exact mean."""
     s = evaluation.settings
     rows: dict[str, Method | None] = {
         Z: None,
@@ -67,7 +67,7 @@ class GridStore:
             return None
 
     def write(self, grids: dict[str, np.ndarray]) -> None:
-        """Keep the images."""
+        """Save the images."""
         buffer = io.BytesIO()
         np.savez(buffer, **grids)  # type: ignore[arg-type]
         write_file(self._path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""A search that remembers: estimators that are evaluated again and again at the same points search once."""
+"""A search that remembers its results: estimators evaluated repeatedly at the same points search once."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from postmean.neighbours.search import Neighbours, Search
 
 
 class MemoSearch:
-    """The neighbours of each point are searched once, `most` of them; every later search takes the first k of these.
+    """Searches the `most` nearest neighbours of each point once; later searches return the first k of them.
 
     Args:
         most: largest k that will be asked for.
@@ -17,7 +17,7 @@ class MemoSearch:
     def __init__(self, search: Search, most: int) -> None:
         self._search = search
         self.most = most
-        """Neighbours remembered of each point, fewer in a smaller population"""
+        """Neighbours remembered for each point; fewer in a smaller population"""
         self._known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
@@ -27,11 +27,11 @@ class MemoSearch:
 
     @property
     def is_exact(self) -> bool:
-        """As the search behind it."""
+        """Whether the wrapped search is exact."""
         return self._search.is_exact
 
     def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
-        """As the search behind it; k is at most `most`."""
+        """The k neighbours that the wrapped search finds; k is at most `most`."""
         if k > self.most:
             raise ValueError(f"k {k} is more than the {self.most} that are remembered")
         names = [row.tobytes() + s.tobytes() for row, s in zip(z.cpu().numpy(), sigma, strict=True)]

@@ -1,4 +1,4 @@
-"""A trained denoiser as an estimator: the mean it gives for z, deterministic."""
+"""A trained denoiser as a deterministic estimator: its output for z is the mean."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from postmean.estimators.estimate import Estimate, Queries
 
 @dataclass(frozen=True)
 class NetworkEstimator:
-    """D(z, sigma) of a network; it says nothing of its quality.
+    """D(z, sigma) of a network; its quality columns are unknown (NaN).
 
     Args:
         denoiser: z [B, C, H, W], sigma [B] -> mean [B, C, H, W].

@@ -27,10 +27,10 @@ with needs("report"):
 
 _NETWORK = ("#7b3294", "X")  # colour and marker of the trained network
 LIGHTER = {"stf": "#fdb863", "knn-snis": "#74add1", "knn-stratified": "#7fcdb0"}
-"""Of an estimator's variant in the same picture: approximate search, source redrawn; dashed."""
+"""Colour of an estimator's variant in the same picture (approximate search, source redrawn), drawn dashed."""
 _PANELS = (("mse", "mean squared error"), ("bias2", "squared bias (hollow: upper bound)"), ("variance", "variance"))
-_FLOOR = 1e-13  # below it is what rounding means to float32 costs
-_MOST_BYTES = 190_000  # of a picture; a larger one gets a palette, which takes a third
+_FLOOR = 1e-13  # errors below it are float32 rounding of the means
+_MOST_BYTES = 190_000  # of a picture; a larger one gets a palette, which takes a third of the bytes
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -56,7 +56,7 @@ class Curve:
 
 
 def curves(methods: Sequence[Method], cells: Sequence[Cell]) -> list[Curve]:
-    """One curve a method, in the colours of the estimators; k of a sweep goes from light to dark blue."""
+    """One curve per method, in the colours of the estimators; in a sweep, rising k goes from light to dark blue."""
     several_k = sorted({m.k for m in methods if m.estimator == "knn-snis" and m.k is not None})
     drawn: list[Curve] = []
     for method in methods:
@@ -194,7 +194,7 @@ def _sigma_axis(axis: Any, drawn: Sequence[Curve]) -> None:
 
 
 def _share_limits(axes: Any, cells: Sequence[Cell], is_score: bool) -> None:
-    """The same limits in a row of panels: up to the largest error, down to the floor of float32."""
+    """Set the same limits in a row of panels: up to the largest error, down to the floor of float32."""
     scaled = [c.mse * (c.sigma**-4.0 if is_score else 1.0) for c in cells]
     top = max(scaled, default=1.0)
     low = min((s for s in scaled if s > 0), default=_FLOOR)

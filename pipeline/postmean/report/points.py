@@ -1,4 +1,4 @@
-"""The points z at one sigma, and what is known exactly about each: computed when asked for, once."""
+"""The points z at one sigma, and exact quantities of each, computed once on first use."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from postmean.estimators.posterior_mc import PosteriorMC
 from postmean.neighbours.search import Neighbours
 from postmean.report.settings import ReportSettings, Source
 
-_REPETITION = 1 << 40  # tuple ids of two repetitions are this far apart: each has random numbers of its own
+_REPETITION = 1 << 40  # between tuple ids of two repetitions: each has its own random numbers
 _WORKSPACE_BYTES = 512 << 20
 
 
@@ -31,7 +31,7 @@ class Points:
         self.population, self.sigma = population, sigma
         self._repeats = settings.repeats
         store = population.store
-        # of the tuples only image, eps and draws are used: sigma is the report's own
+        # only image, eps and draws of the tuples are used: sigma is the report's own
         self._tuples = TupleSource(
             seed=settings.seed,
             images=len(store),
@@ -56,7 +56,7 @@ class Points:
 
     @cached_property
     def redrawn(self) -> np.ndarray:
-        """Members drawn from the posterior, int64 [P, repeats]: what z could have been made from."""
+        """Members drawn from the posterior, int64 [P, repeats]: possible sources of z."""
         queries = self.queries(np.arange(len(self)), 1, stream=1)
         support = PosteriorMC(self.population, self._repeats).estimate(queries).support
         out = np.empty((len(self), self._repeats), np.int64)
@@ -85,7 +85,7 @@ class Points:
         return missed
 
     def queries(self, rows: np.ndarray, repeats: int, source: Source = "fixed", stream: int = 0) -> Queries:
-        """Each of these points `repeats` times in a row, every repetition with random numbers of its own."""
+        """Each of these points `repeats` times in a row, each repetition with its own random numbers."""
         point, repetition = np.repeat(rows, repeats), np.tile(np.arange(repeats), len(rows))
         return Queries(
             torch.from_numpy(self.z[point]).to(self.population.device),
@@ -97,7 +97,7 @@ class Points:
 
 
 def exact_means(several: Sequence[Points]) -> list[np.ndarray]:
-    """Exact means of each of these, float64 [P, D], in as few passes over the images as memory allows."""
+    """Exact means of each set of points, float64 [P, D], in as few passes over the images as memory allows."""
     population = several[0].population
     z = np.concatenate([points.z for points in several])
     sigma = np.concatenate([np.full(len(points), points.sigma) for points in several])

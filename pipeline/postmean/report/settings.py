@@ -1,4 +1,4 @@
-"""What a report of the estimators measures: its sizes, and the methods that they are taken of."""
+"""What a report of the estimators measures: its sizes, and the methods."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,7 +14,7 @@ NETWORK = "network"
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """An estimator with the settings it uses; those that it does not use are None."""
+    """An estimator with the settings it uses; unused settings are None."""
 
     estimator: str
     """Name of an estimator, or `NETWORK`."""
@@ -27,11 +27,11 @@ class Method:
     index: str | None = None
     """Search of the knn estimators: exact or a FAISS index."""
     nprobe: int | None = None
-    """Partitions searched of an inverted file."""
+    """Partitions of an inverted file to search."""
     source: Source | None = None
-    """Of stf and single-sample, the image that z was made from: the same in every repetition (the paper's stf), or
-    drawn anew from its posterior given z. The mean squared error is the same; with a fixed source all that depends on
-    it counts as bias."""
+    """Source image of stf and single-sample. fixed: the image that z was made from, in every repetition (the paper's
+    stf). redrawn: each repetition draws it from the posterior given z. The mean squared error is the same; with a fixed
+    source, all error that depends on it counts as bias."""
 
     @property
     def is_deterministic(self) -> bool:
@@ -41,7 +41,7 @@ class Method:
 
     @property
     def label(self) -> str:
-        """Such as knn-snis, k 2048, n 256, ivf256-sq8 28 probes."""
+        """A label such as knn-snis, k 2048, n 256, ivf256-sq8 28 probes."""
         parts: list[str] = [self.estimator]
         parts += [f"{name} {value}" for name in ("k", "n", "m") if (value := getattr(self, name)) is not None]
         if self.index not in (None, "exact"):
@@ -69,11 +69,11 @@ class ReportSettings:
     """FAISS index whose approximate search is compared with the exact one."""
     nprobe: int = 28
     images: int = 3
-    """Images of the picture grids."""
+    """Images in the picture grids."""
     seed: int = 0
     flips: bool = False
     tolerance: float = 1e-6
-    """Mean squared error per dimension that auto may cost."""
+    """Mean squared error per dimension that auto may add."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class ReportSettings:
         check_tolerance(self)
 
     def main_methods(self, has_network: bool) -> list[Method]:
-        """Those of the paper's Figures 3, 10 and 11, and ours."""
+        """Methods of the paper's Figures 3, 10 and 11, and ours."""
         methods = [
             Method(estimator="single-sample", source="redrawn"),
             Method(estimator="posterior-mc", n=self.n),
@@ -101,7 +101,7 @@ class ReportSettings:
         return [*methods, Method(estimator="network")] if has_network else methods
 
     def sweep_methods(self, n: int) -> list[Method]:
-        """Those of Figures 6 and 7: one n, several k."""
+        """Methods of Figures 6 and 7: one n, several k."""
         return [
             Method(estimator="posterior-mc", n=n),
             Method(estimator="stf", n=n, source="fixed"),
@@ -109,7 +109,7 @@ class ReportSettings:
         ]
 
     def search_methods(self) -> list[Method]:
-        """Those of Figure 12: exact against approximate search."""
+        """Methods of Figure 12: exact against approximate search."""
         if self.index is None:
             return []
         return [
@@ -121,7 +121,7 @@ class ReportSettings:
         ]
 
     def methods(self, has_network: bool) -> list[Method]:
-        """All of them, each once."""
+        """All methods, each once."""
         methods = self.main_methods(has_network) + self.search_methods()
         for n in self.sweep_n:
             methods += self.sweep_methods(n)

@@ -1,4 +1,4 @@
-"""The table of a report: one row a method and sigma, as Parquet for programs and as Markdown for people."""
+"""The table of a report: one row per method and sigma, as Parquet for programs and as Markdown for people."""
 
 import io
 import json
@@ -19,7 +19,7 @@ _ERRORS = ("mse", "mse_se", "bias2", "bias2_se", "variance", "variance_se")
 
 
 def to_table(cells: Sequence[Cell], settings: ReportSettings, store: dict[str, Any]) -> pa.Table:
-    """Columns estimator, k, n, m, index, nprobe, source, sigma, points, repeats, mean_*, score_*, and the searches'.
+    """Columns estimator, k, n, m, index, nprobe, source, sigma, points, repeats, mean_*, score_* and other numbers.
 
     Args:
         store: name, shape and fingerprint of the data set, for the schema's metadata.
