@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # before any test imports ray, which reads them then
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # before any test imports ray, which reads these at import
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 

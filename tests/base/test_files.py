@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all, under kills and competing writers, and leftovers go."""
+"""Files and folders appear whole or not at all, under kills and competing writers; leftovers are removed."""
 
 import errno
 import fcntl
@@ -187,7 +187,7 @@ def test_only_leftovers_of_the_name_asked_for_are_removed_and_nothing_else(tmp_p
 def test_without_locks_files_are_written_and_leftovers_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can tell who still writes."""
+    """Without locks nothing tells which writers are alive."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

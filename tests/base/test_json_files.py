@@ -1,4 +1,4 @@
-"""The JSON reader: what was written comes back, and whatever else the bytes are is one kind of error."""
+"""The JSON reader returns what was written; any other bytes raise the same kind of error."""
 
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A tiny store and finished runs of it, made without Ray, that every command is tried on."""
+"""A tiny store and finished runs of it, made without Ray, on which every command is tried."""
 
 import shutil
 from pathlib import Path
@@ -25,12 +25,12 @@ def finished(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def settings(store: ImageStore) -> list[str]:
-    """The arguments that made `finished`, but --out."""
+    """The arguments that made `finished`, without --out."""
     return ["edm-digits", f"--store={store.path}", "--tuples=600", "--records-per-shard=64", "--estimator=exact"]
 
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of `finished`, to be damaged."""
+    """A copy of `finished` that tests may damage."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"

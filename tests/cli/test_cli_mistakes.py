@@ -1,4 +1,4 @@
-"""Every mistake of a user ends with one message, a code of its own and nothing written."""
+"""Every mistake of a user ends with one message, its own exit code and nothing written."""
 
 import json
 import os
@@ -172,7 +172,7 @@ def test_a_finished_run_says_so_and_writes_nothing(finished: Path, settings: lis
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Times of change of everything below the folder, and of the folder itself."""
+    """Modification times of the folder and everything below it."""
     paths = [folder, *folder.rglob("*")]
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}
 

@@ -1,4 +1,4 @@
-"""`postmean plan` and --dry-run: the numbers that generate then comes to, and nothing written."""
+"""`postmean plan` and --dry-run give the numbers that generate then reaches, and write nothing."""
 
 import json
 from pathlib import Path

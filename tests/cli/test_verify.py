@@ -1,4 +1,4 @@
-"""`postmean verify` finds every kind of damage, and ends with code 4 then."""
+"""`postmean verify` finds every kind of damage and then ends with code 4."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def finished_zarr(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(params=["webdataset", "zarr"])
 def damaged(request: pytest.FixtureRequest, finished: Path, finished_zarr: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A copy of a finished run and one of the files of its shard 2."""
+    """A copy of a finished run, and one file of its shard 2."""
     out = tmp_path / "damaged"
     shutil.copytree(finished if request.param == "webdataset" else finished_zarr, out)
     return out, out / ("shards/000002.tar" if request.param == "webdataset" else "targets.zarr/mean_weight/c/2/0")
@@ -72,7 +72,7 @@ def test_a_missing_shard_is_found(damaged: tuple[Path, Path], store: ImageStore,
 
 
 def rewrite(out: Path, shard: int, change) -> None:
-    """Commit a shard anew with changed records: its hash is valid."""
+    """Commit a shard again with changed records, so that its hash is valid."""
     run = RunFolder(open_storage(str(out)))
     records = run.read_shard(shard)
     run.commit_shard(run.read_plan()[shard], change(records))

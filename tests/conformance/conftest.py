@@ -1,4 +1,4 @@
-"""A real object store, beside the one in this process: SeaweedFS, which checks signatures and writes to a disk."""
+"""A real object store besides the one in this process: SeaweedFS, which checks signatures and writes to a disk."""
 
 import json
 import os
@@ -56,20 +56,20 @@ def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.wait(60)
         finally:
             server.kill()
-            for name, port in ports.items():  # it leaves its sockets behind
+            for name, port in ports.items():  # SeaweedFS leaves its sockets behind
                 service = name.replace(".port", "").replace(".", "-")
                 Path(f"/tmp/seaweedfs-{service}-{port}.sock").unlink(missing_ok=True)
 
 
 @pytest.fixture
 def seaweed_url(seaweed_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of nothing yet in its bucket, with the environment set."""
+    """URL of an unused prefix in its bucket, with the environment set."""
     set_environment(monkeypatch, seaweed_server)
     return f"s3://{BUCKET}/{secrets.token_hex(4)}/prefix"
 
 
 def set_environment(patch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """What a client of the server needs, and nothing else of AWS."""
+    """Set what a client of the server needs; no other AWS settings."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         patch.delenv(name)
     settings = KEYS | {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1", "NO_PROXY": "127.0.0.1,localhost"}
@@ -78,7 +78,7 @@ def set_environment(patch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 
 def has_bucket() -> bool:
-    """Whether the server is up and its bucket made."""
+    """Whether the server is up and its bucket exists."""
     try:
         return ObjectStorage(f"s3://{BUCKET}", seconds=5).list("") == []
     except StorageError:

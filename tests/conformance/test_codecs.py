@@ -1,4 +1,4 @@
-"""What every codec must do: give records back to the bit, the same bytes always, and refuse what is damaged."""
+"""What every codec must do: return records bit for bit, always write the same bytes, and refuse damaged files."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,7 +58,7 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 
 def reader(files: dict[str, bytes]) -> Callable[[str], bytes]:
-    """Like Storage.get: a ShardError where there is no such file."""
+    """Like Storage.get: ShardError if there is no such file."""
 
     def read(path: str) -> bytes:
         if path not in files:

@@ -31,7 +31,7 @@ STATISTICAL = 12.0  # mean squared errors over a few queries stay within this ma
 
 
 def expected_mse(name: str, oracle: list, k: int, draws: int) -> float:
-    """Mean squared error per dimension that an estimator has, averaged over the queries; an upper bound for stf."""
+    """Expected mean squared error per dimension of an estimator, averaged over the queries; an upper bound for stf."""
     dim = oracle[0].x.shape[1]
     size = len(oracle[0].x)
     match name:
@@ -157,7 +157,7 @@ def test_same_random_numbers_give_the_same_estimate_and_others_another(tmp_path,
 
 @pytest.mark.parametrize("name", [n for n in ESTIMATORS if n not in ("stf", "single-sample")])
 def test_points_far_from_every_image_are_right_too(tmp_path, name):
-    """z of a sampler or of a Heun step need not have been made from an image at this sigma."""
+    """A z from a sampler or a Heun step need not come from an image with noise at this sigma."""
     for number, pixels in enumerate((clusters(), constant_images(), near_duplicates())):
         x = images_x(pixels)
         population = Population(store_of(tmp_path / f"store{number}", pixels), False)

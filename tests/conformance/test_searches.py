@@ -1,4 +1,4 @@
-"""What every neighbour search must do: the neighbours and distances of a brute force, or say how many it found."""
+"""What every neighbour search must do: find the neighbours and distances of brute force, or say how many it found."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ DATA_SETS = {
 
 
 def search_of(name: str, store: ImageStore, flips: bool = False, nprobe: int = 4) -> Search:
-    """A search whose index is built where there is none."""
+    """A search; builds its index if there is none."""
     population = Population(store, flips)
     if name == "exact":
         return ExactSearch(population)
@@ -53,7 +53,7 @@ def test_neighbours_and_distances_are_those_of_a_brute_force(tmp_path, name, dat
     x = images_x(pixels, flips)
     search = search_of(name, store_of(tmp_path / "store", pixels), flips)
     for sigma in SIGMAS:
-        queries = queries_from(x, sigma, 25)  # FAISS takes another path from 20 queries on
+        queries = queries_from(x, sigma, 25)  # FAISS uses another algorithm from 20 queries on
         for k in (1, 12, len(x), len(x) + 9):
             neighbours = search.search(queries.z, queries.sigma, k)
             capped = min(k, len(x))
@@ -64,13 +64,13 @@ def test_neighbours_and_distances_are_those_of_a_brute_force(tmp_path, name, dat
                 brute = np.square(z - x).sum(1)
                 member = neighbours.member[row]
                 assert len(np.unique(member)) == capped
-                # an error in a distance counts by what it does to the log-weight
+                # errors of distances are measured by their effect on the log-weight
                 own = (neighbours.distance2[row] - brute[member]) / (2 * sigma**2)
                 kth = (np.sort(brute)[:capped] - brute[member]) / (2 * sigma**2)
                 heavy = brute[member] - brute.min() <= 2 * sigma**2 * 30
                 assert np.abs(own[heavy]).max() < 2e-2, (sigma, k)
                 assert np.abs(kth[heavy]).max() < 2e-2, (sigma, k)
-                # the others are right to float32
+                # the others are correct to float32
                 scale = np.square(z).sum() + len(z)
                 assert np.abs(neighbours.distance2[row] - brute[member]).max() < 3e-5 * scale
                 assert np.abs(np.sort(brute)[:capped] - brute[member]).max() < 3e-5 * scale
@@ -78,7 +78,7 @@ def test_neighbours_and_distances_are_those_of_a_brute_force(tmp_path, name, dat
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_one_step_near_duplicates_are_told_apart_at_small_sigma(tmp_path, name):
-    """|z - x|^2 differ by 6e-5 in 1 000: float32 products alone would put any of them first."""
+    """Values of |z - x|^2 differ by 6e-5 in 1 000: with float32 products alone, any of them could come first."""
     rng = np.random.default_rng(0)
     pixels = np.repeat(rng.integers(60, 200, (2, 3, 32, 32)), 20, axis=0).astype(np.uint8)
     flat = pixels.reshape(40, -1)
@@ -133,14 +133,14 @@ def test_inverted_file_with_one_probe_says_how_many_it_found_and_padding_has_no_
             assert np.array_equal(estimate.support_size, count)
             for pair in estimate.support:
                 assert pair is None or pair[0].min() >= 0
-            # consistent in spite of the search: every member can be drawn
+            # consistent whatever the search found: every member can be drawn
             if sigma >= 1:
                 assert np.square(estimate.mean - oracle).mean() < 0.02
 
 
 @pytest.mark.parametrize("estimator", ["knn-snis", "knn-stratified"])
 def test_nearest_image_that_an_inverted_file_missed_does_not_overflow_the_weights(tmp_path, estimator):
-    """Two lists, of pixels 0..10 and 60..160: at 56 the probe finds the first, far below the second in weight."""
+    """Two lists, with pixels 0..10 and 60..160: at 56 the probe finds the first, whose weights are far smaller."""
     pixels = np.concatenate([np.tile(np.arange(0, 11), 30), np.arange(60, 161)]).astype(np.uint8)[:, None, None, None]
     store = store_of(tmp_path / "store", pixels)
     search_of("ivf2-flat", store, nprobe=1)
@@ -150,14 +150,14 @@ def test_nearest_image_that_an_inverted_file_missed_does_not_overflow_the_weight
     assert np.isfinite(estimate.mean).all()
     for column in (estimate.ess, estimate.top_weight, estimate.variance, estimate.tail_mass):
         assert np.isfinite(column).all()
-    if estimator == "knn-stratified":  # its uniform draws hit the missed image, with e^5000 times the weight
+    if estimator == "knn-stratified":  # its uniform draws hit the missed image, which has e^5000 times the weight
         assert np.allclose(estimate.mean, 60 / 127.5 - 1, atol=1e-3)
         assert np.allclose(estimate.tail_mass, 1)
 
 
 @pytest.mark.parametrize("estimator", ["knn-snis", "knn-stratified"])
 def test_inverted_file_that_finds_nothing_leaves_a_uniform_proposal(tmp_path, estimator):
-    """More lists than distinct images: some lists are empty, and a probe of one of these finds nobody."""
+    """More lists than distinct images: some lists are empty, and probing one of these finds nothing."""
     pixels = np.repeat(np.array([0, 100, 200], np.uint8), 30)[:, None, None, None]
     x = images_x(pixels)
     store = store_of(tmp_path / "store", pixels)

@@ -1,4 +1,4 @@
-"""What every storage must do: whole objects under one root, by safe paths, and clear errors for what is not there."""
+"""What every storage must do: whole objects under one root, safe paths only, and clear errors for missing objects."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ LARGE = 40 << 20
 
 @pytest.fixture(params=["local", "s3", pytest.param("seaweed", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where nothing is yet: a folder, a server in this process, and a real object store."""
+    """An empty place: a folder, a server in this process, or a real object store."""
     return (
         str(tmp_path / "not yet" / "there")
         if request.param == "local"

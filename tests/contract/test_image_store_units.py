@@ -1,4 +1,4 @@
-"""The image store: units, flips, what it refuses."""
+"""The image store: units, flips, and what it refuses."""
 
 import json
 

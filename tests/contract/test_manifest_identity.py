@@ -1,4 +1,4 @@
-"""The manifest to JSON and back, and what it refuses."""
+"""The manifest: to JSON and back, and what it refuses."""
 
 import json
 from dataclasses import replace
@@ -52,7 +52,7 @@ def test_table_process_is_the_same_after_json():
 def test_unknown_missing_and_impossible_fields_are_refused_by_name():
     plain = manifest_of().to_dict()
     for field in plain:
-        if field not in ("schema_version", "segments"):  # a run that was never extended may lack these
+        if field not in ("schema_version", "segments"):  # may be missing in a run that was never extended
             with pytest.raises(ShardError, match=field):
                 Manifest.from_dict({k: v for k, v in plain.items() if k != field}, "manifest.json")
     for group in ("recipe", "estimator", "shards"):
@@ -110,7 +110,7 @@ def test_values_of_another_type_are_refused_by_name(field, value):
 
 
 def test_whole_numbers_are_numbers():
-    """JSON writers of other languages drop the point of 1.0."""
+    """JSON writers of other languages write 1.0 as 1."""
     plain = manifest_of("edm-cifar10").to_dict()
     plain["recipe"]["noise"]["P_mean"] = -1
     noise = Manifest.from_dict(plain, "m").recipe.noise

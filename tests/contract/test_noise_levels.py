@@ -100,7 +100,7 @@ def test_ect_teacher_level_is_the_formula_of_each_stage(q, k, b):
         r = max(0.0, sigma * (1 - (1 + k * sigmoid) / q ** (stage + 1)))
         assert float(block.sigma_next[n]) == pytest.approx(r, rel=1e-4, abs=1e-6 * sigma)
     assert ((block.sigma_next >= 0) & (block.sigma_next <= block.sigma)).all()
-    is_open = q ** -(block.tuple_id // 1000 + 1.0) > 1e-6  # beyond, float32 cannot tell r from sigma
+    is_open = q ** -(block.tuple_id // 1000 + 1.0) > 1e-6  # below it, float32 cannot tell r from sigma
     assert (block.sigma_next < block.sigma)[is_open].all()
 
 

@@ -1,4 +1,4 @@
-"""z = x + sigma eps of a tuple has the same bits in whatever block it is computed."""
+"""z = x + sigma eps of a tuple has the same bits in every block."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records: what packing costs, and that columns come back as they were."""
+"""Records: the error of packing, and columns that come back unchanged."""
 
 from itertools import pairwise
 
@@ -61,7 +61,7 @@ def test_means_that_are_not_in_need_of_many_entries_are_sparse(store):
     weight[3] = 1
     mean = np.zeros((1, *SHAPE), np.float32)
     packed = pack_means(mean, [(np.arange(20), weight / weight.sum())], 5)
-    assert packed.count.tolist() == [1]  # 19 entries of 1e-7 are below the mass that may be dropped
+    assert packed.count.tolist() == [1]  # 19 entries of 1e-7 together are below the mass that may be dropped
     assert packed.entry.tolist() == [3]
     assert packed.weight.tolist() == [1.0]
     assert len(packed.dense) == 0

@@ -11,7 +11,7 @@ from postmean.cli.main import run
 
 
 class Clock:
-    """Ten seconds a look."""
+    """A clock that moves ten seconds at every reading."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""A tuple is a number: the same whatever the block, uniform, normal, and every entry visited once an epoch."""
+"""A tuple is a number: the same in every block; uniform, normal, and every entry visited once per epoch."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What README and docs show exists: commands, presets, flags, imports, links."""
+"""Everything that README and docs show exists: commands, presets, flags, imports, links."""
 
 import ast
 import contextlib

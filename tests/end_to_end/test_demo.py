@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-DEADLINE = 600.0  # seconds, of a call; all of them take 50 s of CPU time
+DEADLINE = 600.0  # seconds per call; all calls together take 50 s of CPU time
 
 
 def command(out: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Threads of the process: those asked for inside of a block, those from before after it."""
+"""Threads of the process: the requested number inside a block, the earlier number after it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`auto` and the second certificate: what is left out stays within the tolerance, on sets made to break it."""
+"""`auto` and the second certificate: omitted images cost less than the tolerance, on sets made to break it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.support.posterior_examples import images_x, posterior, queries_from, 
 TOLERANCE = 1e-6
 SHAPE = (3, 8, 8)
 DIM = 192
-COUNT = 2400  # above the size from which auto looks for candidates
+COUNT = 2400  # enough for auto to look for candidates
 
 
 def _pixels(values: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def tight_clusters() -> np.ndarray:
 
 
 def rivals_off_the_directions() -> np.ndarray:
-    """Big variance along a few directions; rivals differ only across them, where the narrow product sees nothing."""
+    """Large variance along a few directions; rivals differ only in others, which the narrow product cannot see."""
     rng = np.random.default_rng(2)
     leading = np.repeat(rng.normal(0, 60, (COUNT // 4, 128)) @ rng.normal(0, 0.08, (128, DIM)), 4, axis=0)
     return _pixels(128 + leading + rng.normal(0, 3, (COUNT, DIM)))
@@ -134,7 +134,7 @@ def test_a_point_of_unknown_source_takes_the_full_softmax(tmp_path: Path) -> Non
 
 
 def test_means_do_not_depend_on_the_order_of_known_and_unknown_sources(tmp_path: Path) -> None:
-    """Rows in any order of sigma: rising order is only faster."""
+    """Rows may have any order of sigma: rising order is only faster."""
     pixels = random_set()
     population = Population(store_of(tmp_path / "store", pixels), flips=False)
     sigma = np.repeat([0.1, 0.4, 2.0, 30.0], 24)

@@ -50,7 +50,7 @@ def test_score_is_the_gradient_of_the_log_density_of_the_mixture(tmp_path):
 
 @pytest.mark.parametrize("max_support", [8, 256], ids=["dense", "sparse where possible"])
 def test_on_a_product_grid_each_pixel_is_a_hyperbolic_tangent(tmp_path, max_support):
-    """All 2^10 combinations of two levels a pixel: E[x_d | z] = c + h tanh(h (z_d - c) / sigma^2), D separate sums."""
+    """All 2^10 combinations of 2 levels per pixel: D separate sums, E[x_d | z] = c + h tanh(h (z_d - c) / sigma^2)."""
     low = np.array([3, 0, 100, 90, 0, 20, 127, 50, 60, 8])
     high = np.array([250, 255, 140, 91, 1, 30, 128, 90, 240, 248])
     pixels = np.array(list(itertools.product(*zip(low, high, strict=True)))).astype(np.uint8).reshape(-1, 1, 2, 5)
@@ -109,7 +109,7 @@ def test_mean_and_quality_are_those_of_a_brute_force(tmp_path, data, max_support
 
 @pytest.mark.parametrize("count", [600, 1300])
 def test_populations_of_the_size_of_a_class_are_as_exact_as_large_ones(tmp_path, count):
-    """Rounding weights to bytes costs more where there are fewer images: most at an ESS of some tenths of them."""
+    """Rounding weights to bytes costs more with fewer images, and most where the ESS is some tenths of their number."""
     rng = np.random.default_rng(0)
     shade = rng.integers(0, 256, (count, 1, 1, 1))
     pixels = np.clip(shade + rng.integers(-40, 41, (count, 3, 4, 4)), 0, 255).astype(np.uint8)
@@ -120,7 +120,7 @@ def test_populations_of_the_size_of_a_class_are_as_exact_as_large_ones(tmp_path,
 
 
 def test_several_tiles_are_one_population(tmp_path):
-    """64 x 64 images, more than fit a tile."""
+    """64 x 64 images, more than fit in a tile."""
     rng = np.random.default_rng(0)
     pixels = np.kron(rng.integers(0, 256, (1370, 3, 8, 8)).astype(np.uint8), np.ones((1, 1, 8, 8), np.uint8))
     population = Population(store_of(tmp_path / "store", pixels), False)

@@ -18,7 +18,7 @@ from tests.support.posterior_examples import (
 
 
 class Point:
-    """A point whose posterior is open, and `knn-snis` estimates of it."""
+    """A point whose posterior spreads over many images, and `knn-snis` estimates of it."""
 
     def __init__(self, path, pixels: np.ndarray, sigma: float, seed: int = 0) -> None:
         self.x = images_x(pixels)
@@ -80,7 +80,7 @@ def test_error_falls_as_one_over_n_at_the_rate_of_equation_63(tmp_path, k, sigma
 
 
 def test_bias_vanishes(tmp_path):
-    """The mean over many estimates: within its standard error at n = 2048, off at n = 4 where the weights vary."""
+    """The mean of many estimates is right within its standard error at n = 2048, and off at n = 2."""
     point = Point(tmp_path / "store", random_images(60, (1, 3, 3)), 1.0)
 
     def worst_z_score(n: int) -> float:
@@ -93,7 +93,7 @@ def test_bias_vanishes(tmp_path):
 
 @pytest.mark.parametrize("images", [random_images, clusters], ids=["random", "clusters"])
 def test_theorems_4_1_and_4_2_bound_the_trace_of_the_covariance(tmp_path, images):
-    """The traces by Eq. 63, for every sigma and k; the measured one for some of them."""
+    """Traces by Eq. 63 for every sigma and k, and measured traces for some."""
     pixels = images()
     size = len(pixels)
     for number, sigma in enumerate((0.05, 0.3, 1.0, 2.0, 5.0, 30.0)):
@@ -117,7 +117,7 @@ def test_theorems_4_1_and_4_2_bound_the_trace_of_the_covariance(tmp_path, images
 
 
 def test_proposal_equals_the_posterior_where_k_is_n_or_the_mass_is_on_the_neighbours(tmp_path):
-    """Then the estimate is plain Monte Carlo: every weight a whole multiple of 1/n."""
+    """The estimate is then plain Monte Carlo: every weight is a whole multiple of 1/n."""
     for number, (k, sigma) in enumerate([(40, 3.0), (200, 3.0), (10, 0.05)]):
         point = Point(tmp_path / f"store{number}", random_images(), sigma)
         estimate = point.estimates(k, 128, 5)

@@ -1,4 +1,4 @@
-"""`knn-stratified`: exact over its neighbours, never worse than `knn-snis` of as many draws."""
+"""`knn-stratified`: exact over its neighbours, never worse than `knn-snis` with as many draws."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_tail_mass_and_variance_are_right_on_average(tmp_path):
 
 
 def test_at_the_largest_sigma_the_control_variate_makes_the_tail_nearly_free_of_noise(tmp_path):
-    """Weights nearly equal: without the tail's known mean the error would be that of m = 16 plain draws."""
+    """Weights are nearly equal: without the tail's known mean the error would be that of m = 16 plain draws."""
     pixels = random_images(60, (1, 3, 3))
     x = images_x(pixels)
     population = Population(store_of(tmp_path / "store", pixels), False)

@@ -54,7 +54,7 @@ def test_stf_weighs_the_source_and_n_minus_1_uniform_draws(store, n):
     drawn = np.zeros(30)
     for row, (member, weight) in enumerate(estimate.support):
         share = weight / oracle.p[member]
-        # how often the source is in the batch gives the scale: try each whole number
+        # the count of the source in the batch gives the scale: try each whole number
         own = share[member == source]
         assert len(own) == 1
         counts = [share / own * c for c in range(1, n + 1)]

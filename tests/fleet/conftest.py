@@ -1,4 +1,4 @@
-"""One tiny store, and one run of it made without Ray, that the runs of the fleet are compared with."""
+"""One tiny store, and one run of it made without Ray, with which runs of the fleet are compared."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.runs import files_of, indexed_store, make_by_hand
 from tests.support.settings import generate_config
 
 TUPLES, RECORDS_PER_SHARD, SEED = 12_000, 128, 5
-"""Some 55 shards of a tenth of a second each: enough that a kill after the first few comes in the middle."""
+"""Some 55 shards of 0.1 s each: enough that a kill after the first few hits the middle of the run."""
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
 
 @pytest.fixture(scope="session")
 def job(store: ImageStore) -> list[str]:
-    """Arguments of `postmean generate`, all but --out and --format."""
+    """Arguments of `postmean generate`, without --out and --format."""
     flags = {
         "store": store.path,
         "tuples": TUPLES,
@@ -37,7 +37,7 @@ def job(store: ImageStore) -> list[str]:
 
 @pytest.fixture(scope="session")
 def expected(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
-    """Files of the job's run by format, made by one replica in this process."""
+    """Files of the job's run for each format, made by one replica in this process."""
     tars, arrays = (tmp_path_factory.mktemp(name) for name in ("webdataset", "zarr"))
     make_by_hand(config(store.path, tars, "webdataset"), config(store.path, arrays, "zarr"))
     return {"webdataset": files_of(tars), "zarr": files_of(arrays)}

@@ -1,4 +1,4 @@
-"""The seam between the dispatcher and Ray: real Ray, and the script that stands for it in tests, do the same."""
+"""The interface between dispatcher and Ray: real Ray and the scripted stand-in of the tests behave the same."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from tests.support.runs import PATIENCE
 from tests.support.scripted_calls import DIES, NEVER, Answer, ScriptedActor, ScriptedCalls
 
 FAULTS = {0: "", 1: "raise", 2: "crash", 3: "die", 4: "freeze"}
-"""What befalls a shard; two actors have room."""
+"""Fault of each shard; there is room for two actors."""
 
 
 class FaultyActor:
@@ -48,7 +48,7 @@ class FaultyActor:
 
 
 def script(actor: ScriptedActor, method: str, *arguments: int) -> Answer:
-    """The same, on the clock of the tests."""
+    """The same faults as answers of `ScriptedCalls`."""
     if method == "load":
         return Answer(value=actor.number)
     (shard,) = arguments
@@ -82,7 +82,7 @@ def calls(request: pytest.FixtureRequest) -> Calls:
 
 @pytest.fixture
 def hire(calls: Calls) -> Iterator[Callable[[], Actor]]:
-    """Starts actors, which are ended after the test."""
+    """Starts actors; they are killed after the test."""
     actors: list[Actor] = []
 
     def start() -> Actor:
@@ -168,7 +168,7 @@ def test_an_actor_without_room_waits_until_another_is_released(calls: Calls, hir
 
 
 def test_a_run_with_every_fault_is_accounted_for(calls: Calls) -> None:
-    """The dispatcher on top, its deadline included."""
+    """With the dispatcher and its deadline."""
     record = Record()
     fleet = FleetSettings(attempts=1, shard_seconds=10.0, start_seconds=PATIENCE)
     outcome = Dispatcher(calls, fleet, 2, PlannedShards(FAULTS), [record]).run()

@@ -1,4 +1,4 @@
-"""Runs on a cluster of several nodes that is there already: real raylets, on this machine."""
+"""Runs on an existing cluster of several nodes: real raylets on this machine."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def test_nodes_die_and_join_and_the_bytes_are_the_same(
     cluster.add_node(num_cpus=1)
     count = commits_of(tmp_path)
     cluster.remove_node(first, allow_graceful=False)
-    wait_for_commits(tmp_path, count + 3, running)  # by the node that joined
+    wait_for_commits(tmp_path, count + 3, running)  # made by the node that joined
     done = finish(running)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["retries"] <= 3
@@ -80,7 +80,7 @@ def test_a_wrong_token_and_none_are_refused(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     done = finish(start(*job, f"--out={tmp_path / 'wrong'}"))
     assert done.returncode == 2
-    last = done.stderr.splitlines()[-1]  # Ray says so itself, a score of times, above it
+    last = done.stderr.splitlines()[-1]  # Ray itself reports it many times in the lines above
     assert "cannot connect" in last and "RAY_AUTH_TOKEN_PATH holds its token" in last
     assert "0" * 64 not in done.stderr
     monkeypatch.delenv("RAY_AUTH_TOKEN")
@@ -91,7 +91,7 @@ def test_a_wrong_token_and_none_are_refused(
 
 
 def estimator_actors() -> list[Path]:
-    """Processes of this machine that are actors of ours."""
+    """Processes on this machine that are our actors."""
     return [
         path
         for path in Path("/proc").iterdir()

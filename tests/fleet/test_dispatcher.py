@@ -1,4 +1,4 @@
-"""The dispatcher with actors that fail in every way, on a clock of the tests; what the actors do is a script."""
+"""The dispatcher with scripted actors that fail in every way, on a clock of the tests."""
 
 import math
 from collections.abc import Callable
@@ -18,9 +18,9 @@ CRASH = Answer(failure=CallFailed("RuntimeError: the device is lost"))
 
 
 class Faults:
-    """The script: `faults` says what befalls which shard.
+    """The script: `faults` maps shards to faults.
 
-    A fault ending in "once" befalls the first call alone.
+    A fault ending in "once" affects only the first call.
     """
 
     def __init__(self, faults: dict[int, str], starts: bool = True) -> None:
@@ -28,7 +28,7 @@ class Faults:
         self._seen: set[int] = set()
         self._fit: ScriptedActor | None = None
         self.crashed: list[ScriptedActor] = []
-        """Actors that raised what is no error of ours."""
+        """Actors that raised an error that is not ours."""
 
     def __call__(self, actor: ScriptedActor, method: str, *arguments: int) -> Answer:
         if method == "load":
@@ -47,9 +47,9 @@ class Faults:
                 return Answer(failure=CallFailed(f"shard {shard} is not finite", is_ours=True))
             case "die" | "exit":
                 return DIES
-            case "outlast":  # die when the other shards are there
+            case "outlast":  # dies when the other shards are done
                 return Answer(5.0, dies=True)
-            case "misfit":  # the first actor to come here has the one device that works
+            case "misfit":  # the first actor to get here has the only working device
                 self._fit = self._fit or actor
                 if actor is not self._fit:
                     self.crashed.append(actor)
@@ -66,7 +66,7 @@ class Run:
     Args:
         room: actors that the cluster has room for.
         on_tick: called with the run and the outcome so far.
-        settings: of the fleet.
+        settings: settings of the fleet.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ def test_what_fails_once_is_tried_again() -> None:
 def test_a_frozen_actor_is_replaced_by_its_deadline() -> None:
     run = Run(8, {5: "freeze once"}, shard_seconds=2.0, start_seconds=100.0)
     assert (run.outcome.done, run.outcome.failed, run.outcome.retries) == (8, {}, 1)
-    # shard 5 is not its actor's first: the time to start is not on top
+    # shard 5 is not its actor's first: start time is not added to its deadline
     assert 2 < run.calls.now() < 10
 
 
@@ -134,7 +134,7 @@ def test_actors_that_cannot_start_stop_the_run_with_their_reason() -> None:
 
 
 def test_actors_without_room_leave_the_work_to_the_others() -> None:
-    outcome = Run(20, {0: "die once"}, actors=9).outcome  # room for two
+    outcome = Run(20, {0: "die once"}, actors=9).outcome  # there is room for two
     assert (outcome.done, outcome.retries) == (20, 1)
 
 
@@ -192,7 +192,7 @@ def test_the_fewest_actors_are_ready_before_there_is_work() -> None:
 def test_the_last_shards_have_a_spare_actor() -> None:
     run = Run(2, {0: "outlast once"})
     assert (run.outcome.done, run.outcome.retries) == (2, 1)
-    makers = dict(run.calls.made)  # the last to try each
+    makers = dict(run.calls.made)  # the last actor to try each shard
     assert makers[0] is makers[1], "nobody had to start first"
 
 
@@ -230,7 +230,7 @@ def test_actors_that_died_while_they_were_idle_cost_no_shard_an_attempt(fault: s
 def test_a_broken_device_is_tried_less_and_less_often_and_costs_no_shard() -> None:
     run = Run(30, dict.fromkeys(range(30), "misfit"))
     assert (run.outcome.done, run.outcome.failed) == (30, {})
-    # at once, at once, then after 5 s, 10 s, 20 s ...
+    # tried twice at once, then after 5 s, 10 s, 20 s ...
     assert 3 <= len(run.faults.crashed) <= 3 + math.log2(1 + run.calls.now() / 5)
 
 
@@ -238,7 +238,7 @@ def test_a_broken_device_is_tried_every_ten_minutes_at_last() -> None:
     run = Run(6_000, dict.fromkeys(range(6_000), "misfit"), attempts=10)
     assert (run.outcome.done, run.outcome.failed) == (6_000, {})
     assert run.calls.now() > 2_500
-    # two at once, seven pauses of 5 s to 320 s that make 635 s, then 600 s each
+    # two tries at once, seven pauses of 5 s to 320 s (635 s in all), then pauses of 600 s
     assert len(run.faults.crashed) == pytest.approx(9 + (run.calls.now() - 635) / 600, abs=2)
 
 

@@ -55,7 +55,7 @@ def cosine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(config: GenerateConfig, store: ImageStore) -> None:
-    """Make the run, verify each of its records, and judge what was promised."""
+    """Make the run, verify each of its records, and check what was promised."""
     run = make_by_hand(config)
     manifest = run.read_manifest()
     report = check_run(run, store, 2 * TUPLES, lambda done: None)

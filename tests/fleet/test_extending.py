@@ -1,4 +1,4 @@
-"""More --tuples extend a run: what is there stays byte for byte, a crash in between leaves the old run or the new."""
+"""More --tuples extend a run: existing files keep their bytes, and a crash leaves the old run or the new one."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 
 def generate_by_hand(settings: GenerateConfig, shards: int | None = None) -> RunFolder:
-    """What generate does, in this process: prepare, begin or extend, write what is missing (so many at most)."""
+    """Do what generate does, in this process: prepare, begin or extend, write missing shards (at most `shards`)."""
     run = RunFolder(open_storage(settings.out))
     job = prepare(settings, run)
     if not run.has_manifest() or run.read_manifest() != job.manifest:
@@ -57,7 +57,7 @@ def settings(store: ImageStore, tmp_path: Path, format: ShardFormat) -> Generate
 
 
 def kept(out: str) -> dict[str, tuple[bytes, int]]:
-    """Bytes and time of the files that an extension must leave alone."""
+    """Bytes of the files that an extension must not change, and the modification times of shards."""
     files = {path: data for path, data in files_of(out).items() if path.startswith(UNCHANGED)}
     chunks = {path for path in files if not path.endswith("zarr.json") and not path.startswith("certified")}
     return {path: (files[path], (Path(out) / path).stat().st_mtime_ns if path in chunks else 0) for path in files}
@@ -90,7 +90,7 @@ def test_an_extension_adds_shards_and_changes_none(
     assert set(short) <= {length - 1 for length in lengths}
     assert len(short) == 3
 
-    # the means are those of a run that was made in one go
+    # the means equal those of a run made in one go
     whole = replace(settings, out=str(tmp_path / "whole"), tuples=THIRD)
     generate_by_hand(whole)
     streams = [TargetStream.open(out, store, batch_size=500) for out in (settings.out, whole.out)]
@@ -112,7 +112,7 @@ def test_resuming_an_extended_run_is_that_run(settings: GenerateConfig) -> None:
     assert run.read_manifest() == manifest
     job = prepare(replace(settings, tuples=SECOND), run)
     assert is_finished(job, run)
-    # a plan that was removed because it was damaged comes out the same
+    # a plan that was damaged and removed is made again with the same bytes
     plan = run.storage.get("plan.parquet")
     run.storage.delete("plan.parquet")
     assert prepare(replace(settings, tuples=SECOND), RunFolder(run.storage)).plan.to_bytes() == plan
@@ -159,7 +159,7 @@ class DyingStorage:
 
 
 def begin_and_die(settings: GenerateConfig, writes: int) -> bool:
-    """Begin the run or its extension; whether the process died of it, before the write of this number."""
+    """Begin the run or its extension, and die after `writes` writes; whether it died."""
     run = RunFolder(DyingStorage(open_storage(settings.out), writes))  # type: ignore[arg-type]
     try:
         prepare(settings, run).begin(run)
@@ -185,7 +185,7 @@ def test_killed_at_any_write_of_an_extension_the_old_run_is_whole(
             assert sum(1 for _ in TargetStream.open(settings.out, store, batch_size=100)) == FIRST // 100
     assert writes >= 3
 
-    # another extension than one that was killed when its plan was there and its manifest was not: as if never begun
+    # an extension killed between plan and manifest counts as never begun when another one follows
     generate_by_hand(replace(settings, tuples=SECOND))
     assert begin_and_die(replace(settings, tuples=2000), 2)
     generate_by_hand(replace(settings, tuples=THIRD))

@@ -37,16 +37,16 @@ class Schedule:
     idle_seconds: float
     room: int
     loads: list[str]
-    """What becomes of the loads, in order; all that follow go well."""
+    """Outcomes of the loads, in order; all later ones succeed."""
     makes: list[str]
-    """What becomes of the attempts, in order; all that follow go well, or as the last of these."""
+    """Outcomes of the attempts, in order; all later ones succeed, or repeat the last of these."""
     is_last_make_for_ever: bool
     kills: list[tuple[int, int, bool]]
-    """In this tick, this one of the living actors dies, or freezes."""
+    """(tick, actor, freezes): in this tick this living actor dies or freezes."""
     limits: list[int]
-    """How many shards may be made, tick for tick; then all."""
+    """How many shards may be made in each tick; afterwards all."""
     closes_at: int | None
-    """In this tick the backlog ends, if it has not by then."""
+    """Tick in which the backlog is closed."""
 
 
 def kinds(most: int) -> st.SearchStrategy[list[str]]:
@@ -81,11 +81,11 @@ class World:
         self.record = Record(self._tick)
         self.ticks: list[float] = []
         self.faults = 0
-        """Loads and attempts that went wrong by themselves."""
+        """Loads and attempts that failed by themselves."""
         self.hit: set[int] = set()
         """Shards of these attempts."""
         self.struck: set[ScriptedActor] = set()
-        """Actors that died or froze by themselves."""
+        """Actors that the schedule killed or froze."""
         self.most_alive = 0
 
     def run(self) -> Outcome:
@@ -100,9 +100,9 @@ class World:
         return Dispatcher(self.calls, fleet, s.actors, self.backlog, [self.record]).run()
 
     def longest(self) -> float:
-        """Seconds within which the run must end: as if nothing happened at the same time, and all at its deadline.
+        """Seconds within which the run must end: the sum as if everything ran in turn and took until its deadline.
 
-        Pauses are not in it: no run waits for one while it has something to do.
+        Pauses do not count: no run waits for a pause while it has something to do.
         """
         s = self._schedule
         starts = (s.shards + 1) * FAILURES_IN_A_ROW * s.actors + len(s.kills) + s.shards * s.attempts
@@ -158,9 +158,9 @@ def test_every_shard_is_made_once_or_accounted_for_and_nothing_hangs_or_is_left_
 
     tried = Counter(shard for shard, _ in world.calls.made)
     assert all(count <= schedule.attempts for count in tried.values())
-    # an actor that freezes before it has a place looks like one without room
+    # an actor that freezes before it is placed looks like one without room
     lacks_room = not schedule.room or any(freezes for _, _, freezes in schedule.kills)
-    faults = 3 * (world.faults + len(world.struck))  # none weighs more
+    faults = 3 * (world.faults + len(world.struck))  # no fault counts for more than 3
     if faults < FAILURES_IN_A_ROW * schedule.actors and not lacks_room and not world.backlog.is_closed:
         assert all(tried[shard] == schedule.attempts for shard in failed), "each attempt is made use of"
         assert outcome.untried == 0, "so few faults stop no run"

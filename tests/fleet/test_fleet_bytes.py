@@ -1,4 +1,4 @@
-"""A run's bytes depend on nothing but its settings: not on actors, kills, interruptions or resumption."""
+"""A run's bytes depend only on its settings, not on actors, kills, interruptions or resumption."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_rep
 ) -> None:
     shards = commits(expected["webdataset"])
 
-    # SIGTERM with 2 actors: one line, code 130, nothing half-written, nothing left running
+    # SIGTERM with 2 actors: one line, code 130, no partial files, no process left
     stopped = start(*job, f"--out={tmp_path}")
     wait_for_commits(tmp_path, 3, stopped)
     below = descendants(stopped.pid)
@@ -48,7 +48,7 @@ def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_rep
     assert found.items() <= expected["webdataset"].items()
     assert not any(map(is_alive, below))
 
-    # SIGKILL of the command with 3 actors: raylet, GCS and actors go with it
+    # SIGKILL of the command with 3 actors: raylet, GCS and actors end with it
     killed = start(*job, f"--out={tmp_path}", "--actors=3")
     wait_for_commits(tmp_path, commits(found) + 3, killed)
     below = descendants(killed.pid)
@@ -59,7 +59,7 @@ def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_rep
     wait_until(lambda: not any(map(is_alive, essential)), "Ray's processes end with the command")
     assert commits(files_of(tmp_path)) < shards
 
-    # and the rest with 1 actor
+    # the rest with 1 actor
     rest = postmean(*job, f"--out={tmp_path}", "--actors=1", "--json")
     assert rest.returncode == 0
     report = json.loads(rest.stdout)
@@ -70,7 +70,7 @@ def test_stopped_killed_and_resumed_with_other_actors_gives_the_bytes_of_one_rep
 def test_a_killed_actor_is_replaced_a_failed_shard_reported_and_the_bytes_are_the_same(
     job: list[str], expected: Expected, tmp_path: Path
 ) -> None:
-    """Zarr, 2 actors, one killed, and a folder where a chunk of shard 7 is to be written."""
+    """Zarr, 2 actors, one of them killed, and a folder in place of a chunk of shard 7."""
     obstacle = tmp_path / "targets.zarr/ess/c/7/in-the-way"
     obstacle.mkdir(parents=True)
     arguments = [*job, f"--out={tmp_path}", "--format=zarr", "--json"]
@@ -125,7 +125,7 @@ def test_ctrl_c_at_a_terminal_reaches_all_processes_and_stops_the_command(
 @pytest.mark.slow
 @pytest.mark.parametrize("round", range(6))
 def test_kills_at_any_moment_lose_nothing(job: list[str], expected: Expected, tmp_path: Path, round: int) -> None:
-    """Actor, raylet and command are killed in turn, at other moments in each round."""
+    """Actor, raylet and command are killed in turn, at different moments in each round."""
     for attempt in range(3):
         running = start(*job, f"--out={tmp_path}", "--attempts=9")
         time.sleep(3.0 + 0.7 * round + 1.1 * attempt)

@@ -1,4 +1,4 @@
-"""Faults that last: shards that fail or kill their process every time, frozen actors, disks that are full."""
+"""Lasting faults: shards that fail or kill their process every time, frozen actors, full disks."""
 
 import json
 import os
@@ -17,7 +17,7 @@ Expected = dict[str, dict[str, bytes]]
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB, which a run of the job does not fit."""
+    """A file system of 1 MB, too small for a run of the job."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_failure_of_a_shard_that_is_committed_after_all_is_taken_back(
     job: list[str], expected: Expected, tmp_path: Path
 ) -> None:
-    """An actor may commit a shard and be cut off before it says so."""
+    """An actor may commit a shard and lose its connection before it reports that."""
     for path, data in expected["webdataset"].items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(data)
@@ -79,14 +79,14 @@ def test_a_full_disk_stops_the_run_keeps_what_is_committed_and_resumes(
 def test_a_store_that_is_damaged_meanwhile_stops_the_run_and_mending_it_resumes(
     job: list[str], expected: Expected, tmp_path: Path, store
 ) -> None:
-    """Every shard fails: the run is given up before each has been tried, and the cause is named."""
+    """Every shard fails: the run gives up before all were tried, and names the cause."""
     copy = tmp_path / "store"
     shutil.copytree(store.path, copy)
     settings = [argument for argument in job if not argument.startswith("--store")]
     out = tmp_path / "run"
     running = start(*settings, f"--store={copy}", f"--out={out}")
     wait_for_commits(out, 3, running)
-    # actors that start from now on find a store cut short, and the one that has it mapped dies of SIGBUS
+    # from now on, starting actors find a truncated store, and the actor that has mapped it dies of SIGBUS
     images = (copy / "images.npy").read_bytes()
     os.truncate(copy / "images.npy", 100)
     done = finish(running)

@@ -25,7 +25,7 @@ OF_DRIVERS = ("config.json", "status.json", "leases")
 
 
 def objects(url: str) -> dict[str, bytes]:
-    """Every object of a run, but what drivers say of themselves."""
+    """Every object of a run except the status of drivers."""
     storage = open_storage(url)
     return {path: storage.get(path) for path in storage.list("") if not path.startswith(OF_DRIVERS)}
 
@@ -46,7 +46,7 @@ def status(url: str, capsys: pytest.CaptureFixture[str]) -> dict:
 def wait_for_commits(storage: Storage, count: int, process: subprocess.Popen) -> None:
     def reached() -> bool:
         assert process.poll() is None, process.communicate()
-        time.sleep(0.5)  # the server is in this process, and has other clients
+        time.sleep(0.5)  # the server runs in this process and has other clients
         return len(storage.list("commits")) >= count
 
     wait_until(reached, f"{count} commits")
@@ -79,7 +79,7 @@ def test_a_run_watched_contested_killed_and_resumed_has_the_bytes_of_a_folder(
     assert running["state"] == "running"
     assert f"process {first.pid}" in running["holder"]
 
-    # it was killed: its lease is free at once
+    # the driver was killed, so its lease is free at once
     assert 0 < len(RunFolder(storage).committed()) < commits(expected)
     stopped = status(s3_url, capsys)
     assert stopped["state"] == "stopped"
@@ -125,7 +125,7 @@ def test_faults_of_the_store_change_no_byte(
     tmp_path: Path,
     format: str,
 ) -> None:
-    """Three of ten requests fail, one way or another, while a run is begun, written and read back."""
+    """Three of ten requests fail in some way while a run is begun, written and read back."""
     small = replace(config(store.path, tmp_path, format), tuples=2000)  # type: ignore[arg-type]
     make_by_hand(small)
     plain = {path: data for path, data in objects(str(tmp_path)).items()}
@@ -192,7 +192,7 @@ def test_a_run_can_be_stopped_while_its_store_is_away(
         done = finish(running)
     assert done.returncode == 130
     assert_one_line(done.stderr, "interrupted: run the same command again to go on")
-    assert finish(start(*job, f"--out={s3_url}")).returncode == 0  # at once: the process that held the lease is gone
+    assert finish(start(*job, f"--out={s3_url}")).returncode == 0  # at once: the holder of the lease is gone
     assert objects(s3_url) == expected["webdataset"]
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 Expected = dict[str, dict[str, bytes]]
 DASHBOARD = ("aiohttp_cors", "opencensus", "opentelemetry.exporter.prometheus", "prometheus_client")
-"""What Ray's dashboard imports of ray[default]."""
+"""Modules of ray[default] that Ray's dashboard imports."""
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
@@ -58,7 +58,7 @@ class Head:
         )
 
     def wait(self) -> None:
-        """Until the dashboard answers."""
+        """Wait until the dashboard answers."""
         request = urllib.request.Request(f"{self.url}/api/version", headers={"Authorization": f"Bearer {self.token}"})
 
         def answers() -> bool:
@@ -82,7 +82,7 @@ class Head:
         )
 
     def stop(self) -> None:
-        """End it with all that it started."""
+        """Stop the head with all its processes."""
         started = descendants(self.process.pid)
         self.process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -96,7 +96,7 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    """The head; Ray's sockets have short paths, so that its folder is not the tests'."""
+    """The head. Ray's sockets need short paths, so it does not use the tests' folder."""
     if missing := [module for module in DASHBOARD if not can_import(module)]:
         pytest.skip(f"no {', '.join(missing)}: jobs need ray[default]: pip install -e '.[cluster]'")
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:

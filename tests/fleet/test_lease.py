@@ -1,4 +1,4 @@
-"""One driver at a time: leases are exclusive, expire, pass on, and tell no secrets."""
+"""One driver at a time: leases are exclusive, expire, pass on, and reveal no secrets."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def hold(storage: Storage) -> subprocess.Popen:
 
 
 def write(storage: Storage, number: int, **changes: object) -> Holder:
-    """A lease as a driver on another machine would have written it."""
+    """Write a lease as a driver on another machine would."""
     elsewhere = {"host": "elsewhere", "machine": "ffff", "pid": 7, "token": "x"}
     holder = replace(Holder.this_process(), **(elsewhere | changes))  # type: ignore[arg-type]
     storage.put(f"leases/{number:06d}.json", json.dumps(vars(holder)).encode())
@@ -96,7 +96,7 @@ def test_a_holder_elsewhere_has_until_its_lease_expires(storage: Storage) -> Non
 
 @pytest.fixture(params=[-3600.0, 3600.0], ids=["late", "early"])
 def wrong_clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    """A run on another machine that renews its lease by a wrong clock."""
+    """A run on another machine, whose clock is wrong, renews its lease."""
     storage = open_storage(tmp_path)
     stop = threading.Event()
 
@@ -250,13 +250,13 @@ def test_expiry_is_longer_than_many_beats() -> None:
 def test_two_commands_on_one_output_one_works_and_one_says_why_not(
     job: list[str], expected: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
-    """And what `postmean status` says meanwhile, after a kill, and at the end."""
+    """Also what `postmean status` says meanwhile, after a kill, and at the end."""
     assert postmean("status", tmp_path).stdout == f"{tmp_path}: nothing there\n"
     first = start(*job, f"--out={tmp_path}", "--actors=1")
     wait_until(lambda: len(list(tmp_path.glob("commits/*.json"))) >= 2, "two commits")
     wait_until(lambda: (tmp_path / "status.json").exists() or first.poll() is not None, "the first status")
     actors = actors_of(first)
-    for actor in actors:  # its driver works on, and is not done before the second command is there
+    for actor in actors:  # the driver keeps running, but cannot finish before the second command starts
         os.kill(actor, signal.SIGSTOP)
     second = postmean(*job, f"--out={tmp_path}")
     running = status(tmp_path)

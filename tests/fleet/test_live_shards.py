@@ -27,7 +27,7 @@ def make_next(shards: LiveShards) -> int | None:
 
 
 def ask(shards: LiveShards, shard: int) -> bytes | None:
-    """As a trainer: its commit record, then the shard; made meanwhile."""
+    """Ask like a trainer for the commit record, then the shard, which is made meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(shards.read, f"commits/{shard:06d}.json", 60)
         while not reading.done():

@@ -29,7 +29,7 @@ NOTICES_SOON = {
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
 }
-"""Ray takes a node for dead after some ten seconds of silence; by default, after more than a minute."""
+"""Ray declares a node dead after about ten seconds of silence; by default, after more than a minute."""
 
 
 class TwoHostCluster:
@@ -42,7 +42,7 @@ class TwoHostCluster:
         self._environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_USAGE_STATS_ENABLED": "0"}
 
     def start(self, head_cpus: int, settings: dict[str, str]) -> None:
-        """Start Ray on both hosts, with these settings of its own."""
+        """Start Ray on both hosts, with these settings of Ray."""
         self._environment |= settings
         flags = ("--head", "--port=6379", f"--num-cpus={head_cpus}", "--include-dashboard=false")
         node = self._start_node(self.head, *flags)
@@ -52,7 +52,7 @@ class TwoHostCluster:
         self.start_other()
 
     def start_other(self) -> None:
-        """Start Ray on the other host, with room for one actor, until it ends itself."""
+        """Start Ray on the other host, with room for one actor; it runs until it ends itself."""
         self.node = self._start_node(self.other, f"--address={self._address}", "--num-cpus=1")
 
     def postmean(self, *arguments: str) -> subprocess.Popen:
@@ -61,22 +61,22 @@ class TwoHostCluster:
         return self.head.start(sys.executable, "-m", "postmean", *arguments, env=environment)
 
     def cut(self, running: subprocess.Popen, out: Path) -> None:
-        """Take the cable down while the other host's actor makes shards."""
+        """Cut the cable while the other host's actor makes shards."""
         wait_until(lambda: bool(self.other.processes(ACTOR)), "the other host has an actor")
         beside = self.head.processes(ACTOR)
         for actor in beside:
-            os.kill(actor, signal.SIGSTOP)  # so that shards come from the other host alone
+            os.kill(actor, signal.SIGSTOP)  # so that only the other host makes shards
         wait_for_commits(out, commits_of(out) + 3, running)
         self.other.ip("link set cable down")
         for actor in beside:
             os.kill(actor, signal.SIGCONT)
 
     def mend(self) -> None:
-        """Take the cable up again."""
+        """Reconnect the cable."""
         self.other.ip("link set cable up")
 
     def assert_no_actor_stays(self) -> None:
-        """All actors end, of a cut host when the network is back."""
+        """All actors end; those of the cut host once the network is back."""
         wait_until(lambda: not self.head.processes(ACTOR) + self.other.processes(ACTOR), "all actors end")
         assert not self.head.processes("-m postmean")
 
@@ -89,7 +89,7 @@ class TwoHostCluster:
 
 @pytest.fixture
 def cluster() -> Iterator[TwoHostCluster]:
-    """Two hosts, without Ray as yet. Sockets have short paths: the folder is not the test's own."""
+    """Two hosts, Ray not started. Sockets need short paths, so it does not use the test's folder."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         try:
             with two_hosts() as hosts:
@@ -99,7 +99,7 @@ def cluster() -> Iterator[TwoHostCluster]:
 
 
 def assert_is_whole(out: Path, store: ImageStore, expected: Expected) -> None:
-    """The files of an undisturbed run, no other beside them, and no fault in them."""
+    """The run has exactly the files of an undisturbed run, and verify finds no fault."""
     assert files_of(out) == expected["webdataset"]
     done = postmean("verify", out, f"--store={store.path}")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""How far a generation may go, and what it may delete, by what its trainers say: no Ray, no actors."""
+"""How far a generation may go and what it may delete, given its trainers' positions: no Ray, no actors."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_a_trainer_that_waits_for_a_shard_that_is_being_made_is_not_blamed(run: 
 
 
 def test_what_was_announced_and_not_deleted_is_deleted_by_the_next_call(run: RunFolder, tmp_path: Path) -> None:
-    """As after a kill; what is deleted in parts is deleted whole before a run ends."""
+    """As after a kill. Deletion proceeds in parts, but is complete before a run ends."""
     plan, before = run.read_plan(), files_of(tmp_path)
     run.storage.put("deleted.json", b'{"shards": 3}')
     write_position(run.storage, "a", at(4000, resume=int(plan.last_tuple[6])))

@@ -1,4 +1,4 @@
-"""Self-contained runs hold what they say: opened with plain libraries, means recomputed by brute force."""
+"""Self-contained runs are correct: opened with plain libraries, means recomputed by brute force."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def config(store: ImageStore, out: Path, format: ShardFormat) -> GenerateConfig:
 
 
 def columns_of(out: Path, format: ShardFormat) -> dict[str, np.ndarray]:
-    """The columns of all records, by nothing but the format's own library."""
+    """The columns of all records, read with only the format's own library."""
     if format == "zarr":
         return {name: np.asarray(array[:]) for name, array in zarr.open_group(out / "targets.zarr", mode="r").arrays()}
     tars = sorted(str(path) for path in (out / "shards").iterdir())
@@ -68,7 +68,7 @@ def check_columns(columns: dict[str, np.ndarray], images: np.ndarray, labels: np
     x = pixels / 127.5 - 1
     z, sigma, later = (columns[name].reshape(TUPLES, -1).astype(float) for name in ("z", "sigma", "sigma_next"))
     eps = (z - x) / sigma
-    # sigma again, from z alone: eps is standard normal, 64 numbers a tuple
+    # checks sigma: eps must be standard normal, 64 numbers per tuple
     assert np.abs(eps.mean()) < 4 / np.sqrt(eps.size)
     assert np.abs(np.square(eps).mean() - 1) < 4 * np.sqrt(2 / eps.size)
     assert ((later < sigma) & (later > 0)).all()

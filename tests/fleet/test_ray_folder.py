@@ -19,7 +19,7 @@ LONGEST_SOCKET = 107
 
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where Ray's folders go, of a path that is short enough for sockets."""
+    """The place of Ray's folders, with a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
         monkeypatch.setenv("RAY_TMPDIR", folder)
         yield Path(folder)
@@ -82,7 +82,7 @@ def test_nothing_is_left_of_a_run_that_is_stopped_while_ray_starts(
 
 @pytest.mark.slow
 def test_nothing_is_left_after_ctrl_c_at_a_terminal(job: list[str], root: Path, tmp_path: Path) -> None:
-    """Which reaches all of Ray's processes too."""
+    """At a terminal, Ctrl-C reaches all of Ray's processes too."""
     stopped = start(*job, f"--out={tmp_path}")
     wait_for_commits(tmp_path, 3, stopped)
     os.killpg(stopped.pid, signal.SIGINT)
@@ -107,7 +107,7 @@ def test_a_path_too_long_for_sockets_is_not_used(
     long = tmp_path / ("a" * 60)
     long.mkdir()
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setattr(tempfile, "tempdir", None)  # else it is remembered from before
+    monkeypatch.setattr(tempfile, "tempdir", None)  # else Python keeps the earlier folder
     monkeypatch.setenv(variable, str(long))
     with ray_folder() as folder:
         assert Path(folder).parent == Path("/tmp")

@@ -1,4 +1,4 @@
-"""Training while targets are made, from shards that come and go or live: real commands, killed on both sides."""
+"""Training while targets are made, from shards that are deleted or live: real commands, killed on both sides."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def finished(expected: Expected, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def weights(store: ImageStore, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What training on the finished run gives."""
+    """Weights after training on the finished run."""
     out = tmp_path_factory.mktemp("trained")
     done = postmean(*training(store, finished, out))
     assert done.returncode == 0, done.stderr
@@ -59,7 +59,7 @@ def weights_of(out: Path) -> dict[str, bytes]:
 
 
 def wait_for_step(out: Path, step: int, process: subprocess.Popen) -> None:
-    """Until the trainer has saved a checkpoint of this step or a later one."""
+    """Wait until the trainer has saved a checkpoint of this step or a later one."""
 
     def reached() -> bool:
         assert process.poll() is None, process.communicate()
@@ -109,7 +109,7 @@ def test_following_within_bounds_with_both_sides_killed_gives_the_weights_of_a_f
 
 @pytest.mark.slow
 def test_a_generation_never_goes_further_than_it_may(job: list[str], tmp_path: Path) -> None:
-    """Without a trainer it makes what one would begin with and ends at its deadline; resumed, it still waits."""
+    """Without a trainer it makes the first shards of one and ends at its deadline; resumed, it makes no more."""
     generation = [*job, f"--out={tmp_path}", "--ahead=4", "--trainer-seconds=6"]
     for _ in range(2):
         done = postmean(*generation)
@@ -197,7 +197,7 @@ def test_live_shards_are_those_that_generate_writes(
 def test_ranks_take_equal_numbers_of_batches_without_overlap_or_gap(
     job: list[str], store: ImageStore, finished: Path, token: Path, tmp_path: Path, live: bool
 ) -> None:
-    """Two ranks, in this process, of a run that is being made: no more than is read, nothing kept that was read."""
+    """Two ranks in this process follow a run: it makes no more than they read, and keeps nothing that they read."""
     expected = iter(TargetStream.open(finished, store, BATCH))
 
     def read(where: str) -> None:

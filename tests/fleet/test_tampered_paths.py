@@ -1,4 +1,4 @@
-"""A run that somebody tampered with names files that are not its own: nobody reads or deletes them."""
+"""A tampered run names files that are not its own: no command reads or deletes them."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, expected: Expected) -> s
 
 
 def is_refused_by_all(url: str, store: ImageStore) -> None:
-    """The second shard is damaged, for who reads one, all in order, or verifies."""
+    """Reading the second shard, reading all in order and verifying all report the second shard as damaged."""
     run = RunFolder(open_storage(url))
     with pytest.raises(ShardError, match="000001"):
         run.read_shard(1)
@@ -49,7 +49,7 @@ def test_a_commit_record_that_names_other_files_is_refused_and_they_stay(
     storage.put(COMMIT, json.dumps(record).encode())
     is_refused_by_all(url, store)
     delete_shards(RunFolder(storage), 1, 2)
-    assert not storage.exists(SHARD)  # by the plan, not by the record
+    assert not storage.exists(SHARD)  # deleted by the plan, not by the commit record
     assert storage.exists("shards/000000.tar")
     assert open_storage(url.rpartition("/")[0]).get("beside") == b"beside"
 

@@ -1,4 +1,4 @@
-"""Runs planned from a sample: on more images than there are, on tuples that were not all counted."""
+"""Runs planned from a sample: for more images than the store has, and with only some tuples counted."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The engine on a GPU gives what it gives on the CPU, against the same float64 oracle. Run with -m gpu."""
+"""The engine on a GPU gives the same results as on the CPU, by the same float64 oracle. Run with -m gpu."""
 
 from dataclasses import replace
 from pathlib import Path

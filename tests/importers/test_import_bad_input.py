@@ -64,7 +64,7 @@ def test_unknown_layout(tmp_path):
 def test_truncated_archive(tmp_path, form, share):
     source = make_source(tmp_path, form, {n: os.urandom(700) for n in FILES})
     data = source.read_bytes()
-    end = len(data) if form != "tar" else 1536 * len(FILES)  # beyond it there are zeros alone
+    end = len(data) if form != "tar" else 1536 * len(FILES)  # only zeros follow
     source.write_bytes(data[: int(share * end)])
     refused(source, tmp_path, r"source\..*(truncated or damaged|neither a folder)")
 
@@ -127,7 +127,7 @@ def test_corrupt_image(tmp_path, form, payload):
 
 
 def test_corrupt_images_are_skipped_and_counted_when_asked(tmp_path):
-    bad = {"ant/0002.png": b"", "dog/0001.png": FILES["dog/0001.png"][:-40]}  # the first of all images is one
+    bad = {"ant/0002.png": b"", "dog/0001.png": FILES["dog/0001.png"][:-40]}  # the first image is bad
     source = make_source(tmp_path, "zip", FILES | bad)
     report = import_images(ImportConfig(source=source, store=tmp_path / "store", on_corrupt="skip", workers=1))
     store = ImageStore.open(tmp_path / "store")
@@ -178,7 +178,7 @@ def test_mode_that_needs_a_conversion(tmp_path, name, payload):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     source = make_source(tmp_path, "zip", FILES)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # of 30: Pillow itself would only warn
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # images have 30: Pillow itself would only warn
     refused(source, tmp_path, r"ant/0002\.png in .*: corrupt image \(Image size \(30 pixels\) exceeds limit")
 
 

@@ -24,7 +24,7 @@ BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
 
 class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined]
-    """Writes bytes as Python 2 wrote str, the way the published batches are."""
+    """Writes bytes as Python 2 wrote str, like the published batches."""
 
     dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]  # noqa: RUF012
 
@@ -167,7 +167,7 @@ def test_small_pickle_cannot_fill_the_memory():
     nested: list = []
     for _ in range(60):
         nested = [nested, nested]
-    load_plain(pickle.dumps({b"x": nested}), "x")  # 2^60 lists where sharing is lost
+    load_plain(pickle.dumps({b"x": nested}), "x")  # 2^60 lists if sharing were lost
     for attack in (
         b"K\x05r\xff\xff\xff\x7f.",  # memo of 2^31 entries
         b"\x96" + struct.pack("<Q", 2**40) + b".",  # bytearray of a terabyte

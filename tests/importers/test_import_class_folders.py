@@ -16,7 +16,7 @@ from postmean.importers.run import import_images
 from tests.support.image_files import FORMS, class_files, encoded, make_source, planes, png, random_images
 
 IMAGES = random_images(7)
-# what torchvision's ImageFolder would give for class_files(IMAGES): classes sorted, then names
+# order of torchvision's ImageFolder for class_files(IMAGES): classes sorted, then names
 ORDER = [2, 5, 0, 3, 6, 1, 4]
 LABELS = [0, 0, 1, 1, 1, 2, 2]
 

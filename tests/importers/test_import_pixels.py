@@ -66,7 +66,7 @@ CMYK_RGB = np.asarray(PIL.Image.open(io.BytesIO(CMYK)).convert("RGB"))
 
 
 def sixteen_bit_rgb_png(image):
-    """Pillow cannot write one."""
+    """A PNG of 16 bits per channel, which Pillow cannot write."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

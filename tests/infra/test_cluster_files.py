@@ -1,4 +1,4 @@
-"""The cluster file is one that Ray itself accepts: schema, preparation, validation, and the nodes that it hires."""
+"""Ray itself accepts the cluster file: schema, preparation, validation, and the nodes that it starts."""
 
 import functools
 import json
@@ -47,14 +47,14 @@ def test_a_generation_gets_estimators_and_a_training_the_trainer() -> None:
 
 
 def test_every_node_has_an_image_and_room_on_its_disk() -> None:
-    """Ray's own choice of an image is one of Ubuntu 18.04, whose Python and glibc are too old."""
+    """Ray's default image is Ubuntu 18.04, whose Python and glibc are too old."""
     for kind in CONFIG["available_node_types"].values():
         assert kind["node_config"]["ImageId"]
         assert kind["node_config"]["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] >= 100
 
 
 def requirements(project: dict[str, Any], extra: str) -> list[Requirement]:
-    """What an extra installs beyond the core, extras of postmean itself resolved."""
+    """What an extra installs besides the core; extras of postmean itself are resolved."""
     listed = [Requirement(text) for text in project["optional-dependencies"][extra]]
     own = [name for requirement in listed if requirement.name == "postmean" for name in requirement.extras]
     return [r for r in listed if r.name != "postmean"] + [r for name in own for r in requirements(project, name)]
@@ -63,7 +63,7 @@ def requirements(project: dict[str, Any], extra: str) -> list[Requirement]:
 def test_nodes_install_the_versions_of_the_constraints_file() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [Requirement(text) for text in project["dependencies"]]
-    for extra in project["optional-dependencies"].keys() - {"faiss-gpu"}:  # not beside faiss-cpu, which nodes have
+    for extra in project["optional-dependencies"].keys() - {"faiss-gpu"}:  # excludes faiss-cpu, which nodes have
         wanted += requirements(project, extra)
     for requirement in wanted:
         assert requirement.specifier.contains(CONSTRAINTS[requirement.name]), requirement

@@ -1,4 +1,4 @@
-"""The Kubernetes files fit each other, the container file, KubeRay's fields and the real command line.
+"""The Kubernetes files match each other, the container file, KubeRay's fields and the real command line.
 
 Nothing here asks a Kubernetes cluster: the field names are those of KubeRay's API reference, version 1.7.
 """
@@ -45,7 +45,7 @@ def group(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def generate_config(command: str) -> GenerateConfig:
-    """What `postmean generate ...` means to the real parser; exits where a flag is unknown."""
+    """`postmean generate ...` parsed by the real parser; exits if a flag is unknown."""
     program, verb, *argv = shlex.split(command)
     assert (program, verb) == ("postmean", "generate")
     return parse_preset(presets(GenerateConfig), argv, "generate", "")
@@ -97,7 +97,7 @@ def test_pods_run_the_image_of_the_container_file_as_its_user(spec: dict[str, An
         for container in pod["containers"]:
             assert container["image"] == image[1] + ":latest"
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
-            assert "command" not in container  # KubeRay's `ray start`, found on the image's PATH
+            assert "command" not in container  # KubeRay supplies `ray start`, found on the image's PATH
             assert container["resources"]["requests"] == container["resources"]["limits"]
     assert re.search(r"^ENV PATH=\S*/\.venv/bin", CONTAINERFILE, re.MULTILINE)
 
@@ -152,7 +152,7 @@ def test_only_the_clusters_own_pods_reach_rays_ports() -> None:
     assert within == {"from": [own]}
     assert dashboard["ports"] == [{"protocol": "TCP", "port": 8265}]
     namespace, operator = dashboard["from"]
-    assert namespace == {"podSelector": {}}  # any pod, of this namespace alone
+    assert namespace == {"podSelector": {}}  # any pod, but only of this namespace
     assert operator["podSelector"]["matchLabels"] and operator["namespaceSelector"]["matchLabels"]
     assert metrics["ports"] == [{"protocol": "TCP", "port": 8080}]
     (prometheus,) = metrics["from"]

@@ -1,4 +1,4 @@
-"""Metrics of a run: what the dashboard draws is what the fleet exports, and a scrape of a real run finds it."""
+"""Metrics of a run: the fleet exports what the dashboard draws, and a scrape of a real run finds it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.support.runs import can_import, finish, free_port, indexed_store, sta
 INFRA = Path(__file__).parents[2] / "infra"
 SUFFIXES = {"Counter": ["_total"], "Gauge": [""], "Histogram": ["_bucket", "_sum", "_count"]}
 AGENT = ("aiohttp_cors", "opentelemetry.exporter.prometheus")
-"""What Ray's metrics agent imports of ray[default]."""
+"""Modules of ray[default] that Ray's metrics agent imports."""
 
 
 def exported() -> set[str]:
@@ -35,7 +35,7 @@ def exported() -> set[str]:
 
 
 def expressions() -> list[str]:
-    """Every query of the dashboard, those of its variables included."""
+    """Every query of the dashboard, including those of its variables."""
     dashboard = json.loads((INFRA / "grafana" / "postmean.json").read_text())
     found = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     return found + [v["query"]["query"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
@@ -114,7 +114,7 @@ def test_a_scrape_finds_the_totals_of_a_run(tmp_path: Path, monkeypatch: pytest.
 
 
 def totals(port: int, names: Iterable[str]) -> dict[str, float]:
-    """These of the exported values."""
+    """The expected values of some exported metrics."""
     values = scrape(port)
     return {name: values[f"ray_postmean_{name}"] for name in names}
 

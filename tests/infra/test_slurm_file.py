@@ -1,4 +1,4 @@
-"""The Slurm script with stand-ins for `srun`, `ray` and `postmean` that write down how they were called."""
+"""The Slurm script with stand-ins for `srun`, `ray` and `postmean` that record how they were called."""
 
 import re
 import shlex

@@ -20,7 +20,7 @@ TOLERANCES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.1)
 
 
 def source_errors(x_MD: np.ndarray, i: int, sigma: float, draws: int, seed: int = 0) -> np.ndarray:
-    """|mean - x_i|^2 for z = x_i + sigma eps, for each of the draws of eps."""
+    """|mean - x_i|^2 at z = x_i + sigma eps, for each draw of eps."""
     eps = np.random.default_rng([seed, i]).standard_normal((draws, x_MD.shape[1]))
     delta = x_MD - x_MD[i]
     # |z - x_j|^2 - |z - x_i|^2 = |delta_j|^2 - 2 sigma eps.delta_j, without cancellation
@@ -39,7 +39,7 @@ def assert_within(x_MD: np.ndarray, i: int, sigma: float, tolerance: float, draw
 @pytest.mark.parametrize("flips", [False, True], ids=["no flips", "flips"])
 @pytest.mark.parametrize("data", DATA_SETS)
 def test_error_of_the_source_image_is_within_the_tolerance(tmp_path, data, flips):
-    """A grid of tolerances is a grid of sigmas: at each the bound dominates the measured error."""
+    """A grid of tolerances gives a grid of sigmas: at each, the bound exceeds the measured error."""
     pixels = DATA_SETS[data]()
     x = images_x(pixels, flips)
     store = store_of(tmp_path / "store", pixels)
@@ -57,7 +57,7 @@ def test_conditional_certificate_is_about_the_images_of_the_class(tmp_path, flip
     pixels = random_images(40, (1, 3, 3))
     labels = np.arange(40) % 4
     labels[labels == 3] = 2
-    labels[5] = 3  # alone in its class
+    labels[5] = 3  # the only image of its class
     store = store_of(tmp_path / "store", pixels, labels)
     join = self_join(store, flips, True)
     for tolerance in TOLERANCES:
@@ -71,7 +71,7 @@ def test_conditional_certificate_is_about_the_images_of_the_class(tmp_path, flip
 
 
 def test_flipped_source_has_the_error_of_the_image(tmp_path):
-    """certified_sigma is of the image; a tuple may be made from its mirror image."""
+    """certified_sigma belongs to the image; a tuple may be made from its mirror image."""
     pixels = random_images(20, (1, 3, 3))
     store = store_of(tmp_path / "store", pixels)
     certified = certified_sigma(self_join(store, True, False), 1e-3, store.dim)
@@ -97,7 +97,7 @@ def test_two_images_by_quadrature(tmp_path, steps, tolerance):
 
         return quad(integrand, -12, 40, points=[distance / (2 * s)], limit=400)[0]
 
-    if distance**2 / 16 < tolerance:  # all that the error can be, at any sigma
+    if distance**2 / 16 < tolerance:  # the largest possible error at any sigma
         assert sigma > 100
         return
     assert error(sigma) <= tolerance
@@ -164,7 +164,7 @@ def test_near_duplicates_keep_the_certified_sigma_of_both_low(tmp_path):
     pixels = random_images(12, (3, 8, 8))
     pixels[1] = pixels[0]
     pixels[1, 0, 0, :4] ^= 7
-    pixels[3] = pixels[2]  # exact: whichever made z, the mean is the same image
+    pixels[3] = pixels[2]  # exact duplicates: whichever made z, the mean is the same image
     store = store_of(tmp_path / "store", pixels)
     certified = certified_sigma(self_join(store, False, False), 1e-6, store.dim)
     assert (certified[:2] < 0.2 * certified[4:].min()).all()
@@ -200,7 +200,7 @@ def test_no_set_of_images_breaks_the_certificate(tmp_path_factory, pixels, flips
 
 @pytest.mark.slow
 def test_error_on_real_images_is_within_the_tolerance(tmp_path, shared_data):
-    """200 of 12 500 CIFAR-10 images at their certified sigma, for tolerances up to where the posterior is open."""
+    """200 of 12 500 CIFAR-10 images at their certified sigma, for tolerances up to an open posterior."""
     from postmean.importers.config import ImportConfig
     from postmean.importers.run import import_images
 
@@ -223,7 +223,7 @@ def test_error_on_real_images_is_within_the_tolerance(tmp_path, shared_data):
             parts.append(np.square(part).sum(1)[:, None] - 2 * part @ rows.T + np.square(rows).sum(1))
         return np.concatenate(parts) / 127.5**2
 
-    # the distance to a mirrored image is that of the mirrored source, its projection that on mirrored noise
+    # distance to a mirrored image = distance of the mirrored source; its projection = that on mirrored noise
     distances = np.concatenate([distance2(pixels[chosen]), distance2(mirrored(pixels[chosen]))])
     noise = [np.random.default_rng([1, i]).standard_normal((8, store.dim)).astype(np.float32) for i in chosen]
     projections = [

@@ -14,7 +14,7 @@ NONE = np.iinfo(np.int32).max
 
 
 def brute_force(pixels: np.ndarray, flips: bool, labels: np.ndarray | None) -> list[np.ndarray]:
-    """For each image the rising squared distances, in pixel steps, to all other members of its population."""
+    """For each image, the sorted squared distances, in pixel steps, to all other members of its population."""
     entries = np.concatenate([pixels, pixels[..., ::-1]]) if flips else pixels
     entry_labels = None if labels is None else np.tile(labels, 2 if flips else 1)
     flat = entries.reshape(len(entries), -1).astype(np.int64)
@@ -50,7 +50,7 @@ def test_distances_are_those_of_all_pairs_to_the_last_digit(tmp_path, data, flip
 
 
 def test_extreme_pixels_of_large_images_do_not_overflow(tmp_path):
-    """D = 12 288, black against white: 8e8 in squared pixel steps."""
+    """D = 12 288, black against white: a distance of 8e8 squared pixel steps."""
     pixels = np.zeros((3, 3, 64, 64), np.uint8)
     pixels[1] = 255
     pixels[2, 0] = 255
@@ -117,6 +117,6 @@ def test_a_stored_self_join_is_found_for_as_many_neighbours_and_no_others(tmp_pa
     assert join is not None and join.header.nearest == 8
     assert SelfJoin.find(store, False, False, 64) is None
     assert SelfJoin.find(store, True, False, 8) is None
-    self_join(store, False, False, 64).save(store)  # there are 39 others
+    self_join(store, False, False, 64).save(store)  # an image has only 39 others
     assert SelfJoin.find(store, False, False, 64) is not None
     assert SelfJoin.find(store, False, False, 8) is None

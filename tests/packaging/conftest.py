@@ -1,4 +1,4 @@
-"""The wheel, and clean environments that it is installed in."""
+"""The wheel, and clean environments in which it is installed."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Makes an environment with what `uv pip install` takes, in the versions of the constraints file; its Python."""
+    """Makes an environment with these requirements at the versions of the constraints file; returns its Python."""
 
     def make(*requirements: str) -> Path:
         folder = tmp_path_factory.mktemp("environment") / "venv"
@@ -55,7 +55,7 @@ def build(target: str, folder: Path) -> Path:
 
 
 def run_in(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, with nothing in the environment that leads to this checkout."""
+    """Run a command in a folder; nothing in its environment points to this checkout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(
         [str(word) for word in command], cwd=folder, env=environment, capture_output=True, text=True, timeout=500

@@ -55,7 +55,7 @@ def test_imports_generation_and_training_beside_own_packages_of_the_same_names(
     expected = tmp_path / "expected"
     make_by_hand(generate_config(store, expected, tuples=600, records_per_shard=64))
 
-    # Ray's workers get the folder of the driver's script first on their path; with -m it is this one too
+    # the path of Ray's workers begins with the folder of the driver's script; with -m that is this folder too
     job = ["generate", "edm-digits", "--store", "digits.store", "--tuples", 600, "--records-per-shard", 64]
     for program, out in ((["drive.py"], "run"), (["-m", "postmean"], "run-of-the-module")):
         done = run_in(tmp_path, python, *program, *job, "--actors", 1, "--out", out)

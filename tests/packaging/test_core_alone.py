@@ -46,7 +46,7 @@ def runs(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def core(wheel: Path, environment: Environment) -> Path:
-    """Python of an environment that holds the wheel without extras."""
+    """Python of an environment with the wheel and no extras."""
     return environment(str(wheel))
 
 

@@ -1,4 +1,4 @@
-"""What the wheel and the source distribution hold."""
+"""Contents of the wheel and the source distribution."""
 
 import tarfile
 import zipfile
@@ -10,7 +10,7 @@ from tests.packaging.conftest import ROOT
 
 
 def sources(root: str) -> set[str]:
-    """Modules of a source root, and its markers of type information, by path in the wheel."""
+    """Modules and py.typed markers of a source root, by path in the wheel."""
     files = (path for path in (ROOT / root).rglob("*") if path.suffix == ".py" or path.name == "py.typed")
     return {str(path.relative_to(ROOT / root)) for path in files}
 
@@ -22,7 +22,7 @@ def test_wheel_and_sdist_hold_one_package_its_licence_and_the_core_alone(wheel: 
         metadata = HeaderParser().parsestr(archive.read(f"{info}/METADATA").decode())
     assert {name.split("/")[0] for name in names} == {"postmean", info}
     assert {name for name in names if name.startswith("postmean/")} == sources("pipeline") | sources("training")
-    # postmean itself is a namespace without an __init__: type checkers ask each package in it for its own marker
+    # postmean is a namespace without an __init__: type checkers need a marker in each package below it
     packages = {"/".join(name.split("/")[:2]) for name in names if name.endswith("/__init__.py")}
     assert {f"{package}/py.typed" for package in packages} <= names
     assert f"{info}/licenses/LICENSE" in names

@@ -1,4 +1,4 @@
-"""A missing third-party package is one line that names an extra which installs it."""
+"""A missing third-party package gives one line that names an extra which installs it."""
 
 import ast
 import tomllib

@@ -1,4 +1,4 @@
-"""A type checker takes the installed package's own types."""
+"""A type checker uses the installed package's own types."""
 
 import json
 import subprocess
@@ -28,6 +28,6 @@ def test_pyright_sees_the_types_of_the_wheel(wheel: Path, environment: Environme
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     said = json.loads(done.stdout)["generalDiagnostics"]
     errors = {(entry["range"]["start"]["line"], entry.get("rule")) for entry in said if entry["severity"] == "error"}
-    # the first is reported of packages with a py.typed alone: numpy is no name that image_store offers
+    # the first is only reported for packages with py.typed: image_store does not export numpy
     assert errors == {(1, "reportPrivateImportUsage"), (4, "reportArgumentType")}
     assert 'Type of "batch.z" is "Tensor"' in [entry["message"] for entry in said]

@@ -12,7 +12,7 @@ from postmean.report.settings import ReportSettings
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """More threads only wait for each other on matrices this small."""
+    """On matrices this small, more threads only wait for each other."""
     with threads(1):
         yield
 

@@ -49,7 +49,7 @@ def test_single_sample_is_unbiased_and_varies_as_the_posterior(store, settings, 
 
 
 def test_fixed_and_redrawn_sources_have_one_error_but_another_bias(store, settings, tmp_path):
-    """Over many points; all that a fixed source brings is bias."""
+    """Averaged over many points; all error from a fixed source is bias."""
     many = replace(settings, points=50, repeats=40)
     fixed = cell_of(store, many, Method(estimator="single-sample", source="fixed"), 1.5, tmp_path)
     redrawn = cell_of(store, many, Method(estimator="single-sample", source="redrawn"), 1.5, tmp_path)

@@ -1,4 +1,4 @@
-"""LocalStorage: whole objects or nothing, and nothing outside of its root."""
+"""LocalStorage: whole objects or nothing, and nothing outside its root."""
 
 import os
 from pathlib import Path

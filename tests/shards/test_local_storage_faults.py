@@ -99,7 +99,7 @@ open_storage(sys.argv[1]).put("shards/0", b"new")
 def test_without_locks_files_are_written_and_leftovers_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """As on Lustre without `-o flock`, or NFS without a lock daemon: nobody can tell who still writes."""
+    """As on Lustre without `-o flock`, or NFS without a lock daemon: nothing tells which writers are alive."""
 
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -181,7 +181,7 @@ def test_without_hard_links_a_full_disk_leaves_nothing_that_seems_created(
     refuse_links(monkeypatch, errno.EPERM)
     storage = open_storage(small_disk)
     with pytest.raises(GenerationError, match=r"leases/1: cannot write: No space left on device: free space"):
-        storage.create("leases/1", bytes(600_000))  # there is room for the temporary file alone
+        storage.create("leases/1", bytes(600_000))  # there is only room for the temporary file
     assert list((small_disk / "leases").iterdir()) == []
     assert storage.create("leases/1", b"first")
 

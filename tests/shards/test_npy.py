@@ -1,4 +1,4 @@
-"""npy files: what numpy reads, written and read without pickle."""
+"""npy files: written and read without pickle, in the format that numpy reads."""
 
 import io
 from contextlib import suppress

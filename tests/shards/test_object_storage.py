@@ -32,7 +32,7 @@ def every_use(storage: ObjectStorage) -> list[Callable[[], object]]:
 
 
 def refused(use: Callable[[], object], *parts: str) -> None:
-    """A StorageError of one line with these parts and no secret in it."""
+    """Check that `use` raises a StorageError of one line with these parts and no secret."""
     with pytest.raises(StorageError) as caught:
         use()
     message = str(caught.value)
@@ -62,7 +62,7 @@ def test_a_prefix_keeps_runs_apart(s3_url: str) -> None:
 
 
 def test_no_bucket_is_one_line_whatever_is_asked(s3_url: str) -> None:
-    for use in every_use(ObjectStorage("s3://no-such-bucket-here/run"))[:-1]:  # deleting there is refused or nothing
+    for use in every_use(ObjectStorage("s3://no-such-bucket-here/run"))[:-1]:  # deleting is refused or does nothing
         refused(use, "s3://no-such-bucket-here: no such bucket: make it")
 
 

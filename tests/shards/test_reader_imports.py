@@ -1,4 +1,4 @@
-"""Opening a run is light: the trainer must not load Ray, FAISS or a format that it does not read."""
+"""Opening a run imports little: the trainer must not load Ray, FAISS or a format that it does not read."""
 
 import subprocess
 import sys

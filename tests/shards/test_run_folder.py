@@ -45,7 +45,7 @@ def test_manifest_plan_and_certificate_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["webdataset", "zarr"])
 def test_a_run_begins_with_its_manifest_and_nothing_is_missing_then(tmp_path: Path, format: ShardFormat) -> None:
-    """Killed before the manifest, no run has begun; the metadata that the format needs is there before it."""
+    """A run killed before its manifest has not begun; the format's metadata is written before the manifest."""
     run = RunFolder(open_storage(tmp_path))
     put, written = run.storage.put, []
 

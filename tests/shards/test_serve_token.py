@@ -1,4 +1,4 @@
-"""The token of a live run: from a private file or the environment, and never one that can be guessed."""
+"""The token of a live run: from a private file or the environment, never one that can be guessed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from postmean.storage.serve_token import find_or_make_token, find_token
 
 @pytest.fixture(params=["POSTMEAN_TOKEN", "POSTMEAN_TOKEN_PATH"])
 def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """The variable that leads to the token; the other one is not set, or names no file."""
+    """The variable that gives the token; the other one is not set, or names a missing file."""
     monkeypatch.delenv("POSTMEAN_TOKEN", raising=False)
     monkeypatch.setenv("POSTMEAN_TOKEN_PATH", str(tmp_path / "token"))
     return request.param
@@ -19,7 +19,7 @@ def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.fixture
 def give(source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Puts a token where `source` leads."""
+    """Sets the token through `source`."""
 
     def put(token: str) -> None:
         if source == "POSTMEAN_TOKEN":

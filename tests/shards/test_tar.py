@@ -1,4 +1,4 @@
-"""Tar files: what any tar reader reads, and nothing else accepted."""
+"""Tar files: any tar reader reads ours, and we accept nothing else."""
 
 import io
 import tarfile

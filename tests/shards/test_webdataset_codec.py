@@ -1,4 +1,4 @@
-"""The WebDataset codec: what its members may be, and that a foreign or hostile member is refused unread."""
+"""The WebDataset codec: allowed members; foreign or hostile members are refused unread."""
 
 import io
 import json

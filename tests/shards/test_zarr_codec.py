@@ -1,4 +1,4 @@
-"""The Zarr codec: sizes in a file are checked before anything of that size is made."""
+"""The Zarr codec: sizes in a file are checked before anything of that size is allocated."""
 
 import json
 import tracemalloc

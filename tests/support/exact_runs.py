@@ -34,12 +34,12 @@ def entries_of(store: ImageStore, flips: bool) -> np.ndarray:
 def posterior_mean(
     z: np.ndarray, sigma: np.ndarray, x: np.ndarray, same: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """E[x | z, sigma] by the whole sum in float64.
+    """E[x | z, sigma] by the full sum in float64.
 
     Args:
         z: [n, D].
         x: [entries, D].
-        same: bool [n, entries], which entries count; None for all.
+        same: bool [n, entries]: which entries count for each z; None for all.
     Returns:
         means [n, D] and weights [n, entries].
     """

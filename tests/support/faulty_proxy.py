@@ -1,4 +1,4 @@
-"""An HTTP proxy before an object store, on this machine, that answers a share of the requests wrongly."""
+"""An HTTP proxy on this machine, in front of an object store, that answers a share of the requests wrongly."""
 
 import http.client
 import random
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 Fault = str | tuple[int, bytes] | None
 FAULTS = ("503", "503 after", "429", "reset", "reset after", "cut", "slow")
-"""What goes wrong; `after`: the store did what was asked, only the answer is lost."""
+"""Kinds of faults; `after`: the store did what was asked, only the answer is lost."""
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def faulty_proxy(
     """Endpoint of the proxy, and how often each fault was injected.
 
     Args:
-        choose: the fault of a request, or None; a (status, body) is answered as it is.
+        choose: gives the fault of a request, or None; a (status, body) is sent as the answer.
     """
     host = urlsplit(upstream).netloc
     injected: Counter = Counter()
@@ -110,7 +110,7 @@ def faulty_proxy(
 
 
 def share_of(share: float, faults: tuple[str, ...] = FAULTS, seed: int = 0) -> Callable[[object], Fault]:
-    """Chooses one of `faults` for this share of the requests, at random."""
+    """Chooses a random one of `faults` for this share of the requests."""
     rng = random.Random(seed)
     lock = threading.Lock()
 

@@ -55,5 +55,5 @@ def make_source(folder: Path, form: str, files: dict[str, bytes]) -> Path:
 
 
 def planes(images: np.ndarray) -> np.ndarray:
-    """[n, H, W, C] or [n, H, W] as a store keeps it, [n, C, H, W]."""
+    """Images [n, H, W, C] or [n, H, W] in the layout of a store, [n, C, H, W]."""
     return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)

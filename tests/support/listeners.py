@@ -1,4 +1,4 @@
-"""A listener that keeps what a dispatcher tells it."""
+"""A listener that records what a dispatcher reports."""
 
 from collections.abc import Callable
 from typing import Any

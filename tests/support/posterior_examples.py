@@ -29,7 +29,7 @@ def exact_duplicates() -> np.ndarray:
 
 
 def near_duplicates() -> np.ndarray:
-    """Four groups of ten images that differ from the first of their group in one pixel by one step."""
+    """Four groups of ten images; each differs from the first of its group by one step in one pixel."""
     images = np.repeat(random_images(4, (3, 8, 8), seed=1), 10, axis=0)
     flat = images.reshape(40, -1)
     for i in range(40):
@@ -74,7 +74,7 @@ def store_of(path: Path, pixels: np.ndarray, labels: np.ndarray | None = None) -
 
 
 def images_x(pixels: np.ndarray, flips: bool = False, chosen: np.ndarray | None = None) -> np.ndarray:
-    """x of the members of a population, float64 [M, D]: the chosen images, then these mirrored."""
+    """x of the members of a population, float64 [M, D]: the chosen images, then their mirror images."""
     chosen_pixels = pixels if chosen is None else pixels[chosen]
     if flips:
         chosen_pixels = np.concatenate([chosen_pixels, chosen_pixels[:, :, :, ::-1]])
@@ -111,7 +111,7 @@ class Posterior:
 
 
 def posterior(x_MD: np.ndarray, z_D: np.ndarray, sigma: float) -> Posterior:
-    """Eq. 2 and 8, each distance by its own differences."""
+    """The posterior by Eq. 2 and 8, with distances computed from differences."""
     log_likelihood = -np.square(z_D.astype(np.float64) - x_MD).sum(1) / (2 * float(sigma) ** 2)
     p = np.exp(log_likelihood - log_likelihood.max())
     p /= p.sum()
@@ -119,7 +119,7 @@ def posterior(x_MD: np.ndarray, z_D: np.ndarray, sigma: float) -> Posterior:
 
 
 def posteriors(x_MD: np.ndarray, queries: Queries) -> list[Posterior]:
-    """One for each query; computed once for a point that is repeated."""
+    """The posterior of each query; computed once for repeated points."""
     z, sigma = queries.z.numpy(), queries.sigma.tolist()
     out: list[Posterior] = []
     for row in range(len(z)):
@@ -134,7 +134,7 @@ def settings_of(name: str, **changes: int | str) -> EstimatorSettings:
 
 
 def estimator_of(name: str, population: Population, max_support: int = 256, **changes: int | str) -> Estimator:
-    """An estimator by name, its settings those of `settings_of`."""
+    """An estimator by name, with the settings of `settings_of`."""
     return make_estimator(settings_of(name, **changes), population, max_support)
 
 
@@ -159,12 +159,12 @@ def queries_from(x_MD: np.ndarray, sigma: np.ndarray | float, count: int, seed: 
 
 
 def repeated(z_D: np.ndarray, sigma: float, times: int, source: int = 0, seed: int = 0) -> Queries:
-    """The same point many times, each with its own random numbers."""
+    """The same point many times, each time with its own random numbers."""
     return queries_at(np.repeat(z_D[None], times, 0), sigma, source, seed)
 
 
 def permuted(queries: Queries, order: np.ndarray) -> Queries:
-    """The queries in another order, each with its own random numbers still."""
+    """The queries in another order; each keeps its random numbers."""
     return Queries(
         queries.z[order], queries.sigma[order], queries.source[order], lambda row: queries.generator(int(order[row]))
     )
@@ -176,7 +176,7 @@ def mean_squared_error(estimate: Estimate, oracle: list[Posterior]) -> np.ndarra
 
 
 def chi_square_p(counts: np.ndarray, probability: np.ndarray) -> float:
-    """p-value of the counts of draws from these probabilities, the rare ones pooled."""
+    """p-value of counts of draws from these probabilities; rare outcomes are pooled."""
     expected = probability / probability.sum() * counts.sum()
     seen = expected > 5
     observed, expected = np.append(counts[seen], counts[~seen].sum()), np.append(expected[seen], expected[~seen].sum())

@@ -25,7 +25,7 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 
 PATIENCE = 500
-"""Seconds after which a test gives up: a net against hangs, which decides nothing."""
+"""Seconds after which a test gives up. It only guards against hangs and decides no result."""
 
 
 def digits_store(path: Path, images: int) -> ImageStore:
@@ -46,17 +46,17 @@ def indexed_store(path: Path, images: int) -> ImageStore:
 
 
 def make_by_hand(config: GenerateConfig, *copies: GenerateConfig) -> RunFolder:
-    """The run of these settings, shard after shard by one replica in this process: no Ray, no actors.
+    """Make the run of these settings shard by shard with one replica in this process: no Ray, no actors.
 
     Args:
-        copies: settings that differ in format and out alone: the same records are written there too.
+        copies: settings that differ only in format and out: the same records are written there too.
     """
     runs = [RunFolder(open_storage(c.out)) for c in (config, *copies)]
     jobs = [prepare(c, run) for c, run in zip((config, *copies), runs, strict=True)]
     for job, run in zip(jobs, runs, strict=True):
         job.begin(run)
     job = jobs[0]
-    with threads(1):  # as an actor: sums depend on the number of threads in the last bit
+    with threads(1):  # like an actor: the last bit of sums depends on the number of threads
         replica = Replica(job.manifest, job.store, job.certified_sigma)
         for row in (job.plan[shard] for shard in range(len(job.plan))):
             records = replica.records(row)
@@ -68,14 +68,14 @@ def make_by_hand(config: GenerateConfig, *copies: GenerateConfig) -> RunFolder:
 def files_of(folder: Path | str) -> dict[str, bytes]:
     """Every file of a run by relative path, hidden ones included.
 
-    Not config.json, which names paths, nor what drivers say of themselves.
+    Without config.json, which names paths, and without the status of drivers.
     """
     found = {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
     return {path: data for path, data in found.items() if not path.startswith(("config.json", "status.json", "leases"))}
 
 
 def start(*arguments: object) -> subprocess.Popen:
-    """The real command, in a process group of its own."""
+    """Start the real command in its own process group."""
     return subprocess.Popen(
         [sys.executable, "-m", "postmean", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -102,7 +102,7 @@ def postmean(*arguments: object) -> subprocess.CompletedProcess:
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Poll until it holds."""
+    """Poll until the condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
@@ -110,7 +110,7 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 
 def wait_for_commits(out: Path, count: int, process: subprocess.Popen) -> None:
-    """Until the run has so many commit records, while the command runs."""
+    """Wait until the run has `count` commit records, while the command runs."""
 
     def reached() -> bool:
         assert process.poll() is None, process.communicate()
@@ -126,7 +126,7 @@ def commits_of(out: Path) -> int:
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Titles of the living processes below `pid`."""
+    """Titles of the living descendants of `pid`, by process id."""
     parents, titles = {}, {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -149,7 +149,7 @@ def actors_of(process: subprocess.Popen) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs: neither gone nor a zombie."""
+    """Whether the process runs: it exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -157,10 +157,10 @@ def is_alive(pid: int) -> bool:
 
 
 def can_import(module: str) -> bool:
-    """Whether it can be imported."""
+    """Whether the module can be imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is missing
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
@@ -172,13 +172,13 @@ def free_port() -> int:
 
 
 def without_progress(text: str) -> str:
-    """The text without lines of progress and Ray's about workers that died."""
+    """The text without progress lines and without Ray's lines about dead workers."""
     noise = re.compile(r"[a-z0-9 -]+: +[0-9.]+%  |.*\(raylet\)")
     return "".join(line for line in text.splitlines(keepends=True) if not noise.match(line))
 
 
 def assert_one_line(text: str, *parts: str) -> None:
-    """One line, which holds each of these; progress, which slow machines show, does not count."""
+    """The text is one line with each of these parts. Progress lines, which slow machines show, do not count."""
     text = without_progress(text)
     assert text.endswith("\n") and text.count("\n") == 1, text
     for part in parts:

@@ -1,6 +1,6 @@
-"""Actors that a script plays on a clock of its own: nothing runs and nothing waits, so an hour takes milliseconds.
+"""Scripted actors on a simulated clock: nothing runs and nothing waits, so an hour takes milliseconds.
 
-tests/fleet/test_calls.py holds this to what real Ray does.
+tests/fleet/test_calls.py checks that real Ray behaves the same.
 """
 
 import itertools
@@ -13,13 +13,13 @@ from postmean.fleet.calls import CallFailed
 
 DEATH = "the actor's process died: it was killed, ran out of memory or crashed"
 START_SECONDS = 0.5
-"""From the moment that there is room to the end of an actor's first call."""
+"""Seconds from when there is room to the end of an actor's first call."""
 _INSTANT = 0.001
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What becomes of a call: after so many seconds it returns this, raises this, or its process dies."""
+    """The end of a call: after some seconds it returns a value, raises a failure, or its process dies."""
 
     seconds: float = _INSTANT
     value: Any = None
@@ -33,7 +33,7 @@ DIES = Answer(dies=True)
 
 @dataclass(eq=False)
 class ScriptedActor:
-    """One process, or its wait for room."""
+    """One process, or one that waits for room."""
 
     number: int
     state: str = "waiting"
@@ -55,16 +55,16 @@ class ScriptedCalls:
     """Implements `Calls`.
 
     Args:
-        script: what becomes of a call of `load` or `make`, given the actor, the method and its arguments.
-        room: actors that have a place at the same time.
+        script: gives the answer to a call of `load` or `make` from the actor, the method and its arguments.
+        room: most actors that have a place at the same time.
     """
 
     script: Callable[..., Answer]
     room: int = 1_000_000
     actors: list[ScriptedActor] = field(default_factory=list)
-    """All that were started."""
+    """All actors that were started."""
     killed: set[ScriptedActor] = field(default_factory=set)
-    """Those that were ended by `kill`."""
+    """Actors that were ended by `kill`."""
     made: list[tuple[int, ScriptedActor]] = field(default_factory=list)
     """Shard and actor of every call of `make`."""
 
@@ -112,7 +112,7 @@ class ScriptedCalls:
             self._advance(until)
 
     def die(self, actor: ScriptedActor) -> None:
-        """The process ends, or its wait for room; a call that it was busy with fails."""
+        """End the process, or its wait for room; its current call fails."""
         if actor.state != "dead":
             actor.state = "dead"
             for call in [call for call in self._pending if call.actor is actor]:
@@ -121,7 +121,7 @@ class ScriptedCalls:
             self._fill()
 
     def freeze(self, actor: ScriptedActor) -> None:
-        """The process stops for ever, but keeps its room."""
+        """Stop the process for ever; it keeps its room."""
         actor.state = "frozen"
         for call in self._pending:
             if call.actor is actor:
@@ -139,14 +139,14 @@ class ScriptedCalls:
         return Answer() if method == "placed" else self.script(actor, method, *arguments)
 
     def _fill(self) -> None:
-        """Actors that wait get the room that there is."""
+        """Give free room to waiting actors."""
         for call in self._pending:
             if call.actor.state == "waiting" and len(self.alive()) < self.room:
                 call.actor.state = "alive"
                 call.answer, call.ends_at = Answer(), self._now + START_SECONDS
 
     def _advance(self, until: float) -> None:
-        """To the next end of a call, at most until then."""
+        """Move the clock to the next end of a call, but not past `until`."""
         self._now = min([until, *(call.ends_at for call in self._pending)])
         for call in [call for call in self._pending if call.ends_at <= self._now]:
             if call.answer.dies:

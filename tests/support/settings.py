@@ -1,4 +1,4 @@
-"""Settings and manifests by the names of their flags."""
+"""Settings and manifests from values by flag name."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from postmean.runs.config import GenerateConfig
 
 
 def generate_config(store: ImageStore | Path, out: object, **flags: Any) -> GenerateConfig:
-    """A generation on this store."""
+    """Settings of a generation from this store."""
     path = store.path if isinstance(store, ImageStore) else store
     return with_flags(GenerateConfig(store=path, out=str(out), tuples=1), **flags)
 

@@ -1,4 +1,4 @@
-"""Runs and records for the tests of shards: random, of every shape that a codec must take."""
+"""Random runs and records for the tests of shards, of every shape that a codec must take."""
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def plan_of(layout: Layout, seed: int = 0) -> Plan:
 
 
 def _span(layout: Layout, shard: int) -> tuple[int, int]:
-    """Numbers of the shard's first record and of the one after its last."""
+    """Number of the shard's first record, and one past that of its last."""
     before = 0
     for segment in layout.segments:
         if shard < segment.first_shard + segment.shards:

@@ -1,6 +1,6 @@
-"""Two hosts on one machine, joined by a cable that can be cut: namespaces of their own for network and processes.
+"""Two hosts on one machine, joined by a cable that can be cut: each has its own network and process namespaces.
 
-A host's first process is its power switch: when it is killed, the kernel ends the others and removes the network.
+A host's first process is its power switch: killing it makes the kernel end the others and remove the network.
 """
 
 import os
@@ -17,7 +17,7 @@ TOOLS = ("ip", "nsenter", "unshare")
 
 
 class NotPermitted(Exception):
-    """Why there can be no such hosts here."""
+    """Such hosts are impossible here; the message says why."""
 
 
 class Host:
@@ -35,7 +35,7 @@ class Host:
         """Process 1 of the host, by its id on this machine"""
 
     def wait(self) -> None:
-        """Until it is on."""
+        """Wait until the host is on."""
         switch = self._switch
         children = Path(f"/proc/{switch.pid}/task/{switch.pid}/children")
 
@@ -49,11 +49,11 @@ class Host:
         self.first = int(children.read_text())
 
     def command(self, *words: object) -> list[str]:
-        """The command that runs these words on the host."""
+        """The command line that runs `words` on the host."""
         return ["nsenter", f"--target={self.first}", "--net", "--pid", "--mount", "--", *map(str, words)]
 
     def start(self, *words: object, env: Mapping[str, str]) -> subprocess.Popen:
-        """Start it there, with nothing but `env` in its environment."""
+        """Start a command on the host, with only `env` in its environment."""
         return subprocess.Popen(
             self.command(*words),
             stdout=subprocess.PIPE,
@@ -64,7 +64,7 @@ class Host:
         )
 
     def ip(self, words: str) -> None:
-        """Run `ip` there."""
+        """Run `ip` on the host."""
         _run(self.command("ip", *words.split()))
 
     def processes(self, title: str) -> list[int]:
@@ -77,19 +77,19 @@ class Host:
                     continue
                 if title in (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode():
                     found.append(int(folder.name))
-            except OSError:  # it has ended meanwhile
+            except OSError:  # the process has ended meanwhile
                 continue
         return found
 
     def off(self) -> None:
-        """Cut its power."""
+        """Kill the host with all its processes."""
         os.killpg(self._switch.pid, signal.SIGKILL)
         self._switch.communicate()
 
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
-    """Two hosts joined by a cable, which is the interface `cable` on each; off afterwards, with all they ran.
+    """Two hosts joined by a cable, the interface `cable` on each; afterwards they and all their processes end.
 
     Raises:
         NotPermitted: not root, a tool is missing, or the kernel refuses namespaces or interfaces.
@@ -98,7 +98,7 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
         raise NotPermitted("only root can make network namespaces")
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         raise NotPermitted(f"no {', '.join(missing)} here")
-    hosts = Host("192.0.2.1"), Host("192.0.2.2")  # addresses for documentation, which no network has
+    hosts = Host("192.0.2.1"), Host("192.0.2.2")  # addresses reserved for documentation, which no network has
     try:
         for host in hosts:
             host.wait()

@@ -1,4 +1,4 @@
-"""One thread for the tiny networks of these tests: more only wait for each other."""
+"""One thread for the tiny networks of these tests: more threads only wait for each other."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Reading ahead: results in order, no further ahead than said, and an end that nobody waits for in vain."""
+"""Reading ahead: results in order, never further ahead than `depth`, and an end without hangs."""
 
 import threading
 from concurrent.futures import CancelledError

@@ -1,4 +1,4 @@
-"""What training saves, diffusers loads: the averaged network, and a consistency model as a whole pipeline."""
+"""diffusers loads what training saves: the averaged network, and a consistency model as a whole pipeline."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from tests.support.exact_runs import digits_store, make_run
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A denoiser and a consistency model after a few steps at a high rate."""
     folder = tmp_path_factory.mktemp("export")
-    store = digits_store(folder / "store", 50, channels=3)  # diffusers' pipeline takes no others
+    store = digits_store(folder / "store", 50, channels=3)  # diffusers' pipeline takes only 3 channels
     noise = ICTNoise(total_steps=8, batch_size=16, s0=4, s1=16)
     make_run(folder / "edm", store, 128, max_support=50)
     make_run(folder / "ict", store, 128, max_support=50, noise=noise)

@@ -1,4 +1,4 @@
-"""Two processes under torchrun take the steps that one process takes, or none."""
+"""Two processes under torchrun take the same steps as one process, or none."""
 
 import os
 import subprocess
@@ -45,10 +45,10 @@ def test_two_ranks_train_as_one(tmp_path: Path, preset: str) -> None:
 
 
 def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.CompletedProcess]:
-    """Train with one rank in each of these working directories, as hosts have different disks behind one path.
+    """Train with one rank in each of these working directories, like hosts with different disks under the same path.
 
     Args:
-        different: flags that differ, a value for each rank.
+        different: flags that differ, with a value for each rank.
     """
     command = ["-m", "postmean", "train", "edm-digits", "--store", "../store", "--device", "cpu"]
     command += ["--batch-size", "16", "--network.channels", "16", "--out", "model"]

@@ -1,4 +1,4 @@
-"""Losses against numpy by hand; teacher points against the exact probability-flow ODE."""
+"""Losses against plain numpy; teacher points against the exact probability-flow ODE."""
 
 from itertools import pairwise
 
@@ -129,7 +129,7 @@ def trained_enough(dropout: float) -> Denoiser:
 
     torch.manual_seed(0)
     network = build_network(dataclasses.replace(DIGITS, channels=16, dropout=dropout), (1, 8, 8), 0)
-    for parameter in network.parameters():  # not the zeros that it starts with
+    for parameter in network.parameters():  # not the initial zeros
         torch.nn.init.normal_(parameter, std=0.1)
     return Denoiser(network, CMPreconditioning()).train()
 
@@ -138,7 +138,7 @@ def test_teacher_draws_the_dropout_mask_of_the_student_and_no_gradient() -> None
     denoiser = trained_enough(dropout=0.5)
     x = torch.rand(4, 1, 8, 8)
     sigma = torch.full((4,), 0.5)
-    # z = x: the teacher point is x at sigma_next; a hair apart in sigma, equal masks give nearly equal outputs
+    # z = x: the teacher point is x at sigma_next; with nearly equal sigmas, equal masks give nearly equal outputs
     batch = batch_of(x, sigma, sigma - 1e-5, x)
     with torch.no_grad():
         noise = (denoiser(x, sigma) - denoiser(x, sigma)).square().mean()

@@ -1,4 +1,4 @@
-"""The named networks have the sizes of the papers', start at zero, and refuse images that they cannot take."""
+"""The named networks have the sizes of the papers, start at zero, and refuse images that they cannot take."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def test_networks_start_at_zero_and_every_weight_can_learn(architecture: Archite
     c_skip = scalings(EDMPreconditioning(), sigma)[0][:, None, None, None]
     torch.testing.assert_close(denoiser(z, sigma, label), c_skip * z)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=1e-2)
-    for _ in range(4):  # zeros give way one layer a step
+    for _ in range(4):  # each step makes one more layer nonzero
         optimiser.zero_grad()
         (denoiser(z, sigma, label) - 1).square().sum().backward()
         optimiser.step()

@@ -1,4 +1,4 @@
-"""The denoiser contract: boundary conditions, unit variance, what the network sees."""
+"""The denoiser: boundary conditions, unit variance, inputs of the network."""
 
 import math
 
@@ -14,7 +14,7 @@ SIGMA = torch.tensor([0.002, 0.01, 0.5, 3.0, 80.0], dtype=torch.float64)
 
 
 class Recorder(nn.Module):
-    """A network of random outputs that remembers its inputs."""
+    """A network with random outputs that records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Samplers against closed forms; determinism; what is written to disk."""
+"""Samplers against closed forms; determinism; files on disk."""
 
 import math
 from pathlib import Path
@@ -39,7 +39,7 @@ def gaussian_denoiser(mean: float, std: float) -> DenoiserFunction:
 
 
 def gaussian_flow(z: torch.Tensor, sigma: float, mean: float, std: float) -> torch.Tensor:
-    """Where the probability-flow ODE takes z from sigma to 0: deviations shrink as the marginal's width."""
+    """End of the probability-flow ODE from z at sigma to 0: deviations shrink like the marginal's width."""
     return mean + (z - mean) * std / math.sqrt(std**2 + sigma**2)
 
 
@@ -109,7 +109,7 @@ def test_images_depend_on_seed_and_number_alone(sampler: Sampler) -> None:
 
     whole = draw(7, 7)
     assert np.array_equal(whole, draw(7, 7))
-    # convolutions of another batch size may round differently: a grey level at most
+    # convolutions of another batch size may round differently, by at most one grey level
     assert abs(whole - draw(7, 3)).max() <= 1
     assert abs(whole[:4] - draw(4, 2)).max() <= 1
     assert abs(whole - draw(7, 7, seed=6)).max() > 10
@@ -147,7 +147,7 @@ def test_written_images_read_back_in_order(tmp_path: Path, channels: int) -> Non
     assert sorted(p.name for p in (tmp_path / "out").glob("0*.png"))[-1] == "000004.png"
     with Image.open(tmp_path / "out" / "grid.png") as grid:
         assert grid.size == (2 * 6 * 5, 3 * 6 * 5)
-    begin_folder(tmp_path / "out")  # a second call leaves no image of the first
+    begin_folder(tmp_path / "out")  # a second call removes the images of the first
     assert not list((tmp_path / "out").glob("*.png"))
 
 

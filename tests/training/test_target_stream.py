@@ -1,4 +1,4 @@
-"""The stream gives the right targets of the right tuples, whatever the batch size, rank, restart and storage form."""
+"""The stream gives the right targets of the right tuples at every batch size, rank, restart and storage form."""
 
 import dataclasses
 import threading
@@ -23,7 +23,7 @@ from tests.support.exact_runs import commit_exact_shard, digits_store, exact_tar
 
 TUPLES = 600
 Run = tuple[Path, Manifest, dict[str, Any]]
-"""Its folder, its manifest, its exact targets."""
+"""Folder, manifest and exact targets of a run."""
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_a_damaged_shard_is_an_error_and_never_a_target(folder: Path, store: Ima
 def test_records_of_other_tuples_are_refused(
     folder: Path, store: ImageStore, certified_sigma: np.ndarray, run: Run
 ) -> None:
-    # the certificate of another run: the plan no longer says which tuples have records
+    # the certificate of another run: it disagrees with the plan about which tuples have records
     path = folder / "foreign"
     make_run(path, store, 200, certified_sigma, records_per_shard=40)
     other = certified_sigma.copy()
@@ -236,7 +236,7 @@ def test_records_of_other_tuples_are_refused(
 
 
 def test_a_run_that_was_begun_anew_with_other_settings_meanwhile_is_refused(folder: Path, store: ImageStore) -> None:
-    """Plan and tuple numbers are the same in both runs, the means are not: nothing else would tell."""
+    """Plan and tuple numbers are the same in both runs, the means are not: no other check would notice."""
     path = folder / "anew"
     make_run(path, store, 200, records_per_shard=40)
     stream = iter(TargetStream.open(path, store, 20, depth=1, follow_seconds=10))
@@ -260,7 +260,7 @@ def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(run: Run, store
 def test_a_stream_follows_a_run_that_is_still_being_made(
     folder: Path, store: ImageStore, certified_sigma: np.ndarray, run: Run
 ) -> None:
-    """Begun before there is a manifest, it gives what a finished run gives; each shard comes when it is asked for."""
+    """A stream opened before the manifest exists gives the targets of a finished run; shards come on demand."""
     path = folder / "growing"
     shards = len(RunFolder(open_storage(str(run[0]))).read_plan())
     asked = threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""A trainer that fails or is interrupted while its targets are awaited ends then, and says that it is not finished."""
+"""A trainer that fails or is interrupted while waiting for targets ends at once, and reports that it is unfinished."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
 
 @pytest.fixture
 def begun(store: ImageStore, tmp_path: Path) -> Begun:
-    """A run that goes no further than its first shard."""
+    """A run with only its first shard committed."""
     manifest = make_run(tmp_path / "run", store, 640, records_per_shard=READY, commit=False)
     run = RunFolder(open_storage(str(tmp_path / "run")))
     commit_exact_shard(run, store, manifest, 0, None)
@@ -71,7 +71,7 @@ def ends(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 
 
 def returns(call: Callable[[], T]) -> T:
-    """What the call returns; a failure, rather than waiting with it, if it does not return."""
+    """The result of the call; the test fails, instead of hanging, if it does not return."""
     returned: list[T] = []
     thread = threading.Thread(target=lambda: returned.append(call()), daemon=True)
     thread.start()
@@ -118,7 +118,7 @@ def test_a_trainer_that_fails_at_its_last_step_is_not_finished(store: ImageStore
 
 @pytest.mark.slow
 def test_a_rank_that_fails_ends_and_the_others_with_it(begun: Begun, store: ImageStore, tmp_path: Path) -> None:
-    """Out of memory in one rank of two, which no other rank shares or hears of, while its next shard is awaited."""
+    """One rank of two runs out of memory while its next shard is missing; the other rank does not learn of it."""
     arguments = command(store, tmp_path / "out")
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     ranks = [
@@ -167,7 +167,7 @@ def test_leaving_a_live_stream_does_not_wait_for_the_answer_to_its_request(
     shards = LiveShards(10, depth=2, trainers=1)
     with LiveServer("127.0.0.1", 0, files, shards, "a token of the tests") as server:
         stream = TargetStream.open(f"http://127.0.0.1:{server.port}", store, BATCH, follow_seconds=3600)
-        # as Ctrl-C comes: to the one that waits
+        # Ctrl-C reaches the thread that waits
         batches = stream.batches(on_wait=lambda: (_ for _ in ()).throw(KeyboardInterrupt))
 
         def read() -> bool:

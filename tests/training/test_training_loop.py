@@ -1,4 +1,4 @@
-"""Training learns the posterior mean, resumes exactly after a kill, and refuses what would go wrong silently."""
+"""Training learns the posterior mean, resumes exactly after a kill, and refuses settings that would fail silently."""
 
 import dataclasses
 import json
@@ -129,7 +129,7 @@ def test_killed_and_resumed_run_has_the_weights_of_an_undisturbed_one(folder: Pa
     made = dict(noise=ICT.noise, solver="heun", max_support=100, records_per_shard=5 * 16)
     manifest = make_run(folder / "ict", store, 15 * 16, commit=False, **made)
     run = RunFolder(open_storage(str(folder / "ict")))
-    for shard in (0, 1):  # the child is killed before step 11, however late the kill comes
+    for shard in (0, 1):  # two shards: the child cannot pass step 10, however late the kill comes
         commit_exact_shard(run, store, manifest, shard, None)
     arguments = [json.dumps(to_dict(ICT)), str(folder / "ict"), str(store.path), str(broken)]
     child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env={**os.environ, "PYTHONPATH": os.getcwd()})
