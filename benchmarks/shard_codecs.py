@@ -25,7 +25,8 @@ from postmean.contract.records import Means, Records
 from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.shards.codec import Layout
 from postmean.shards.codecs import codec
-from postmean.shards.run_folder import RunFolder, layout_of
+from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_reader import layout_of
 from postmean.storage.open import open_storage
 
 MAX_SUPPORT = 768

@@ -11,7 +11,8 @@ from postmean.base.errors import ShardError
 from postmean.base.flags import with_flags
 from postmean.contract.plan import Plan
 from postmean.contract.settings import ShardFormat
-from postmean.shards.run_folder import RunFolder, layout_of
+from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_reader import layout_of
 from postmean.storage.open import open_storage
 from tests.support.shard_examples import LAYOUT, MANIFEST, assert_equal, plan_of, records_of
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from postmean.base.checks import check_at_least_one, check_tolerance
-from postmean.base.errors import ConfigError
+from postmean.base.checks import check_at_least, check_at_least_one, check_tolerance
 from postmean.base.flags import FlagGroup
 
 ShardFormat = Literal["webdataset", "zarr"]
@@ -53,5 +52,4 @@ class ShardSettings(FlagGroup):
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("records_per_shard",))
-        if self.max_support < 0:
-            raise ConfigError(f"--max-support: expected at least 0, got {self.max_support}")
+        check_at_least(self, "max_support", 0)

@@ -26,7 +26,7 @@ from postmean.estimators.traits import traits_of
 from postmean.planning.sampled_population import SampledPopulation
 from postmean.planning.workload import Workload, spread
 from postmean.shards.codecs import codec
-from postmean.shards.run_folder import layout_of
+from postmean.shards.run_reader import layout_of
 
 _SECONDS = 15.0  # approximate time to estimate on the store
 _FEWEST = 256  # records to measure, however long they take

@@ -6,25 +6,26 @@ OUT/deleted.json holds the number of deleted shards, counted from shard 0; it is
 from postmean.base.errors import ShardError
 from postmean.base.json_files import JsonError, parse_json, to_json
 from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_reader import RunReader
 
 DELETED = "deleted.json"
 
 
-def deleted_shards(run: RunFolder) -> int:
+def deleted_shards(run: RunReader) -> int:
     """Number n of deleted shards, which are 0 .. n - 1; some files may remain if the deletion was killed.
 
     Raises:
         ShardError: deleted.json is damaged.
     """
-    if not run.storage.exists(DELETED):
+    if not run.reader.exists(DELETED):
         return 0
     try:
-        count = parse_json(run.storage.get(DELETED))["shards"]
+        count = parse_json(run.reader.get(DELETED))["shards"]
         if type(count) is int and 0 <= count <= len(run.read_plan()):
             return count
     except (JsonError, KeyError, TypeError):
         pass
-    raise ShardError(f'{run.storage.url}/{DELETED}: damaged: write {{"shards": N}} with the first shard that is there')
+    raise ShardError(f'{run.url}/{DELETED}: damaged: write {{"shards": N}} with the first shard that is there')
 
 
 def delete_shards(run: RunFolder, start: int, stop: int) -> None:

@@ -1,11 +1,12 @@
 """Draw images from a checkpoint into a folder."""
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
+from postmean.base.files import write_file
+from postmean.base.json_files import to_json
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.training.drawing import Drawing
 from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
@@ -67,5 +68,5 @@ def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleR
         seconds=seconds,
         images_per_second=config.count / seconds,
     )
-    (config.out / RECORD).write_text(json.dumps(asdict(report), indent=1) + "\n")
+    write_file(config.out / RECORD, to_json(report))
     return report

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from postmean.base.errors import ShardError
 from postmean.base.log import is_structured, log_event
-from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_reader import RunReader
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two checks; an object store bills each
 _QUIET_SECONDS = 3.0  # a longer wait is reported
@@ -20,7 +20,7 @@ class Follower:
         seconds: longest wait for each.
     """
 
-    def __init__(self, run: RunFolder, seconds: float) -> None:
+    def __init__(self, run: RunReader, seconds: float) -> None:
         self._run, self._seconds = run, seconds
         self._stop = threading.Event()
 
@@ -36,12 +36,12 @@ class Follower:
         if says_so:
             notice.start()
         try:
-            self._wait(self._run.has_manifest, f"{self._run.storage.url}: no run began there")
+            self._wait(self._run.has_manifest, f"{self._run.url}: no run began there")
         finally:
             notice.cancel()
 
     def _say(self) -> None:
-        url = self._run.storage.url
+        url = self._run.url
         log_event("waiting", targets=url, seconds=self._seconds)
         if not is_structured():
             print(f"{url}: waiting for a run to begin there, {self._seconds:g} s at most", file=sys.stderr, flush=True)
@@ -53,9 +53,7 @@ class Follower:
             ShardError: it is not committed within `seconds`, or `stop` was called.
             StorageError: a live run could not make it; the message says why.
         """
-        self._wait(
-            lambda: self._run.is_committed(shard), f"{self._run.storage.url}: shard {shard:06d} was not committed"
-        )
+        self._wait(lambda: self._run.is_committed(shard), f"{self._run.url}: shard {shard:06d} was not committed")
 
     def stop(self) -> None:
         """End all current and future waits."""
@@ -67,7 +65,7 @@ class Follower:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ShardError(
-                    f"{what} within {self._seconds:g} s: see `postmean status {self._run.storage.url}` and run "
+                    f"{what} within {self._seconds:g} s: see `postmean status {self._run.url}` and run "
                     "`postmean generate` again if it stopped, or wait longer with --follow-seconds"
                 )
             if self._stop.wait(min(pause, left)):

@@ -12,7 +12,7 @@ from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy
 from postmean.contract.plan import Plan, uncertified
 from postmean.contract.records import Records
-from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_reader import RunReader
 from postmean.training.stream.ahead import Ahead
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.follow import Follower
@@ -20,11 +20,11 @@ from postmean.training.stream.follow import Follower
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """What readers need of a run: its folder, manifest, plan, certificate and image store."""
+    """What readers need of a run: its reader, manifest, plan, certificate and image store."""
 
     where: str
     """Its folder or URL, as the user gave it."""
-    folder: RunFolder
+    reader: RunReader
     manifest: Manifest
     plan: Plan
     certified_sigma: np.ndarray | None
@@ -34,15 +34,15 @@ class OpenRun:
     """Longest wait for each shard that is not committed yet; 0: no wait."""
 
     @classmethod
-    def of(cls, where: str, folder: RunFolder, store: ImageStore, follow_seconds: float) -> "OpenRun":
+    def of(cls, where: str, reader: RunReader, store: ImageStore, follow_seconds: float) -> "OpenRun":
         """Read manifest, plan and certificate; raises ShardError if one is damaged."""
-        manifest = folder.read_manifest()
+        manifest = reader.read_manifest()
         return cls(
             where=where,
-            folder=folder,
+            reader=reader,
             manifest=manifest,
-            plan=folder.read_plan(),
-            certified_sigma=None if manifest.shards.self_contained else folder.read_certified_sigma(),
+            plan=reader.read_plan(),
+            certified_sigma=None if manifest.shards.self_contained else reader.read_certified_sigma(),
             store=store,
             follow_seconds=follow_seconds,
         )
@@ -58,7 +58,7 @@ class TargetReader:
     def __init__(self, run: OpenRun, stop: int) -> None:
         self._run = run
         self._source = run.manifest.tuple_source()
-        self._follower = Follower(run.folder, run.follow_seconds) if run.follow_seconds > 0 else None
+        self._follower = Follower(run.reader, run.follow_seconds) if run.follow_seconds > 0 else None
         self._stop_shard = run.plan.shards_of(0, stop).stop
         self._held: tuple[int, Records] | None = None  # a shard's number, its records
         self._ahead: Ahead[Records] | None = None  # the shards after the held one
@@ -153,7 +153,7 @@ class TargetReader:
     def _read(self, number: int) -> Records:
         if self._follower is not None:
             self._follower.wait_for_shard(number)
-        return self._run.folder.read_shard(number)
+        return self._run.reader.read_shard(number)
 
 
 def _tensor(column: np.ndarray | None) -> torch.Tensor | None:

@@ -12,6 +12,7 @@ from postmean.contract.recipe import TargetRecipe
 from postmean.shards.positions import Position
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_reader import RunReader
 from postmean.storage.open import open_reader, open_storage
 from postmean.storage.storage import Storage
 from postmean.training.stream.agreement import check_agreement, check_enough, check_kept
@@ -84,21 +85,22 @@ class TargetStream:
         _check_sizes(batch_size, depth, rank, world_size)
         where = str(targets)
         follows = follow_seconds > 0
-        storage = open_reader(where) if follows else open_storage(where)
-        folder = RunFolder(storage)
+        folder = None if follows else RunFolder(open_storage(where))
+        reader = folder or RunReader(open_reader(where))
         if follows:
-            Follower(folder, follow_seconds).wait_for_beginning(says_so=bool(trainer))
-        manifest = folder.read_manifest()
+            Follower(reader, follow_seconds).wait_for_beginning(says_so=bool(trainer))
+        manifest = reader.read_manifest()
         store = store if isinstance(store, ImageStore) else ImageStore.open(store)
         check_agreement(manifest, store, batch_size, recipe, where)
-        plan = folder.read_plan()
-        ready = range(len(plan)) if follows else folder.listed()  # records are checked as they are read
+        plan = reader.read_plan()
+        ready = folder.listed() if folder else range(len(plan))  # records are checked as they are read
         steps = check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)
         if steps:
-            check_kept(plan, deleted_shards(folder), start_tuple, where)
+            check_kept(plan, deleted_shards(reader), start_tuple, where)
         tuples = range(start_tuple, start_tuple + steps * batch_size, batch_size)
         share = Share(tuples=tuples, rank=rank, world_size=world_size)
-        run = OpenRun.of(where, folder, store, follow_seconds)
+        run = OpenRun.of(where, reader, store, follow_seconds)
+        storage = reader.reader  # a live run is read-only: it is told nothing
         report = _report(storage, trainer, tuples) if follows and trainer and isinstance(storage, Storage) else None
         return cls(run, share, depth, pin, report)
 
