@@ -1,6 +1,5 @@
 """diffusers loads what training saves: the averaged network, and a consistency model as a whole pipeline."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from postmean.base.errors import DataError
+from postmean.base.flags import with_flags
 from postmean.contract.noise import ICTNoise
 from postmean.training.checkpoint import load_denoiser, read_card
 from postmean.training.config import ConstantEMA, OptimiserConfig
@@ -29,7 +29,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     paths = {}
     quick = dict(ema=ConstantEMA(decay=0.0), optimiser=OptimiserConfig(name="adam", lr=3e-2), batch_size=16, steps=8)
     for name, change in (("edm", {}), ("ict", dict(noise=noise, solver="euler"))):
-        config = dataclasses.replace(PRESETS[f"{name}-digits"], **quick, **change)
+        config = with_flags(PRESETS[f"{name}-digits"], **quick, **change)
         paths[name] = train(config, folder / name, store.path, folder / f"run-{name}", device="cpu").checkpoint
     return paths
 

@@ -38,7 +38,7 @@ SMALL = dataclasses.replace(PRESETS["edm-digits"].network, channels=16)
 EDM = dataclasses.replace(
     PRESETS["edm-digits"], batch_size=32, steps=100, network=SMALL, ema=HalfLifeEMA(half_life_kimg=1.0)
 )
-ICT = dataclasses.replace(
+ICT = with_flags(
     PRESETS["ict-digits"],
     batch_size=16,
     steps=15,
@@ -126,7 +126,7 @@ train(from_dict(TrainConfig, json.loads(config), "argv"), targets, store, out, d
 
 def test_killed_and_resumed_run_has_the_weights_of_an_undisturbed_one(folder: Path, store: ImageStore) -> None:
     straight, broken = folder / "straight", folder / "broken"
-    made = dict(noise=ICT.noise, solver="heun", max_support=100, records_per_shard=5 * 16)
+    made = dict(noise=ICT.recipe.noise, solver="heun", max_support=100, records_per_shard=5 * 16)
     manifest = make_run(folder / "ict", store, 15 * 16, commit=False, **made)
     run = RunFolder(open_storage(str(folder / "ict")))
     for shard in (0, 1):  # two shards: the child cannot pass step 10, however late the kill comes
@@ -237,14 +237,14 @@ def test_decays_and_rates_follow_their_papers() -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(noise=ICT.noise), "loss edm does not go with noise ict"),
+        (dict(noise=ICT.recipe.noise), "loss edm does not go with noise ict"),
         (dict(steps=0), "steps"),
         (dict(micro_batch=0), "micro_batch"),
     ],
 )
 def test_configs_that_make_no_sense_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(EDM, **change)
+        with_flags(EDM, **change)
 
 
 def test_consistency_configs_that_make_no_sense_are_refused() -> None:
