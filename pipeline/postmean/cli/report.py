@@ -96,14 +96,12 @@ def run(argv: list[str]) -> int:
     config = parse(ReportConfig, argv[1:], "report estimators", SUMMARY)
     import os
 
-    import torch
-
+    from postmean.base.device import choose_device
     from postmean.contract.image_store import ImageStore
     from postmean.engine.process_setup import threads
     from postmean.report.estimators import report_estimators
 
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    settings = config.settings(device)
+    settings = config.settings(choose_device(config.device))
     store = ImageStore.open(config.store)
     network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
     with threads(config.threads or os.cpu_count() or 1):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from postmean.base.device import choose_device
 from postmean.base.errors import DataError
 from postmean.base.extras import check_installed
 from postmean.base.files import remove_leftovers
@@ -77,7 +77,7 @@ def index(config: IndexConfig, progress: ShowProgress = NoProgress) -> IndexRepo
 
 
 def _compute_self_join(config: IndexConfig, store: ImageStore, progress: ShowProgress) -> SelfJoin:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device("auto")
     with progress("self-join", len(store), "images") as line:
         join = self_join(store, config.flips, config.conditional, config.nearest, device, line.update)
     with _write_errors(store.path):

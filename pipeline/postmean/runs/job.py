@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from postmean.base.device import choose_device
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import check_installed
@@ -129,14 +130,7 @@ def resolve(config: JobConfig, store: ImageStore) -> Manifest:
 
 
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    if asked == "cpu":
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if asked == "cuda" and cluster_address():
-        return "cuda"  # the cluster's GPUs are on other machines
-    if asked == "cuda":
+    # the cluster's GPUs are on other machines
+    if asked == "cuda" and not cluster_address() and choose_device("auto") == "cpu":
         raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
-    return "cpu"
+    return choose_device(asked)
