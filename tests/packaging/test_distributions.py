@@ -30,5 +30,5 @@ def test_wheel_and_sdist_hold_one_package_its_licence_and_the_core_alone(wheel: 
     assert required == {"numpy", "obstore", "pyarrow", "scipy", "torch", "tyro"}
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "pyproject.toml", "pipeline/postmean/base/errors.py"} <= packed
+    assert {"LICENSE", "README.md", "hatch_build.py", "pyproject.toml", "pipeline/postmean/base/errors.py"} <= packed
     assert "training/postmean/training/loop.py" in packed
