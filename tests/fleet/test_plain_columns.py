@@ -52,7 +52,8 @@ def test_columns_agree_with_each_other_and_with_brute_force(
     check_columns(columns_of(tmp_path, format), np.load(store.path / "images.npy"), np.load(store.path / "labels.npy"))
 
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert (manifest["tuples"], manifest["self_contained"], manifest["noise"]["kind"]) == (TUPLES, True, "ict")
+    assert (manifest["tuples"], manifest["recipe"]["noise"]["kind"]) == (TUPLES, "ict")
+    assert manifest["shards"]["self_contained"] is True
     plan = pq.read_table(tmp_path / "plan.parquet").to_pydict()
     assert plan["records"] == [100, 100, 56]
     assert (plan["first_tuple"], plan["last_tuple"]) == ([0, 100, 200], [99, 199, 255])
