@@ -118,24 +118,24 @@ def generate(*arguments: str) -> dict:
 
 def actors_of(pid: int) -> list[int]:
     """Process ids of the actors below this process."""
-    parents, found = {}, []
+    parents, actors = {}, []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                 if (folder / "cmdline").read_bytes().startswith(b"ray::EstimatorActor"):
-                    found.append(int(folder.name))
+                    actors.append(int(folder.name))
             except OSError:
                 continue
-    return [actor for actor in found if pid in ancestors(actor, parents)]
+    return [actor for actor in actors if pid in ancestors(actor, parents)]
 
 
 def ancestors(pid: int, parents: dict[int, int]) -> set[int]:
-    found = set()
-    while pid in parents and pid not in found:
-        found.add(pid)
+    seen = set()
+    while pid in parents and pid not in seen:
+        seen.add(pid)
         pid = parents[pid]
-    return found
+    return seen
 
 
 def own_bytes(pid: int) -> int:

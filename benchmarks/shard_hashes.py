@@ -39,11 +39,11 @@ ESTIMATORS = ("auto", "exact", "knn-snis", "knn-stratified", "posterior-mc", "st
 
 def cases() -> dict[str, dict[str, Any]]:
     """Settings of every run by name."""
-    found: dict[str, dict[str, Any]] = {name: {"preset": name} for name in PRESETS}
+    runs: dict[str, dict[str, Any]] = {name: {"preset": name} for name in PRESETS}
     small = {"preset": "edm-digits", "k": 32, "n": 16, "m": 16}
     for estimator in ESTIMATORS:
-        found[f"edm-digits {estimator}"] = small | {"estimator": estimator}
-        found[f"ict-digits heun {estimator}"] = small | {
+        runs[f"edm-digits {estimator}"] = small | {"estimator": estimator}
+        runs[f"ict-digits heun {estimator}"] = small | {
             "preset": "ict-digits",
             "solver": "heun",
             "estimator": estimator,
@@ -53,16 +53,16 @@ def cases() -> dict[str, dict[str, Any]]:
             for contained in (False, True):
                 about = {"format": format, "solver": solver, "self_contained": contained}
                 name = f"ict-digits {format} {solver}{' self-contained' if contained else ''}"
-                found[name] = {"preset": "ict-digits", "tuples": 1500} | about
-    found["flips conditional"] = {"preset": "edm-digits", "flips": True, "conditional": True}
-    found["flips conditional heun"] = {"preset": "ict-digits", "flips": True, "conditional": True, "solver": "heun"}
-    found["no certificate"] = {"preset": "edm-digits", "certificate": False}
-    found["tolerance 1e-8"] = {"preset": "edm-digits", "tolerance": 1e-8}
-    found["index ivf8-sq8"] = small | {"estimator": "knn-stratified", "index": "ivf8-sq8", "nprobe": 2}
-    found["index flat"] = small | {"estimator": "knn-snis", "index": "flat"}
-    found["many images"] = {"preset": "edm-digits", "images": MANY}
-    found["many images flips heun"] = {"preset": "ict-digits", "images": MANY, "flips": True, "solver": "heun"}
-    return found
+                runs[name] = {"preset": "ict-digits", "tuples": 1500} | about
+    runs["flips conditional"] = {"preset": "edm-digits", "flips": True, "conditional": True}
+    runs["flips conditional heun"] = {"preset": "ict-digits", "flips": True, "conditional": True, "solver": "heun"}
+    runs["no certificate"] = {"preset": "edm-digits", "certificate": False}
+    runs["tolerance 1e-8"] = {"preset": "edm-digits", "tolerance": 1e-8}
+    runs["index ivf8-sq8"] = small | {"estimator": "knn-stratified", "index": "ivf8-sq8", "nprobe": 2}
+    runs["index flat"] = small | {"estimator": "knn-snis", "index": "flat"}
+    runs["many images"] = {"preset": "edm-digits", "images": MANY}
+    runs["many images flips heun"] = {"preset": "ict-digits", "images": MANY, "flips": True, "solver": "heun"}
+    return runs
 
 
 def make_store(path: Path, images: int) -> ImageStore:
@@ -117,24 +117,24 @@ def main() -> int:
     stdout, sys.stdout = sys.stdout, sys.stderr
     with tempfile.TemporaryDirectory() as folder:
         stores = {count: make_store(Path(folder) / f"{count}.store", count) for count in (IMAGES, MANY)}
-        found = {
+        after = {
             name: run_hashes(stores[settings.pop("images", IMAGES)], Path(folder) / f"run-{number}", **settings)
             for number, (name, settings) in enumerate(cases().items())
         }
     sys.stdout = stdout
     if arguments.compare is None:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(after, indent=1))
         return 0
     before = json.loads(arguments.compare.read_text())
     differing = 0
-    for name in sorted({*before, *found}):
-        a, b = before.get(name, {}), found.get(name, {})
+    for name in sorted({*before, *after}):
+        a, b = before.get(name, {}), after.get(name, {})
         for kind in sorted({*a, *b}):
             if a.get(kind) != b.get(kind):
                 differing += kind == "content"
                 print(f"{name}: {kind} was {a.get(kind)}, is {b.get(kind)}")
-    same = sum(before.get(name, {}).get("files") == hashes["files"] for name, hashes in found.items())
-    print(f"{len(found)} runs: files of {same} are the same, columns of {len(found) - differing} are the same")
+    same = sum(before.get(name, {}).get("files") == hashes["files"] for name, hashes in after.items())
+    print(f"{len(after)} runs: files of {same} are the same, columns of {len(after) - differing} are the same")
     return 1 if differing else 0
 
 

@@ -90,9 +90,9 @@ def speed(store: Path, preset: str, steps: int, rounds: int, folder: Path) -> No
         for name, stream in streams.items():
             batches[name].close()
             stream.close()
-    for name, found in ratios.items():
+    for name, speeds in ratios.items():
         print(
-            f"{name}: waits {waits[name]:.3%}; {statistics.median(found):.3f} of the speed with single-sample targets"
+            f"{name}: waits {waits[name]:.3%}; {statistics.median(speeds):.3f} of the speed with single-sample targets"
         )
 
 
@@ -136,8 +136,8 @@ def serving(job: list[str]) -> Iterator[tuple[int, str]]:
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            if found := re.search(r"at (http://[0-9.:]+);", line):
-                yield process.pid, found[1]
+            if printed := re.search(r"at (http://[0-9.:]+);", line):
+                yield process.pid, printed[1]
                 return
         raise SystemExit("postmean serve ended")
     finally:
@@ -160,8 +160,8 @@ def memory(store: Path, preset: str, steps: int) -> None:
 
 def _own(pid: int) -> float:
     """Memory of a process in megabytes, without the memory-mapped store."""
-    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) / 1e3 if found else 0.0
+    anonymous = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(anonymous[1]) / 1e3 if anonymous else 0.0
 
 
 if __name__ == "__main__":

@@ -109,10 +109,10 @@ class Manifest:
         Raises:
             ShardError: another schema version, unknown or missing fields, values out of range.
         """
-        found = plain.get("schema_version") if isinstance(plain, dict) else None
-        if found != SCHEMA_VERSION:
+        version = plain.get("schema_version") if isinstance(plain, dict) else None
+        if version != SCHEMA_VERSION:
             raise ShardError(
-                f"{where}: schema_version {found}, this postmean reads {SCHEMA_VERSION}: "
+                f"{where}: schema_version {version}, this postmean reads {SCHEMA_VERSION}: "
                 "generate again or install the version that wrote it"
             )
         try:
@@ -141,7 +141,7 @@ class Manifest:
 
     def check_same(self, other: "Manifest", where: str) -> None:
         """Raise MismatchError naming every field in which `other`, found at `where`, differs."""
-        found = differences(self.to_dict(), other.to_dict())
-        if found:
-            listed = "; ".join(f"{path} is {theirs!r} there, {ours!r} here" for path, ours, theirs in found)
+        differing = differences(self.to_dict(), other.to_dict())
+        if differing:
+            listed = "; ".join(f"{path} is {theirs!r} there, {ours!r} here" for path, ours, theirs in differing)
             raise MismatchError(f"{where}: belongs to another run: {listed}: pass the same settings or another --out")

@@ -89,13 +89,13 @@ class Machines:
     @classmethod
     def parse(cls, name: str) -> "Machines":
         """NODESxKIND, such as 2x8-h100 or 16xc7i; ConfigError for anything else."""
-        found = re.fullmatch(r"([1-9]\d{0,4})x(.+)", name)
-        if found is None or found[2] not in NODES:
+        match = re.fullmatch(r"([1-9]\d{0,4})x(.+)", name)
+        if match is None or match[2] not in NODES:
             raise ConfigError(
                 f"--fleet {name}: expected here, or a number of nodes and their kind, as 2x8-h100; "
                 f"kinds are {', '.join(NODES)}"
             )
-        return cls(name=name, nodes=int(found[1]), node=NODES[found[2]])
+        return cls(name=name, nodes=int(match[1]), node=NODES[match[2]])
 
     def actors(self, threads: int) -> int:
         """Number of actors they hold: one per GPU, or as many as the CPUs hold."""

@@ -147,13 +147,13 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
 
 def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
     """The problems of a run, one line each; empty if there are none."""
-    found = [
+    problems = [
         f"shard {shard:06d}: {cause} (remove {report.out}/{commit_path(shard)} and run the same generate again)"
         for shard, cause in report.damaged.items()
     ]
     if report.committed < report.shards:
         missing = report.shards - report.committed
-        found.append(f"{missing} of {report.shards} shards are missing: run the same generate command again")
+        problems.append(f"{missing} of {report.shards} shards are missing: run the same generate command again")
     traits = traits_of(manifest.estimator.name)
     for row in report.rows:
         # sampling estimators promise nothing; the others and the certificate promise the tolerance
@@ -162,11 +162,11 @@ def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
         # `exact` promises it for each record, the certificate and `auto` in expectation over eps
         error = row.worst if traits.promise == "each" and row.kind == "records" else row.mse
         if traits.estimates_exact_mean and promised and not error <= allowed:
-            found.append(
+            problems.append(
                 f"{row.kind} at sigma {row.sigma_from:g}..{row.sigma_to:g}: mean squared error {error:.1e}, "
                 f"promised were {allowed:.1e}: do not train on this run"
             )
-    return found
+    return problems
 
 
 def _shift(number: int) -> float:

@@ -23,10 +23,10 @@ def begin_folder(folder: Path) -> None:
         DataError: it holds PNGs that no earlier call wrote.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = list(folder.glob("*.png"))
-    if found and not (folder / RECORD).is_file():
-        raise DataError(f"{folder}: holds {len(found)} PNGs of something else: pass another --out")
-    for path in found:
+    pictures = list(folder.glob("*.png"))
+    if pictures and not (folder / RECORD).is_file():
+        raise DataError(f"{folder}: holds {len(pictures)} PNGs of something else: pass another --out")
+    for path in pictures:
         if path.name == GRID or re.fullmatch(r"\d{6,}\.png", path.name):
             path.unlink()
 

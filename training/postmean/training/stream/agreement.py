@@ -20,9 +20,9 @@ def check_agreement(
         ours, theirs = to_dict(recipe), to_dict(manifest.recipe)
         if theirs["solver"] == "heun" and ours["solver"] == "euler":
             theirs["solver"] = "euler"  # Euler needs only `mean`, and Heun's records have it too
-        found = differences(ours, theirs)
-        if found:
-            listed = "; ".join(f"{path} is {b!r} in the targets, {a!r} in the trainer" for path, a, b in found)
+        differing = differences(ours, theirs)
+        if differing:
+            listed = "; ".join(f"{path} is {b!r} in the targets, {a!r} in the trainer" for path, a, b in differing)
             raise MismatchError(f"{where}: {listed}: pass the settings of the targets, or generate again with these")
     counted = manifest.recipe.noise.steps_of
     if counted is not None and counted != batch_size:
