@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["OMP_NUM_THREADS"] = "1"  # on sizes this small, more threads only wait for each other; children inherit it
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # before any test imports ray, which reads these at import
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

@@ -10,7 +10,8 @@ import pytest
 
 from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
-from tests.support.runs import assert_one_line, digits_store, files_of
+from tests.support.runs import assert_one_line, files_of
+from tests.support.stores import digits_store
 
 PRESET = "generate edm-digits"
 MISTAKES = {

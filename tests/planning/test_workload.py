@@ -21,8 +21,8 @@ from postmean.planning.config import SampleSettings
 from postmean.planning.sampled_population import SampledPopulation
 from postmean.planning.workload import workload
 from postmean.runs.config import GenerateConfig
-from tests.support.runs import digits_store
 from tests.support.settings import generate_config
+from tests.support.stores import digits_store
 
 
 @pytest.fixture(scope="module")

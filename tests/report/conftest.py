@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from postmean.contract.image_store import ImageStore, StoreWriter
-from postmean.engine.process_setup import threads
 from postmean.report.settings import ReportSettings
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On matrices this small, more threads only wait for each other."""
-    with threads(1):
-        yield
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
-from postmean.contract.image_store import ImageStore, StoreWriter, to_unit
+from postmean.contract.image_store import ImageStore, to_unit
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import make_plan, shard_tuples
 from postmean.contract.records import Records, pack_means
@@ -14,15 +13,6 @@ from postmean.contract.tuples import TupleSource
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from tests.support.settings import manifest as imagined
-
-
-def digits_store(path: Path, images: int = 1797, channels: int = 1) -> ImageStore:
-    """The 8x8 digits of scikit-learn as a store of Cx8x8 images with labels."""
-    digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:images, None].repeat(channels, 1)
-    with StoreWriter(path, tuple("0123456789"), {"importer": "digits"}) as writer:
-        writer.append(pixels, digits.target[:images])
-        return writer.finish()
 
 
 def entries_of(store: ImageStore, flips: bool) -> np.ndarray:

@@ -12,29 +12,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from sklearn.datasets import load_digits
-
 from postmean.cli.index import run as index
-from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import threads
 from postmean.estimators.replica import Replica
 from postmean.runs.config import GenerateConfig
 from postmean.runs.job import prepare
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
+from tests.support.stores import digits_store
 
 PATIENCE = 500
 """Seconds after which a test gives up. It only guards against hangs and decides no result."""
-
-
-def digits_store(path: Path, images: int) -> ImageStore:
-    """The first 8x8 digits of scikit-learn, with labels."""
-    digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:images, None]
-    with StoreWriter(path, tuple("0123456789"), {"importer": "digits"}) as writer:
-        writer.append(pixels, digits.target[:images])
-        return writer.finish()
 
 
 def indexed_store(path: Path, images: int) -> ImageStore:

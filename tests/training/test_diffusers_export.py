@@ -15,7 +15,8 @@ from postmean.training.config import ConstantEMA, OptimiserConfig
 from postmean.training.loop import train
 from postmean.training.model.sampling import ConsistencySampler, Noise
 from postmean.training.presets import PRESETS
-from tests.support.exact_runs import digits_store, make_run
+from tests.support.exact_runs import make_run
+from tests.support.stores import digits_store
 
 
 @pytest.fixture(scope="module")

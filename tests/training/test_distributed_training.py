@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from postmean.contract.noise import ICTNoise
-from tests.support.exact_runs import digits_store, make_run
+from tests.support.exact_runs import make_run
 from tests.support.runs import assert_one_line, free_port
+from tests.support.stores import digits_store
 
 pytestmark = pytest.mark.slow
 

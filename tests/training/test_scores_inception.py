@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from postmean.training.scores import ArrayImages, score
-from tests.support.exact_runs import digits_store
+from tests.support.stores import digits_store
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,8 @@ from postmean.contract.process import FlowMatchingProcess
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.stream.stream import TargetStream
-from tests.support.exact_runs import commit_exact_shard, digits_store, exact_targets, make_run
+from tests.support.exact_runs import commit_exact_shard, exact_targets, make_run
+from tests.support.stores import digits_store
 
 TUPLES = 600
 Run = tuple[Path, Manifest, dict[str, Any]]

@@ -11,7 +11,8 @@ from postmean.cli.main import run as postmean
 from postmean.contract.noise import ICTNoise
 from postmean.contract.process import FlowMatchingProcess, VPProcess
 from postmean.training.images import ImageFolder
-from tests.support.exact_runs import digits_store, make_run
+from tests.support.exact_runs import make_run
+from tests.support.stores import digits_store
 
 
 @pytest.fixture(scope="module")

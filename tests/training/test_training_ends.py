@@ -21,8 +21,9 @@ from postmean.shards.positions import Position, read_positions
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.stream.stream import TargetStream
-from tests.support.exact_runs import commit_exact_shard, digits_store, make_run
+from tests.support.exact_runs import commit_exact_shard, make_run
 from tests.support.runs import assert_one_line, finish, free_port, start, wait_until
+from tests.support.stores import digits_store
 
 T = TypeVar("T")
 Begun = tuple[RunFolder, Manifest]

@@ -30,7 +30,8 @@ from postmean.training.model.preconditioning import Denoiser
 from postmean.training.optimiser import learning_rate
 from postmean.training.presets import PRESETS
 from postmean.training.train_log import TrainingError
-from tests.support.exact_runs import commit_exact_shard, digits_store, exact_targets, make_run
+from tests.support.exact_runs import commit_exact_shard, exact_targets, make_run
+from tests.support.stores import digits_store
 
 TUPLES = 8_000
 EDMRun = tuple[Path, Manifest]
