@@ -11,11 +11,11 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "postmean needs Python >= 3.11, found $$($(PYTHON) --version): run make PYTHON=/path/to/python3.11 setup" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]'
 	@touch $(STAMP)
 
 test: setup
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
 test-slow: setup
 	$(BIN)/pytest -m slow
