@@ -1,5 +1,7 @@
 """One tiny store, and one run of it made without Ray, with which runs of the fleet are compared."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,14 @@ def expected(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> dic
     tars, arrays = (tmp_path_factory.mktemp(name) for name in ("webdataset", "zarr"))
     make_by_hand(config(store.path, tars, "webdataset"), config(store.path, arrays, "zarr"))
     return {"webdataset": files_of(tars), "zarr": files_of(arrays)}
+
+
+@pytest.fixture
+def ray_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where Ray's folders go, with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
 
 
 def config(store: Path, out: Path, format: ShardFormat) -> GenerateConfig:
