@@ -126,7 +126,7 @@ def test_faults_of_the_store_change_no_byte(
     format: str,
 ) -> None:
     """Three of ten requests fail in some way while a run is begun, written and read back."""
-    small = replace(config(store.path, tmp_path, format), tuples=2000)  # type: ignore[arg-type]
+    small = replace(config(store.path, tmp_path, format), tuples=1000)  # type: ignore[arg-type]
     make_by_hand(small)
     plain = {path: data for path, data in objects(str(tmp_path)).items()}
     faults = ("503", "503 after", "429", "reset", "reset after", "cut")
@@ -134,11 +134,11 @@ def test_faults_of_the_store_change_no_byte(
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         made = make_by_hand(replace(small, out=s3_url))
         assert len(made.committed()) == len(made.read_plan())
-        batches = list(TargetStream.open(s3_url, store, batch_size=500))
+        batches = list(TargetStream.open(s3_url, store, batch_size=250))
         assert injected.total() - injected["none"] > 5
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     assert objects(s3_url) == plain
-    for ours, theirs in zip(batches, TargetStream.open(tmp_path, store, batch_size=500), strict=True):
+    for ours, theirs in zip(batches, TargetStream.open(tmp_path, store, batch_size=250), strict=True):
         assert (ours.mean == theirs.mean).all()
 
 

@@ -222,6 +222,7 @@ def test_a_store_that_is_away_does_not_keep_a_driver_from_its_end(
     s3_url: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone: list[str] = []
+    monkeypatch.setattr(lease_module, "_LEAVE_SECONDS", 0.5)
     with faulty_proxy(s3_server, lambda _: "503" if gone else None) as (endpoint, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         storage = ObjectStorage(s3_url, seconds=24 * 3600)
