@@ -19,13 +19,17 @@ STAND_INS = {
 case "$1" in
   start)
     echo "ray $*" >>"$RECORD"
-    [[ $* == *--head* && -n ${HEAD_FAILS:-} ]] && exit 1
+    if [[ $* == *--head* ]]; then
+      [[ -z ${HEAD_FAILS:-} ]] || exit 1
+      : >"$RECORD.head"
+    fi
     exec /bin/sleep 600 ;;
   status)
-    grep -q "^ray start --head" "$RECORD" && [[ -z ${HEAD_FAILS:-} ]] || exit 1
+    [[ -e $RECORD.head ]] || exit 1
     echo " 1 node_head"
     echo asked >>"$RECORD.asked"
-    (($(wc -l <"$RECORD.asked") < ${JOIN_AFTER:-1})) || printf ' 1 node_%s\n' ${JOINING-second third} ;;
+    mapfile -t asked <"$RECORD.asked"
+    ((${#asked[@]} < ${JOIN_AFTER:-1})) || printf ' 1 node_%s\n' ${JOINING-second third} ;;
 esac
 """,
     "postmean": """
@@ -42,7 +46,7 @@ fi
 exit "${POSTMEAN_EXIT:-0}"
 """,
     "python": "echo 10.0.0.7\n",
-    "sleep": "exec /bin/sleep 0.01\n",
+    "sleep": "exec /bin/sleep 0.001\n",
 }
 
 

@@ -1,7 +1,5 @@
 """A tiny store, and reports of it."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,16 +7,16 @@ from postmean.contract.image_store import ImageStore, StoreWriter
 from postmean.report.settings import ReportSettings
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ImageStore:
-    """60 random images of 3x4x4."""
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
+    """60 random images of 3x4x4; tests may add indexes that no other test names."""
     pixels = np.random.default_rng(3).integers(0, 256, (60, 3, 4, 4)).astype(np.uint8)
-    with StoreWriter(tmp_path / "tiny.store", None, {"importer": "test"}) as writer:
+    with StoreWriter(tmp_path_factory.mktemp("report") / "tiny.store", None, {"importer": "test"}) as writer:
         writer.append(pixels, None)
         return writer.finish()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> ReportSettings:
     """Sizes of a report that takes a second."""
     return ReportSettings(
