@@ -134,7 +134,7 @@ def test_a_row_that_is_none_or_takes_a_name_is_refused(installed: Path) -> None:
 @pytest.mark.slow
 def test_the_conformance_suite_picks_it_up_by_itself(installed: Path) -> None:
     """Slow: the suite imports torch anew."""
-    suite = [sys.executable, "-m", "pytest", "tests/conformance/test_estimators.py", "-v", "-p", "no:cacheprovider"]
+    suite = [sys.executable, "-m", "pytest", "tests/conformance/test_estimators.py", "-vv", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": str(installed)}
     done = subprocess.run([*suite, "-k", "plain"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:]

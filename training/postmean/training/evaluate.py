@@ -5,7 +5,6 @@ from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.training.distributed import device_of
 from postmean.training.drawing import Drawing
-from postmean.training.images import ImageFolder
 from postmean.training.sample_config import DrawConfig, EvaluateConfig
 from postmean.training.scores import ArrayImages, Images, Scores, score
 
@@ -37,6 +36,8 @@ def evaluate(config: EvaluateConfig, progress: ShowProgress = NoProgress) -> Sco
 def _images(config: EvaluateConfig, progress: ShowProgress) -> Images:
     """The images of the folder, or those that the checkpoint draws."""
     if config.images is not None:
+        from postmean.training.images import ImageFolder  # here: it needs Pillow, which the extra brings
+
         return ImageFolder(config.images)
     assert config.checkpoint is not None  # as the config checked
     draw = DrawConfig(
