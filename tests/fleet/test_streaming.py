@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from postmean.contract.image_store import ImageStore
 from postmean.shards.positions import read_positions
 from postmean.shards.run_folder import RunFolder
-from postmean.storage.open import open_storage
+from postmean.storage.open import open_reader, open_storage
 from postmean.training.stream.stream import TargetStream
 from tests.fleet.conftest import TUPLES
 from tests.support.runs import assert_one_line, commits_of, files_of, finish, is_alive, postmean, start, wait_until
@@ -187,7 +187,7 @@ def test_live_shards_are_those_that_generate_writes(
     job: list[str], store: ImageStore, expected: Expected, token: Path
 ) -> None:
     with serving(job, 0) as (_, url):
-        storage = open_storage(url)
+        storage = open_reader(url)
         shards = [path for path in expected["webdataset"] if path.startswith(("shards/", "commits/"))]
         for path in sorted(shards, key=lambda path: re.findall(r"\d+", path)):
             wait_until(lambda path=path: storage.exists(path), f"{path} is made")
