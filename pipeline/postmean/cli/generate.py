@@ -50,8 +50,7 @@ def _show_plan(config: GenerateConfig) -> int:
     from postmean.shards.run_folder import RunFolder
     from postmean.storage.open import open_storage
 
-    with Progress("plan", config.tuples, "tuples") as line:
-        job = prepare(config, RunFolder(open_storage(config.out)), line.update)
+    job = prepare(config, RunFolder(open_storage(config.out)), Progress)
     machines = MachineSettings(actors=config.fleet.actors)
     show(cost_of(of_job(job), machines), machines, config.json)
     return 0

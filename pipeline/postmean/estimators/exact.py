@@ -48,17 +48,12 @@ class Exact:
         means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.rounding)
         mean_s = to_integer_units(means.mean.to(torch.float64))
         variance = (second_moment - mean_s.square().sum(1)).cpu().numpy() / population.dim / SCALE**2
-        support: list[tuple[np.ndarray, np.ndarray] | None] = []
         for row, pair in enumerate(means.support):
-            if pair is None:
-                support.append(None)
-                continue
-            support.append(pair)
-            if len(pair[0]) <= _CANCELLING:
+            if pair is not None and len(pair[0]) <= _CANCELLING:
                 variance[row] = _variance(population, *pair, means.mean[row])
         estimate = Estimate(
             mean=means.mean.cpu().numpy(),
-            support=support,
+            support=means.support,
             ess=np.maximum(ess, 1.0),
             top_weight=top,
             variance=np.maximum(variance, 0.0),

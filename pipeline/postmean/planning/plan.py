@@ -17,11 +17,8 @@ def plan(config: PlanConfig, progress: ShowProgress = NoProgress) -> CostPlan:
         ConfigError: settings that contradict each other.
         DataError: no store, or one that is not indexed.
     """
-    if not config.exact:
-        return cost_of(workload(config, config.sample), config.machines)
-    with progress("plan", config.tuples, "tuples") as line:
-        job = prepare(config, None, line.update)
-    return cost_of(of_job(job), config.machines)
+    work = of_job(prepare(config, None, progress)) if config.exact else workload(config, config.sample)
+    return cost_of(work, config.machines)
 
 
 def cost_of(work: Workload, settings: MachineSettings) -> CostPlan:

@@ -62,8 +62,7 @@ def generate(config: GenerateConfig, progress: ShowProgress = NoProgress) -> Gen
     check_installed("generate", "ray")  # before it plans for minutes
     run = RunFolder(open_storage(config.out))
     refuse_if_held(run.storage)
-    with progress("plan", config.tuples, "tuples") as line:
-        job = prepare(config, run, line.update)
+    job = prepare(config, run, progress)
     began = time.monotonic()
     outcome, driver = Outcome(), None
     if not is_finished(job, run, progress):

@@ -1,7 +1,6 @@
 """A job: settings and store resolved into manifest, certificate and plan, before anything is estimated."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -12,6 +11,7 @@ from postmean.base.device import choose_device
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import check_installed
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import SCHEMA_VERSION, Manifest, code_version
 from postmean.contract.plan import Plan, make_plan
@@ -40,14 +40,14 @@ class Job:
         run.begin(self.manifest, self.plan, self.certified_sigma)
 
 
-def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], None] = lambda done: None) -> Job:
+def prepare(config: JobConfig, run: RunFolder | None, progress: ShowProgress = NoProgress) -> Job:
     """Resolve the settings. If the output holds the same run, the job resumes it.
 
     With more tuples than that run has, the job extends it: existing shards stay as they are, new shards follow them.
 
     Args:
         run: the output; None to plan without one.
-        progress: called with the number of tuples planned so far.
+        progress: shows the tuples planned.
 
     Raises:
         ConfigError: settings that do not fit this store or machine.
@@ -69,18 +69,19 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: Callable[[int], 
     plan, planned = None, 0
     if begun and begun.storage.exists(PLAN):
         plan, planned = begun.read_plan(), begun.read_manifest().tuples
-    for start, stop in pairwise((0, *manifest.segments, manifest.tuples)):
-        if stop > planned:
-            segment = make_plan(
-                manifest.tuple_source(),
-                stop,
-                manifest.plan_certificate(certified),
-                manifest.shards.records_per_shard,
-                threads=os.cpu_count() or 1,
-                progress=progress,
-                start=start,
-            )
-            plan = segment if plan is None else plan.followed_by(segment)
+    with progress("plan", config.tuples, "tuples") as line:
+        for start, stop in pairwise((0, *manifest.segments, manifest.tuples)):
+            if stop > planned:
+                segment = make_plan(
+                    manifest.tuple_source(),
+                    stop,
+                    manifest.plan_certificate(certified),
+                    manifest.shards.records_per_shard,
+                    threads=os.cpu_count() or 1,
+                    progress=line.update,
+                    start=start,
+                )
+                plan = segment if plan is None else plan.followed_by(segment)
     assert plan is not None
     return Job(store, manifest, certified, plan)
 

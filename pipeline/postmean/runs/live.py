@@ -58,8 +58,7 @@ def serve(
     """
     check_installed("generate", "ray")  # before it plans for minutes
     token = find_or_make_token()
-    with progress("plan", config.tuples, "tuples") as line:
-        job = prepare(config, None, line.update)
+    job = prepare(config, None, progress)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)

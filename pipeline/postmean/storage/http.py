@@ -44,11 +44,9 @@ class HttpReader:
         self._requests = ObjectRequests(self._store, self.url, seconds, self._translate)
 
     def get(self, path: str) -> bytes:
-        check_path(path)
         return self._requests.get(path)
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
-        check_path(path)
         return self._requests.get_range(path, start, length)
 
     def exists(self, path: str) -> bool:

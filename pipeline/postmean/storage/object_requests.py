@@ -8,6 +8,7 @@ import obstore
 from postmean.base.errors import ShardError, StorageError
 from postmean.storage.backoff import DEADLINE, GivenUp, retried
 from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsatisfiable
+from postmean.storage.storage import check_path
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class ObjectRequests:
 
     def get(self, path: str) -> bytes:
         """The whole object, read in parts if large; ShardError if it is missing."""
+        check_path(path)
 
         def attempt(_: int) -> bytes:
             answer = obstore.get(self._store, path)
@@ -65,6 +67,7 @@ class ObjectRequests:
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Exactly `length` bytes from `start`; ShardError if the object is shorter or missing."""
+        check_path(path)
         parts = []
         for begin in range(start, start + length, PART):
             wanted = min(PART, start + length - begin)

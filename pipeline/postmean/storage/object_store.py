@@ -88,11 +88,9 @@ class ObjectStorage:
             return self.get(path) == data
 
     def get(self, path: str) -> bytes:
-        check_path(path)
         return self._requests.get(path)
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
-        check_path(path)
         return self._requests.get_range(path, start, length)
 
     def exists(self, path: str) -> bool:
