@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
 from postmean.neighbours.candidates import DIRECTIONS
 from postmean.planning.machines import NETWORK_SHARE, Machines
@@ -78,17 +79,19 @@ def estimate_cost(
         records_per_second: of one actor of the fleet, measured there; None: measured here, and for other machines
             estimated from that.
     """
-    manifest, threads = work.manifest, work.manifest.threads_per_actor
+    manifest, threads_per_actor = work.manifest, work.manifest.threads_per_actor
     # only to extrapolate the time to other machines or more images
     split = records_per_second is None and (machines is not None or work.stands_for != 1)
     if machines is not None and split:
         refuse_index(manifest, f"--fleet {machines.name}")
-    measured = measure(work, split) if work.records else _NOTHING
-    seconds_per_record = measured.seconds
-    if machines is not None and work.records and records_per_second is None:
-        queries = queries_at_once(work)
-        ratio = machines.product_seconds(threads, work.store.dim, queries) / product_seconds(work, queries)
-        seconds_per_record = measured.fixed_seconds + measured.growing_seconds * ratio
+    with threads(threads_per_actor):
+        measured = measure(work, split) if work.records else _NOTHING
+        seconds_per_record = measured.seconds
+        if machines is not None and work.records and records_per_second is None:
+            queries = queries_at_once(work)
+            there = machines.product_seconds(threads_per_actor, work.store.dim, queries)
+            ratio = there / product_seconds(work, queries)
+            seconds_per_record = measured.fixed_seconds + measured.growing_seconds * ratio
     if records_per_second is not None and work.records:
         seconds_per_record = 1 / records_per_second
     nodes = machines.nodes if machines else 1
@@ -125,7 +128,7 @@ def estimate_cost(
         plan_seconds=plan_seconds,
         load_seconds=load_seconds,
         gpu_hours=gpus * seconds / 3600,
-        core_hours=actors * threads * seconds / 3600,
+        core_hours=actors * threads_per_actor * seconds / 3600,
         money=None if price is None else price * nodes * seconds / 3600,
         bytes_per_record=measured.bytes,
         bytes=size,

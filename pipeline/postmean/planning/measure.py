@@ -20,7 +20,6 @@ from postmean.contract.settings import EstimatorSettings
 from postmean.contract.tuples import TupleBlock
 from postmean.engine.log_weights import int8_product, queries_at_a_time
 from postmean.engine.population import Population
-from postmean.engine.process_setup import threads
 from postmean.estimators.replica import Replica
 from postmean.estimators.traits import traits_of
 from postmean.planning.sampled_population import SampledPopulation
@@ -58,11 +57,6 @@ def measure(work: Workload, split: bool) -> Measured:
         split: separate `growing_seconds` from `fixed_seconds`, as needed for another N or another machine. If not set,
             all of the time counts as fixed.
     """
-    with threads(work.manifest.threads_per_actor):
-        return _measure(work, split)
-
-
-def _measure(work: Workload, split: bool) -> Measured:
     manifest = work.manifest
     seconds, setup, records = _estimate(work)
     began = time.perf_counter()
@@ -93,11 +87,6 @@ def queries_at_once(work: Workload) -> int:
 
 def product_seconds(work: Workload, queries: int) -> float:
     """Seconds on this machine for the log-weight of one member and query, timed on the product with one tile."""
-    with threads(work.manifest.threads_per_actor):
-        return _product_seconds(work, queries)
-
-
-def _product_seconds(work: Workload, queries: int) -> float:
     population = Population(work.store, work.manifest.recipe.flips, device=work.manifest.device)
     start, stop = population.tiles()[0]
     split = torch.ones((2 * queries, population.dim), dtype=torch.int8, device=population.device)
