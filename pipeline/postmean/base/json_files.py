@@ -30,6 +30,17 @@ def parse_json(data: bytes) -> Any:
         raise JsonError(str(error)) from error
 
 
+def check_schema(plain: Any, version: int) -> None:
+    """Check the `schema_version` of a plain object.
+
+    Raises:
+        JsonError: it is another one, or there is none.
+    """
+    got = plain.get("schema_version") if isinstance(plain, dict) else None
+    if got != version:
+        raise JsonError(f"schema_version {got}, this postmean reads {version}")
+
+
 def read_json(cls: type[T], data: bytes, where: str) -> T:
     """The dataclass `cls` in a JSON file that `to_json` wrote.
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from postmean.base.errors import DataError
 from postmean.base.files import move_into_place, temporary_folder
-from postmean.base.json_files import JsonError, parse_json, to_json
+from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
 from postmean.base.serialise import from_dict
 
 SCHEMA_VERSION = 1
@@ -77,11 +77,10 @@ class ImageStore:
             plain = parse_json(header_path.read_bytes())
         except JsonError as error:
             raise DataError(f"{header_path}: not JSON ({error}): import again") from error
-        version = plain.get("schema_version") if isinstance(plain, dict) else None
-        if version != SCHEMA_VERSION:
-            raise DataError(
-                f"{header_path}: schema_version {version}, this postmean reads {SCHEMA_VERSION}: import again"
-            )
+        try:
+            check_schema(plain, SCHEMA_VERSION)
+        except JsonError as error:
+            raise DataError(f"{header_path}: {error}: import again") from error
         header = from_dict(StoreHeader, plain, str(header_path))
         images = _load(path / "images.npy", np.dtype(np.uint8), header.shape)
         labels = None

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from postmean.base.errors import ConfigError, MismatchError, ShardError
+from postmean.base.json_files import JsonError, check_schema
 from postmean.base.serialise import differences, from_dict, to_dict
 from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
@@ -109,12 +110,10 @@ class Manifest:
         Raises:
             ShardError: another schema version, unknown or missing fields, values out of range.
         """
-        version = plain.get("schema_version") if isinstance(plain, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ShardError(
-                f"{where}: schema_version {version}, this postmean reads {SCHEMA_VERSION}: "
-                "generate again or install the version that wrote it"
-            )
+        try:
+            check_schema(plain, SCHEMA_VERSION)
+        except JsonError as error:
+            raise ShardError(f"{where}: {error}: generate again or install the version that wrote it") from error
         try:
             return from_dict(cls, plain, where)
         except (ConfigError, TypeError) as error:

@@ -69,6 +69,14 @@ def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
     return store.path / "index" / f"{spec.name}{'-flips' if flips else ''}.faiss"
 
 
+def built_index(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
+    """Path of a store's index; DataError if it was not built."""
+    path = index_path(store, spec, flips)
+    if not path.is_file():
+        raise DataError(f"{path}: no such index: {_remedy(store, spec, flips)}")
+    return path
+
+
 def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[int], None] = lambda done: None) -> Path:
     """Build the index over all entries and write it beside the store.
 
@@ -149,11 +157,7 @@ def _read(population: Population, spec: FaissSpec) -> Any:
     faiss = load_faiss()
 
     store = population.store
-    path = index_path(store, spec, population.flips)
-    flags = f"--index {spec.name}{' --flips' if population.flips else ''}"
-    remedy = f"build it with `postmean index {store.path} {flags}`"
-    if not path.is_file():
-        raise DataError(f"{path}: no such index: {remedy}")
+    path, remedy = built_index(store, spec, population.flips), _remedy(store, spec, population.flips)
     try:
         header = parse_json(path.with_suffix(".json").read_bytes())
         index = faiss.read_index(str(path))
@@ -163,6 +167,10 @@ def _read(population: Population, spec: FaissSpec) -> Any:
     if header != expected or (index.ntotal, index.d) != (len(population), store.dim):
         raise DataError(f"{path}: built from other images than the store's: {remedy}")
     return index
+
+
+def _remedy(store: ImageStore, spec: FaissSpec, flips: bool) -> str:
+    return f"build it with `postmean index {store.path} --index {spec.name}{' --flips' if flips else ''}`"
 
 
 def _vectors(store: ImageStore, entries: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from postmean.base.device import choose_device
 from postmean.base.environment import cluster_address
-from postmean.base.errors import ConfigError, DataError
+from postmean.base.errors import ConfigError
 from postmean.base.extras import check_installed
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
@@ -18,7 +18,7 @@ from postmean.contract.plan import Plan, make_plan
 from postmean.contract.process import TableProcess
 from postmean.estimators.traits import traits_of
 from postmean.neighbours.certificate import certified_sigma
-from postmean.neighbours.faiss_search import FaissSpec, index_path
+from postmean.neighbours.faiss_search import FaissSpec, built_index
 from postmean.neighbours.self_join import SelfJoin
 from postmean.runs.config import JobConfig
 from postmean.shards.run_folder import RunFolder
@@ -92,10 +92,7 @@ def check_index(manifest: Manifest, store: ImageStore) -> None:
     if not traits_of(settings.name).searches or settings.index == "exact":
         return
     check_installed("faiss", "faiss")
-    path = index_path(store, FaissSpec(settings.index), manifest.recipe.flips)
-    if not path.is_file():
-        flags = f"--index {settings.index}{' --flips' if manifest.recipe.flips else ''}"
-        raise DataError(f"{path}: no such index: build it with `postmean index {store.path} {flags}`")
+    built_index(store, FaissSpec(settings.index), manifest.recipe.flips)
 
 
 def resolve(config: JobConfig, store: ImageStore) -> Manifest:

@@ -20,7 +20,7 @@ import torch
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
 from postmean.base.files import move_into_place, remove_leftovers, temporary_folder
-from postmean.base.json_files import JsonError, parse_json, to_json
+from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
@@ -119,11 +119,10 @@ def read_card(path: Path | str) -> DenoiserCard:
         plain = parse_json(file.read_bytes())
     except JsonError as error:
         raise DataError(f"{file}: not JSON ({error}): take another checkpoint") from error
-    version = plain.get("schema_version") if isinstance(plain, dict) else None
-    if version != SCHEMA_VERSION:
-        raise DataError(
-            f"{file}: schema_version {version}, this postmean reads {SCHEMA_VERSION}: take another checkpoint"
-        )
+    try:
+        check_schema(plain, SCHEMA_VERSION)
+    except JsonError as error:
+        raise DataError(f"{file}: {error}: take another checkpoint") from error
     try:
         card = from_dict(DenoiserCard, plain, str(file))
     except ConfigError as error:
