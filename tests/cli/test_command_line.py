@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -34,6 +35,23 @@ def test_help_of_generate_lists_its_flags_and_says_whose_they_are() -> None:
         assert flag in done.stdout
     listed = postmean("generate", "--help").stdout
     assert all(name in listed for name in PRESETS)
+
+
+def test_help_groups_the_flags_and_a_plan_has_only_those_it_uses(capsys: pytest.CaptureFixture[str]) -> None:
+    groups, flags = {}, {}
+    for command in ("generate", "serve", "plan"):
+        with pytest.raises(SystemExit, match="0"):
+            in_process(command, ["edm-cifar10", "--help"])
+        text = capsys.readouterr().out
+        groups[command] = re.findall(r"(\w+) options +[─\n]", text)
+        flags[command] = set(re.findall(r"--[a-z][a-z-]+", text))
+    shared = ["recipe", "noise", "estimator", "shards", "actor"]
+    assert groups["generate"] == [*shared, "fleet", "follow"]
+    assert groups["serve"] == [*shared, "fleet"]
+    assert groups["plan"] == [*shared, "sample", "machines"]
+    assert "--exact" in flags["plan"]
+    assert not flags["plan"] & {"--out", "--delete-consumed", "--ahead", "--attempts", "--shard-seconds", "--dry-run"}
+    assert {"--out", "--delete-consumed", "--ahead", "--attempts", "--dry-run"} <= flags["generate"]
 
 
 @pytest.mark.parametrize("line", ["--help", "generate edm-cifar10 --help", "plan ict-digits --help", "verify --help"])
