@@ -1,6 +1,7 @@
 """A replica: the training set and its estimators. It turns rows of the plan into records. No Ray in here."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -16,7 +17,9 @@ from postmean.contract.records import Means, Records, pack_means
 from postmean.contract.tuples import TupleBlock
 from postmean.engine.population import Population
 from postmean.estimators.choose import make_estimator
-from postmean.estimators.estimate import Estimate, Estimator, Queries, concatenate
+from postmean.estimators.estimate import Estimate, Estimator, Queries, assemble
+
+_NOISY_ROWS = 64  # tuples whose noise a thread makes at a time
 
 
 class Replica:
@@ -48,7 +51,7 @@ class Replica:
     def estimate(self, block: TupleBlock) -> Records:
         """The records of these tuples."""
         manifest, store = self._manifest, self._store
-        z = noisy(self._source, store, block)[2].reshape(len(block), store.dim)
+        z = self._noisy(block)
         estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)
@@ -71,6 +74,18 @@ class Replica:
             support_size=estimate.support_size.astype(np.int32),
             plain=plain,
         )
+
+    def _noisy(self, block: TupleBlock) -> np.ndarray:
+        """z of these tuples, float32 [n, D], made by as many threads as the actor has."""
+        z = np.empty((len(block), self._store.dim), np.float32)
+
+        def fill(start: int) -> None:
+            rows = np.arange(start, min(start + _NOISY_ROWS, len(block)))
+            z[rows] = noisy(self._source, self._store, block.select(rows))[2].reshape(len(rows), -1)
+
+        with ThreadPoolExecutor(self._manifest.threads_per_actor) as pool:
+            list(pool.map(fill, range(0, len(block), _NOISY_ROWS)))
+        return z
 
     def _next_means(self, block: TupleBlock, z: np.ndarray, estimate: Estimate) -> Means:
         """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
@@ -113,15 +128,16 @@ class Replica:
         bounds = [0, len(block)]
         if label is not None:
             bounds = [0, *(np.flatnonzero(np.diff(label[order])) + 1).tolist(), len(block)]
-        parts = []
+        parts, positions = [], []
         for start, stop in pairwise(bounds):
             rows = order[start:stop]
             if len(rows) == 0:
                 continue
             estimator = self._estimator(None if label is None else int(label[rows[0]]))
             part = block.select(rows)
+            positions.append(rows)
             parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
-        return concatenate(parts).select(np.argsort(order))
+        return assemble(parts, positions)
 
     def _estimate_rows(
         self,
