@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from postmean.base.checks import FLOAT16_ERROR
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.pairs import pair_means
 from postmean.engine.population import Population
@@ -97,4 +98,5 @@ class Auto:
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> Auto:
     """The `make` function of this estimator; see `traits`."""
-    return Auto(population, settings.tolerance, max_support)
+    # what storing the mean may cost is left to that
+    return Auto(population, settings.tolerance - FLOAT16_ERROR, max_support)

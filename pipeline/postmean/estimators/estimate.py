@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from postmean.base.errors import EstimatorError
+from postmean.contract.tuples import SIGMA_MAX, SIGMA_MIN
 from postmean.engine.population import Population, from_integer_units
 from postmean.engine.ragged import moments
 from postmean.engine.transfer import to_host
@@ -25,7 +26,7 @@ class Queries:
     z: torch.Tensor
     """canonical z, float32 [B, D] on the population's device"""
     sigma: np.ndarray
-    """float64 [B], > 0; on the host: the engine copies it to the device when needed"""
+    """float64 [B], in SIGMA_MIN .. SIGMA_MAX; on the host: the engine copies it to the device when needed"""
     source: np.ndarray
     """int64 [B], member of the population that each z was made from (for auto, stf and single-sample)"""
     generator: Callable[[int], np.random.Generator]
@@ -34,8 +35,11 @@ class Queries:
     """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
 
     def __post_init__(self) -> None:
-        if not bool(torch.isfinite(self.z).all()) or not (self.sigma > 0).all():
-            raise EstimatorError("queries: z must be finite and sigma above 0")
+        if not bool(torch.isfinite(self.z).all()):
+            raise EstimatorError("queries: z must be finite")
+        if not ((self.sigma >= SIGMA_MIN) & (self.sigma <= SIGMA_MAX)).all():
+            bad = self.sigma[~((self.sigma >= SIGMA_MIN) & (self.sigma <= SIGMA_MAX))][0]
+            raise EstimatorError(f"queries: expected sigma within {SIGMA_MIN:g} to {SIGMA_MAX:g}, got {bad:g}")
 
     def __len__(self) -> int:
         return len(self.z)
