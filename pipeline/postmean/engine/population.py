@@ -22,6 +22,7 @@ from postmean.engine.self_test import check_products
 SCALE = 127.5
 """Pixel steps per unit of x: s = 127.5 x - 0.5."""
 
+_MANY_MEMBERS = 1 << 18  # above, 512 queries would take gigabytes of each actor on a CPU
 _CPU_CHUNK, _GPU_CHUNK = 1 << 20, 1 << 28  # pixels converted at a time to a type wider than a byte
 
 
@@ -102,8 +103,8 @@ class Population:
 
     @property
     def queries_at_a_time(self) -> int:
-        """Queries that share a pass over the pixels. Fixed for a kind of device, because results depend on it."""
-        return 256 if self.device == "cpu" else 512
+        """Queries that share a pass over the pixels. Results depend on it, so it does not follow the memory at hand."""
+        return 512 if self.device != "cpu" or self.represented <= _MANY_MEMBERS else 256
 
     @property
     def workspace_bytes(self) -> float:
