@@ -73,7 +73,8 @@ def test_a_trainer_that_begins_again_earlier_gets_what_it_asks_for() -> None:
     shards = LiveShards(100, depth=3, trainers=1)
     for shard in (50, 51, 52, 20, 21):
         assert ask(shards, shard) == b"%d" % shard
-    assert make_all(shards)[-1] == 23
+    make_all(shards)
+    assert shards.read("shards/000023.tar", 0) == b"23", "the window has moved along"
 
 
 def test_two_trainers_at_places_of_their_own_are_both_served_ahead() -> None:
@@ -84,6 +85,36 @@ def test_two_trainers_at_places_of_their_own_are_both_served_ahead() -> None:
     make_all(shards)
     assert shards.held() <= 2 * 6
     assert [shards.read(f"shards/{shard:06d}.tar", 0) for shard in (20, 21, 70, 71)] == [b"20", b"21", b"70", b"71"]
+
+
+def test_requests_far_from_the_trainer_are_answered_and_cost_it_nothing() -> None:
+    """Of a second reader with the token, such as one that looks at a few shards, or asks for all of them at random."""
+    shards = LiveShards(1000, depth=4, trainers=1)
+    ask(shards, 10)
+    make_all(shards)
+    for step in range(50):
+        far = 900 - 9 * step
+        assert ask(shards, far) == b"%d" % far
+        make_all(shards)
+        assert shards.newest() == 10 + step
+        assert shards.held() <= 8 + 4
+        held = [shards.read(f"shards/{10 + step + ahead:06d}.tar", 0) for ahead in (0, 1)]
+        assert held == [b"%d" % (10 + step), b"%d" % (11 + step)], "still held, not made again"
+        make_all(shards)
+
+
+def test_a_second_reader_that_goes_on_takes_the_place_only_of_a_trainer_that_is_silent() -> None:
+    shards = LiveShards(1000, depth=3, trainers=1)
+    ask(shards, 10)
+    for step in range(1, 5):
+        ask(shards, 500 + step)
+        ask(shards, 10 + step)
+        assert shards.newest() == 10 + step, "the trainer goes on as well"
+    ask(shards, 505)
+    ask(shards, 506)
+    assert shards.newest() == 506
+    make_all(shards)
+    assert shards.read("shards/000508.tar", 0) == b"508"
 
 
 def test_a_shard_that_failed_is_told_once_and_tried_again() -> None:
