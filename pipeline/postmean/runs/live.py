@@ -59,7 +59,8 @@ def serve(
     check_installed("generate", "ray", "uvicorn")  # before it plans for minutes
     from postmean.runs.live_server import LiveServer  # imports uvicorn
 
-    token, tls = find_or_make_token(), tls_context(config.tls_certificate, config.tls_key)
+    tls = tls_context(config.tls_certificate, config.tls_key)
+    token = find_or_make_token()
     job = prepare(config, None, progress)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))

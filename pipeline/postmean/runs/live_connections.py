@@ -23,7 +23,7 @@ with needs("generate"):
 class Limits:
     """What the live server grants to connections."""
 
-    strangers: int = 64
+    strangers: int = 128
     """Connections without the token at a time. One more, and the oldest of the address with the most is closed."""
     readers: int = 512
     """Connections that have shown the token; more are told to come again."""

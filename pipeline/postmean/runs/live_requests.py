@@ -70,9 +70,8 @@ class LiveRequests:
         }:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         # uvicorn limits a head that comes in parts, not one that comes at once
-        if sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["raw_path"]) > (
-            self._limits.head_bytes
-        ):
+        lines = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+        if lines + len(scope["raw_path"]) + len(scope["query_string"]) > self._limits.head_bytes:
             return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         return None
 

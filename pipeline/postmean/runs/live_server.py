@@ -16,6 +16,10 @@ with needs("generate"):
     import uvicorn
 
 _STOP_SECONDS = 5
+_ACCEPTED_AT_ONCE = 16
+"""Connections accepted before what others have sent is read: far fewer than strangers, so that a crowd that comes at
+once does not push out a reader before its token is read."""
+_QUEUE = 1024  # connections that the kernel holds until they are accepted
 
 
 class LiveServer:
@@ -46,7 +50,7 @@ class LiveServer:
         self.port: int = self._socket.getsockname()[1]
         self._waiting = ThreadPoolExecutor(limits.readers, "postmean-reader")
         connection = type("Connection", (Connection,), {"gate": Gate(limits), "tls": tls})
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 LiveRequests(files, shards, token, limits, self._waiting),
                 http=connection,
@@ -54,6 +58,7 @@ class LiveServer:
                 loop="asyncio",
                 interface="asgi3",
                 lifespan="off",
+                backlog=_ACCEPTED_AT_ONCE,
                 workers=1,
                 log_config=None,
                 log_level="error",  # a line per bad request would let strangers fill the log
@@ -78,10 +83,17 @@ class LiveServer:
         self._waiting.shutdown(wait=False, cancel_futures=True)
 
 
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(_QUEUE)  # asyncio takes one number for both and has set it to the other
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = min(found, key=lambda one: one[0])  # IPv4 first, where a name has both
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address[:2], family=family, backlog=_QUEUE)
     except (OSError, OverflowError, ValueError) as error:  # ValueError: not a name
         raise ConfigError(f"--host {host} --port {port}: cannot listen there: {error}: pass others") from error

@@ -30,7 +30,7 @@ def tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | 
     try:
         context.load_cert_chain(certificate, key, _refuse_password)
     except ssl.SSLError as error:
-        reason = (error.reason or "not PEM").lower().replace("_", " ")
+        reason = error.reason.lower().replace("_", " ") if error.reason else "not in PEM format"
         raise ConfigError(
             f"--tls-certificate {certificate} --tls-key {key}: {reason}: pass a PEM certificate and its private key"
         ) from error
