@@ -1,5 +1,7 @@
 """Attacks on a live server by those without the token, and by proxies and readers that go wrong."""
 
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +41,12 @@ SHORT = 0.3
 @pytest.fixture(autouse=True)
 def token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTMEAN_TOKEN", TOKEN)
+
+
+@pytest.fixture(autouse=True)
+def strangers_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    assert caplog.messages == []
 
 
 @contextmanager
@@ -141,6 +149,20 @@ def test_there_is_a_limit_to_readers_and_the_next_one_waits_until_one_has_gone()
             waiting = pool.submit(reader(port).get, "manifest.json")
             first.close()
             assert waiting.result() == SECRET
+
+
+@pytest.mark.parametrize("ask_for", ["manifest.json", "plan.parquet", "commits/000003.json"])
+def test_readers_that_vanish_leave_room_for_others(ask_for: str) -> None:
+    """In the middle of an answer, or while they wait for a shard, with and without a reset."""
+    with serving(readers=2, hold_seconds=SHORT) as port:
+        for number in range(12):
+            with connect(port) as vanishing:
+                if number % 2:
+                    vanishing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                vanishing.sendall(f"GET /{ask_for} HTTP/1.1\r\n".encode() + WITH_TOKEN + b"\r\n")
+                if number % 3:
+                    vanishing.recv(1)
+        wait_until(lambda: not established(port), "all connections have ended")
 
 
 BODIES = {

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -121,6 +122,23 @@ def test_a_crowd_that_ends_no_handshake_does_not_keep_out_the_holder_of_the_toke
     with crowd(port, 199, first):
         assert open_reader(f"https://127.0.0.1:{port}").get("manifest.json") == SECRET
         wait_until(lambda: len(established(port)) <= Limits().strangers + 2, "few strangers are kept")
+
+
+def test_those_that_vanish_in_the_handshake_or_after_it_leave_room_for_others(
+    pair: tuple[Path, Path], trusted: None
+) -> None:
+    limits = Limits(strangers=3, readers=2)
+    trusting = ssl.create_default_context(cafile=str(pair[0]))
+    with LiveServer("127.0.0.1", 0, FILES, LiveShards(10, 2, 1), TOKEN, tls_context(*pair), limits) as server:
+        for number in range(24):
+            with connect(server.port) as plain:
+                if number % 2:
+                    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if number % 4 == 0:
+                    plain.sendall(HELLO)
+                elif number % 4 > 1:
+                    trusting.wrap_socket(plain, server_hostname="127.0.0.1").sendall(GET)
+        assert open_reader(f"https://127.0.0.1:{server.port}").get("manifest.json") == SECRET
 
 
 def test_a_handshake_that_does_not_end_is_cut_off(pair: tuple[Path, Path]) -> None:

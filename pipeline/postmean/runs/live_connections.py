@@ -87,6 +87,7 @@ class Connection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state | {"connection": self}, _loop)
+        self.lost = asyncio.Event()  # set at the end of the connection
         self._deadline: asyncio.TimerHandle | None = None
         self._early = b""  # arrived between the handshake and `connection_made` of uvicorn
 
@@ -130,6 +131,7 @@ class Connection(H11Protocol):
         self._end()
         if self.transport is not None:
             super().connection_lost(exc)
+        self.lost.set()
 
     def admit(self) -> bool:
         """The request that arrived has the token: no deadline until `answered`; False if there are too many readers."""

@@ -54,6 +54,7 @@ class LiveRequests:
                 await _send(send, answer, with_body=scope["method"] != "HEAD")
         except TimeoutError:  # a reader that does not read
             connection.abort()
+            await connection.lost.wait()  # uvicorn takes an answer that is not complete for a mistake, except then
         finally:
             connection.answered()
 
@@ -116,4 +117,5 @@ async def _send(send: Callable[[Any], Awaitable[None]], answer: _Answer, with_bo
     for start in range(0, len(answer.body) if with_body else 0, _CHUNK):
         chunk = answer.body[start : start + _CHUNK]
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await asyncio.sleep(0)  # lets uvicorn notice that the reader has gone
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -92,8 +92,8 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = min(found, key=lambda one: one[0])  # IPv4 first, where a name has both
-        return socket.create_server(address[:2], family=family, backlog=_QUEUE)
+        return socket.create_server((address[0], port, *address[2:]), family=family, backlog=_QUEUE)
     except (OSError, OverflowError, ValueError) as error:  # ValueError: not a name
         raise ConfigError(f"--host {host} --port {port}: cannot listen there: {error}: pass others") from error

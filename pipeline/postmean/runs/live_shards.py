@@ -132,7 +132,7 @@ class LiveShards:
     def _note(self, shard: int) -> None:
         """A reader is at this shard: advance the nearest place within `depth`, or add one."""
         self._requests += 1
-        near = [p for p in (*self._places, *self._visitors) if abs(shard - p.newest) <= self._depth]
+        near = [p for p in (*self._places, *self._visitors) if self._is_near(shard, p)]
         if near:
             place = min(near, key=lambda p: abs(shard - p.newest))
             if shard > place.newest:
@@ -146,6 +146,9 @@ class LiveShards:
             self._visitors = [*self._visitors, _Place(shard, self._requests, self._requests)][-_VISITORS:]
         self._forget()
 
+    def _is_near(self, shard: int, place: _Place) -> bool:
+        return abs(shard - place.newest) <= self._depth
+
     def _settle(self, visitor: _Place) -> None:
         """The visitor goes on: it takes the place of a trainer that asked for nothing since it reached its shard."""
         idlest = min(self._places, key=lambda place: place.last)
@@ -155,14 +158,15 @@ class LiveShards:
             self._places.append(visitor)
 
     def _wanted(self) -> list[int]:
-        """Shards to make: first those that readers wait for, then those ahead of the trainers, nearest first."""
+        """Shards to make: first those that readers wait for, near trainers or not; then those ahead, nearest first."""
         ahead = {
             (step, place.newest + step)
             for place in self._places
             for step in range(self._depth)
             if place.newest + step < self._shards
         }
-        ordered = dict.fromkeys([*sorted(self._asked), *(shard for _, shard in sorted(ahead))])
+        asked = sorted(self._asked, key=lambda shard: (not any(self._is_near(shard, p) for p in self._places), shard))
+        ordered = dict.fromkeys([*asked, *(shard for _, shard in sorted(ahead))])
         return [s for s in ordered if not (s in self._files or s in self._making or s in self._failed)]
 
     def _forget(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import HTTPStore
 
 from postmean.base.errors import ConfigError, StorageError
@@ -29,12 +30,12 @@ class HttpReader:
     """Reads objects at URLs below `url`. Transient errors are retried as for object stores.
 
     Raises:
-        ConfigError: the URL has a user, password, query or fragment, or no host; or there is no valid token.
+        ConfigError: no valid URL, or one with a user, password, query or fragment; or there is no valid token.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname:
+        if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname or not url.isprintable():
             raise ConfigError(f"{parts.scheme}:// URL: expected {parts.scheme}://host:port, with no user or query")
         self.url = url.rstrip("/")
         seconds = deadline_seconds()
@@ -47,11 +48,14 @@ class HttpReader:
         }
         if _is_this_machine(parts.hostname):
             options |= _NO_PROXY
-        self._store = HTTPStore.from_url(
-            self.url,
-            client_options=options,
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_SECONDS)},
-        )
+        try:
+            self._store = HTTPStore.from_url(
+                self.url,
+                client_options=options,
+                retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_SECONDS)},
+            )
+        except (ValueError, BaseError) as error:  # such as a port above 65535
+            raise ConfigError(f"{self.url}: {str(error).splitlines()[0]}: correct the URL") from error
         self._requests = ObjectRequests(self._store, self.url, seconds, self._translate)
 
     def get(self, path: str) -> bytes:
