@@ -155,7 +155,7 @@ def test_there_is_a_limit_to_readers_and_the_next_one_waits_until_one_has_gone()
 def test_readers_that_vanish_leave_room_for_others(ask_for: str) -> None:
     """In the middle of an answer, or while they wait for a shard, with and without a reset."""
     with serving(readers=2, hold_seconds=SHORT) as port:
-        for number in range(12):
+        for number in range(6):
             with connect(port) as vanishing:
                 if number % 2:
                     vanishing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -191,6 +191,12 @@ def test_a_body_is_refused_and_never_taken_for_a_request(port: int, body: bytes,
     answer = exchange(port, request + GET) if at_once else exchange(port, request, GET)
     assert SECRET not in answer
     assert [status // 100 for status in statuses(answer)] in ([4], [5]), answer
+
+
+def test_a_body_of_no_bytes_is_no_body(port: int) -> None:
+    """Some proxies say so of every request."""
+    request = GET[:-2] + b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+    assert SECRET in exchange(port, request)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get", "PRI"])
@@ -229,15 +235,15 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN)
-def test_without_the_token_all_paths_look_the_same_and_nothing_is_made(shown: bytes) -> None:
+def test_without_the_token_all_paths_look_the_same_and_nothing_is_made() -> None:
     shards = LiveShards(10, 2, 1)
     with serving(shards) as port:
         answers = set()
         for path in ("/manifest.json", "/commits/000003.json", "/absent", f"/manifest.json?token={quote(TOKEN)}", "*"):
             for method in ("GET", "POST"):
-                answer = exchange(port, f"{method} {path} HTTP/1.1\r\nHost: a\r\n".encode() + shown + b"\r\n")
-                answers.add(b"\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"date:")))
+                for shown in SHOWN.values():
+                    answer = exchange(port, f"{method} {path} HTTP/1.1\r\nHost: a\r\n".encode() + shown + b"\r\n")
+                    answers.add(b"\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"date:")))
         assert len(answers) == 1 and statuses(answers.pop()) == [401]
         assert len(shards) == 0
 

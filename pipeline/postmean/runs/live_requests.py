@@ -14,6 +14,10 @@ from postmean.runs.live_connections import Connection, Limits
 from postmean.runs.live_shards import LiveShards
 
 _CHUNK = 1 << 20  # bytes handed to the connection at once
+_SAID_WITH = {
+    HTTPStatus.UNAUTHORIZED: ((b"www-authenticate", b"Bearer"),),
+    HTTPStatus.METHOD_NOT_ALLOWED: ((b"allow", b"GET, HEAD"),),
+}
 _NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -46,7 +50,7 @@ class LiveRequests:
         if refusal is None and not connection.admit():
             refusal = HTTPStatus.SERVICE_UNAVAILABLE
         if refusal is not None:
-            return await _send(send, _Answer(refusal, header=((b"connection", b"close"),)))
+            return await _send(send, _Answer(refusal, header=((b"connection", b"close"), *_SAID_WITH.get(refusal, ()))))
         try:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._waiting, self._answer, scope["path"][1:], scope["headers"])
@@ -66,9 +70,8 @@ class LiveRequests:
         if scope["method"] not in ("GET", "HEAD"):
             return HTTPStatus.METHOD_NOT_ALLOWED
         # with no body there is nothing that a proxy in front and this server could take for different requests
-        if _values(scope["headers"], b"transfer-encoding") or set(_values(scope["headers"], b"content-length")) - {
-            b"0"
-        }:
+        lengths = set(_values(scope["headers"], b"content-length"))
+        if lengths - {b"0"} or _values(scope["headers"], b"transfer-encoding"):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         # uvicorn limits a head that comes in parts, not one that comes at once
         lines = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
