@@ -36,6 +36,8 @@ MISTAKES = {
         "no self-join for this store: make it with `postmean index UNINDEXED --conditional`"
     ),
     f"{PRESET} --store UNINDEXED --out out": "make it with `postmean index UNINDEXED`",
+    "serve edm-digits --store STORE --tls-key key.pem": "--tls-certificate, --tls-key: one without the other",
+    "serve edm-digits --store STORE --tls-key k.pem --tls-certificate no.pem": "--tls-certificate no.pem: no such file",
     "generate edm-mnist --store STORE --out out": "no preset 'edm-mnist': it is one of edm-cifar10, ",
     "plan edm-mnist --store STORE": "no preset 'edm-mnist': it is one of edm-cifar10, ",
     "plan edm-digits --store nowhere": "nowhere: no image store there",
