@@ -26,7 +26,7 @@ class FleetSettings(FlagGroup):
     """How many actors, and their deadlines."""
 
     actors: int | None = None
-    """Most Ray actors; default one per GPU, or as many as the CPU cores hold, here or on the cluster at RAY_ADDRESS."""
+    """Most Ray actors; default one per GPU, or as many as the usable CPU cores hold, here or at RAY_ADDRESS."""
     min_actors: int = 1
     """Actors to keep even when there is nothing to do."""
     idle_seconds: float = 60.0
