@@ -13,6 +13,7 @@ from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.calls import Actor, Call, CallFailed, Calls
 from postmean.fleet.dispatcher import Dispatcher
 from postmean.fleet.ray_session import ray_session
+from postmean.fleet.ray_thread import RayThread
 from postmean.fleet.settings import FleetSettings
 from tests.support.listeners import Record
 from tests.support.runs import PATIENCE
@@ -62,22 +63,22 @@ def script(actor: ScriptedActor, method: str, *arguments: int) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def ray_is_up() -> Iterator[None]:
-    with ray_session(2, 0):
+def ray_thread() -> Iterator[RayThread]:
+    with ray_session(2, 0) as thread:
         import ray
 
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
-        yield
+        yield thread
 
 
 @pytest.fixture(params=["ray", "script"])
 def calls(request: pytest.FixtureRequest) -> Calls:
     if request.param == "script":
         return ScriptedCalls(script, room=2)
-    request.getfixturevalue("ray_is_up")
+    thread = request.getfixturevalue("ray_thread")
     from postmean.fleet.ray_calls import RayCalls
 
-    return RayCalls(FaultyActor, (FAULTS,), {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0})
+    return RayCalls(thread, FaultyActor, (FAULTS,), {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0})
 
 
 @pytest.fixture

@@ -71,13 +71,13 @@ def open_fleet(
     """
     threads, gpus = manifest.threads_per_actor, 1 if manifest.device == "cuda" else 0
     actors = min(fleet_size(settings.actors, manifest.device, threads), shards)
-    with ray_session(actors * threads, actors * gpus):
+    with ray_session(actors * threads, actors * gpus) as ray_thread:
         # both import ray: its environment is set only now
         from postmean.fleet.metrics import DriverMetrics
         from postmean.fleet.ray_calls import RayCalls
 
         if cluster_address() and settings.actors is None:
-            actors = min(actors_that_fit(threads, gpus), shards)
+            actors = min(actors_that_fit(ray_thread, threads, gpus), shards)
         options = {
             "num_cpus": threads,
             "num_gpus": gpus,
@@ -85,4 +85,4 @@ def open_fleet(
             "max_task_retries": 0,
         }
         metrics = DriverMetrics(out, manifest.tuples, plan.total_records)
-        yield Fleet(RayCalls(actor, arguments, options), settings, actors, metrics)
+        yield Fleet(RayCalls(ray_thread, actor, arguments, options), settings, actors, metrics)
