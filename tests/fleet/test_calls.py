@@ -21,6 +21,7 @@ from tests.support.scripted_calls import DIES, NEVER, Answer, ScriptedActor, Scr
 
 FAULTS = {0: "", 1: "raise", 2: "crash", 3: "die", 4: "freeze"}
 """Fault of each shard; there is room for two actors."""
+OPTIONS = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
 
 
 class FaultyActor:
@@ -46,6 +47,16 @@ class FaultyActor:
             case "freeze":
                 os.kill(os.getpid(), signal.SIGSTOP)
         return {"shard": shard}
+
+
+class FrozenActor:
+    """Freezes as it starts."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def placed(self) -> None:
+        pass
 
 
 def script(actor: ScriptedActor, method: str, *arguments: int) -> Answer:
@@ -78,7 +89,7 @@ def calls(request: pytest.FixtureRequest) -> Calls:
     thread = request.getfixturevalue("ray_thread")
     from postmean.fleet.ray_calls import RayCalls
 
-    return RayCalls(thread, FaultyActor, (FAULTS,), {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0})
+    return RayCalls(thread, FaultyActor, (FAULTS,), OPTIONS)
 
 
 @pytest.fixture
@@ -166,6 +177,23 @@ def test_an_actor_without_room_waits_until_another_is_released(calls: Calls, hir
     calls.kill(actors[next(number for number, call in enumerate(placed) if call is not late)])
     assert ends(calls, late)
     calls.result(late)
+
+
+@pytest.mark.slow
+def test_the_room_of_actors_that_froze_as_they_started_is_free_once_they_are_killed(ray_thread: RayThread) -> None:
+    from postmean.fleet.ray_calls import RayCalls
+
+    frozen, well = RayCalls(ray_thread, FrozenActor, (), OPTIONS), RayCalls(ray_thread, FaultyActor, (FAULTS,), OPTIONS)
+    actors = [frozen.start() for _ in range(2)]  # there is room for no more
+    placed = [frozen.call(actor, "placed") for actor in actors]
+    actors.append(well.start())
+    placed.append(well.call(actors[2], "placed"))
+    assert not well.wait(placed, 8.0)[0]
+    for actor in actors[:2]:
+        frozen.kill(actor)
+    assert ends(well, placed[2])
+    well.result(placed[2])
+    well.kill(actors[2])
 
 
 def test_a_run_with_every_fault_is_accounted_for(calls: Calls) -> None:
