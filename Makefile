@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # one more than cores, because some tests wait for Ray to start; up to 8, because each takes some 2 GB
-TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))')
+TEST_PROCESSES ?= $(shell PYTHONPATH=pipeline $(PYTHON) -c 'from postmean.base.cores import usable_cores; print(min(8, usable_cores() + 1))')
 
 .PHONY: setup test test-slow check demo gpu clean
 

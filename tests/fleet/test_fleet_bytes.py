@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from postmean.contract.plan import Plan
 from tests.support.runs import (
+    PATIENCE,
     actors_of,
     assert_one_line,
     descendants,
@@ -143,6 +147,14 @@ def test_kills_at_any_moment_lose_nothing(job: list[str], expected: Expected, tm
         running.communicate()
     done = postmean(*job, f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
+    assert files_of(tmp_path) == expected["webdataset"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>&1 >/dev/null | true"])
+def test_a_run_without_a_stderr_finishes(job: list[str], expected: Expected, tmp_path: Path, stderr: str) -> None:
+    command = shlex.join([sys.executable, "-m", "postmean", *job, f"--out={tmp_path}"])
+    subprocess.run(f"{command} {stderr}", shell=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)  # noqa: S602
     assert files_of(tmp_path) == expected["webdataset"]
 
 

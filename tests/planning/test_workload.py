@@ -1,6 +1,5 @@
 """Runs planned from a sample: for more images than the store has, and with only some tuples counted."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from postmean.base.cores import usable_cores
 from postmean.base.errors import ConfigError
 from postmean.cli.index import run as index
 from postmean.contract.image_store import ImageStore, StoreWriter
@@ -98,7 +98,7 @@ def test_records_counted_on_a_sample_are_those_of_the_plan_within_the_error_stat
     tuples = 6_000_000
     config = settings(quarter, tuples=tuples, seed=seed, noise=ICTNoise(total_steps=6_000, batch_size=1000, s1=160))
     work = workload(config)
-    plan = make_plan(work.manifest.tuple_source(), tuples, work.certified_sigma, 2048, threads=os.cpu_count() or 1)
+    plan = make_plan(work.manifest.tuple_source(), tuples, work.certified_sigma, 2048, threads=usable_cores())
     assert 0 < work.records_error < 0.01
     assert abs(work.records / plan.total_records - 1) < 4 * work.records_error
     every = workload(replace(config, tuples=100_000))

@@ -5,7 +5,7 @@ import sys
 from postmean.base.command_line import parse_preset
 from postmean.base.log import is_structured, log_event
 from postmean.base.progress import Progress
-from postmean.cli.signals import stopped_by_sigterm
+from postmean.cli.signals import stopped_by_signals
 from postmean.estimators.traits import table
 from postmean.runs.config import ServeConfig, presets
 
@@ -30,7 +30,7 @@ def run(argv: list[str]) -> int:
             flush=True,
         )
 
-    with stopped_by_sigterm():
+    with stopped_by_signals():
         serve(config, on_ready, Progress)
 
 

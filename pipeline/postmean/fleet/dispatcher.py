@@ -14,7 +14,7 @@ from postmean.fleet.calls import Calls
 from postmean.fleet.listener import Listener
 from postmean.fleet.outcome import Outcome
 from postmean.fleet.settings import FleetSettings
-from postmean.fleet.worker import Alive, IdleLost, Made, Settled, ShardFailed, StartFailed, Worker
+from postmean.fleet.worker import Alive, IdleLost, Made, NotPlaced, Settled, ShardFailed, StartFailed, Worker
 
 _TICK_SECONDS = 1.0
 _IDLE_SECONDS = 0.05  # between checks for a shard that an idle actor can make
@@ -139,6 +139,8 @@ class Dispatcher:
                 self._attempts.start_failed(cause)
             case IdleLost(cause):
                 log_event("idle actor lost", cause=cause)
+            case NotPlaced():
+                log_event("actor not placed", seconds=self._settings.start_seconds)
             case Alive():
                 pass
 

@@ -26,7 +26,7 @@ class FleetSettings(FlagGroup):
     """How many actors, and their deadlines."""
 
     actors: int | None = None
-    """Most Ray actors; default one per GPU, or as many as the CPU cores hold, here or on the cluster at RAY_ADDRESS."""
+    """Most Ray actors; default one per GPU, or as many as the usable CPU cores hold, here or at RAY_ADDRESS."""
     min_actors: int = 1
     """Actors to keep even when there is nothing to do."""
     idle_seconds: float = 60.0
@@ -36,7 +36,7 @@ class FleetSettings(FlagGroup):
     shard_seconds: float = 3600.0
     """Deadline of one shard: an actor that takes longer is replaced."""
     start_seconds: float = 600.0
-    """Deadline for an actor to load; also the longest wait for room on the cluster while no actor has any."""
+    """Deadline for an actor to find room on the cluster and to load; the run ends if no actor has found any by then."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("attempts", "actors"))

@@ -1,12 +1,13 @@
 """A worker: one place in the fleet, its current actor, and what that actor is doing.
 
 An actor is placed when the cluster has room, loads its replica, and then makes one shard after another. It is replaced
-if it dies, misses a deadline, cannot load, or raises anything but a PostmeanError. If replacements keep failing while
-other workers are ready, as on a broken GPU that Ray finds free again and again, each next one is hired after a pause,
-which doubles each time.
+if it dies, misses a deadline, cannot load, or raises anything but a PostmeanError. One that waits for room is asked for
+again from time to time: its process may have frozen as it started, which looks the same.
+
+If replacements keep failing while other workers are ready, as on a broken GPU that Ray finds free again and again, each
+next one is hired after a pause, which doubles each time.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -40,8 +41,13 @@ class ShardFailed:
 
 
 @dataclass(frozen=True)
+class NotPlaced:
+    """The actor had found no room by its deadline, or froze as it started: another was asked for."""
+
+
+@dataclass(frozen=True)
 class StartFailed:
-    """The actor was not placed or did not load: it was replaced."""
+    """The actor died before it was placed, or did not load: it was replaced."""
 
     cause: str
 
@@ -58,7 +64,7 @@ class Alive:
     """The actor was placed, has loaded or has answered a ping."""
 
 
-Settled: TypeAlias = Made | ShardFailed | StartFailed | IdleLost | Alive
+Settled: TypeAlias = Made | ShardFailed | NotPlaced | StartFailed | IdleLost | Alive
 """The result of a call."""
 
 
@@ -70,7 +76,7 @@ class Worker:
 
     Args:
         shard_seconds: deadline of one attempt.
-        start_seconds: deadline of a load.
+        start_seconds: deadline of a load, and time after which an actor that is not placed is asked for again.
     """
 
     def __init__(self, calls: Calls, shard_seconds: float, start_seconds: float) -> None:
@@ -108,7 +114,7 @@ class Worker:
         """Start an actor; there must be none at present."""
         self._actor = self._calls.start()
         log_event("actor hired")
-        self._begin("placing", math.inf, "placed")
+        self._begin("placing", self._start_seconds, "placed")
 
     def go_on(self, are_others_ready: bool) -> None:
         """Hire if the pause is over or no other worker is ready."""
@@ -137,6 +143,10 @@ class Worker:
         """
         phase, shard, call = self.phase, self.shard, self.call
         self.shard = self.call = None
+        if is_late and phase == "placing":
+            self.release()
+            self.hire()
+            return NotPlaced()
         try:
             if is_late:
                 raise CallFailed(self._missed_deadline(phase))

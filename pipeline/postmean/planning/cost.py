@@ -1,9 +1,9 @@
 """The cost of a run before it runs, here or on a named fleet: its records times the measured cost of a record."""
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
+from postmean.base.cores import usable_cores
 from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
 from postmean.neighbours.candidates import DIRECTIONS
@@ -98,7 +98,7 @@ def estimate_cost(
     on_gpu = bool(machines.node.gpus) if machines else manifest.device == "cuda"
     gpus = actors if on_gpu else 0
     replica, shared, actor, device = _memory(work, on_gpu)
-    plan_seconds = manifest.tuples * _PLAN_SECONDS / (os.cpu_count() or 1) + work.certificate_seconds
+    plan_seconds = manifest.tuples * _PLAN_SECONDS / usable_cores() + work.certificate_seconds
     load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
     if machines and work.records:
         load_seconds += 8 * replica / (machines.node.network_bits_per_second * NETWORK_SHARE)
