@@ -59,7 +59,7 @@ def test_stopped_killed_failed_and_resumed_with_other_actors_gives_the_bytes_of_
 
     # SIGKILL of the command with 3 actors: raylet, GCS and actors go with it
     monkeypatch.delenv("RAY_TMPDIR")  # Ray's agents may still write there
-    killed = start(*arguments, "--actors=3")
+    killed = start(*arguments, "--actors=3", "--shards-at-a-time=2")
     wait_for_commits(tmp_path, commits(files) + 3, killed)
     below = descendants(killed.pid)
     assert sum("EstimatorActor" in title for title in below.values()) >= 1
@@ -70,10 +70,10 @@ def test_stopped_killed_failed_and_resumed_with_other_actors_gives_the_bytes_of_
     before = commits(files_of(tmp_path))
     assert before < shards
 
-    # an actor of 2 is killed, and a folder lies where a chunk of the last shard is to be written
+    # an actor of 2, at work on up to 3 shards, is killed, and a folder lies where a chunk of the last shard is to be written
     obstacle = tmp_path / f"targets.zarr/ess/c/{shards - 1}/in-the-way"
     obstacle.mkdir(parents=True)
-    running = start(*arguments, "--json")
+    running = start(*arguments, "--json", "--shards-at-a-time=3")
     wait_for_commits(tmp_path, before + 1, running)
     os.kill(actors_of(running)[0], signal.SIGKILL)
     done = finish(running)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from threading import Lock
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ class Replica:
     """Estimates the records of a run.
 
     Records do not depend on what the replica did before: every tuple has its own random numbers, and the tuples of a
-    shard are always estimated together.
+    shard are always estimated together. Several threads may ask for records at the same time: they take turns at the
+    device and do the rest side by side.
 
     Args:
         population_of: makes a population from (store, flips, label, device).
@@ -43,6 +45,7 @@ class Replica:
         self._certified = certified_sigma
         self._source = manifest.tuple_source()
         self._estimator = cache(self._make_estimator)
+        self._device = Lock()
 
     def records(self, row: ShardPlan) -> Records:
         """The records of one shard, in order of their tuples."""
@@ -129,14 +132,15 @@ class Replica:
         if label is not None:
             bounds = [0, *(np.flatnonzero(np.diff(label[order])) + 1).tolist(), len(block)]
         parts, positions = [], []
-        for start, stop in pairwise(bounds):
-            rows = order[start:stop]
-            if len(rows) == 0:
-                continue
-            estimator = self._estimator(None if label is None else int(label[rows[0]]))
-            part = block.select(rows)
-            positions.append(rows)
-            parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
+        with self._device:
+            for start, stop in pairwise(bounds):
+                rows = order[start:stop]
+                if len(rows) == 0:
+                    continue
+                estimator = self._estimator(None if label is None else int(label[rows[0]]))
+                part = block.select(rows)
+                positions.append(rows)
+                parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
         return assemble(parts, positions)
 
     def _estimate_rows(

@@ -28,10 +28,12 @@ class Fleet:
     settings: FleetSettings
     actors: int
     metrics: Listener
+    shards_at_a_time: int
 
     def make(self, backlog: Backlog, listener: Listener) -> Outcome:
         """Make the backlog's shards and tell the listener what becomes of them."""
-        return Dispatcher(self.calls, self.settings, self.actors, backlog, (listener, self.metrics)).run()
+        listeners = (listener, self.metrics)
+        return Dispatcher(self.calls, self.settings, self.actors, backlog, listeners, self.shards_at_a_time).run()
 
 
 def fleet_size(actors: int | None, device: str, threads_per_actor: int) -> int:
@@ -70,6 +72,7 @@ def open_fleet(
         shards: number of shards to make; there are no more actors than that.
     """
     threads, gpus = manifest.threads_per_actor, 1 if manifest.device == "cuda" else 0
+    at_a_time = settings.at_a_time(manifest.device)
     actors = min(fleet_size(settings.actors, manifest.device, threads), shards)
     with ray_session(actors * threads, actors * gpus) as ray_thread:
         # both import ray: its environment is set only now
@@ -83,6 +86,7 @@ def open_fleet(
             "num_gpus": gpus,
             "max_restarts": 0,  # the dispatcher replaces actors itself: it knows what they were doing
             "max_task_retries": 0,
+            "max_concurrency": at_a_time + 1 if at_a_time > 1 else 1,  # one more answers pings
         }
         metrics = DriverMetrics(out, manifest.tuples, plan.total_records)
-        yield Fleet(RayCalls(ray_thread, actor, arguments, options), settings, actors, metrics)
+        yield Fleet(RayCalls(ray_thread, actor, arguments, options), settings, actors, metrics, at_a_time)
