@@ -97,7 +97,7 @@ KINDS = {
     "config": Kind("model/config.json", resumable, anything),
     "metrics": Kind("model/metrics.jsonl", logged),
     "report's numbers": Kind("report/parts/exact-*.json", cell, same_or_none),
-    "report's images": Kind("report/parts/grids-*.npz", grid, same_or_none),
+    "report's images": Kind("report/parts/grids-*", grid, same_or_none),
 }
 SEALED = {
     "header": Kind("store/header.json", TAR, anything),

@@ -1,4 +1,4 @@
-"""Cards of the files in STORE/index: X.json beside X says what X was made from, and its hash.
+"""Cards of computed files, as in STORE/index: X.json beside X says what X was made from, and its hash.
 
 It is written after X. A file whose card is missing or tells another hash is damaged, or was being replaced.
 """
