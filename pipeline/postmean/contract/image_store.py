@@ -12,6 +12,7 @@ store checks all but the images, of which a block is checked when it is first re
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,14 @@ class ImageStore:
     def images(self) -> np.ndarray:
         """All images, uint8 [N, C, H, W], read-only; DataError if one is damaged. Checks them once in a process."""
         return self.blocks.all()
+
+    def check(self, progress: Callable[[int], None] = lambda done: None) -> None:
+        """Check all images now; DataError if one is damaged.
+
+        Args:
+            progress: called with the number of images checked so far.
+        """
+        self.blocks.all(progress)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
