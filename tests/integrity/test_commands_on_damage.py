@@ -42,7 +42,7 @@ COMMANDS: dict[str, Reads] = {
 def test_a_command_on_a_damaged_file_ends_well_or_with_one_line(
     world: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check(world, name, range(4), capsys)
+    check(world, name, range(3), capsys)
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_a_command_on_a_damaged_file_ends_well_or_with_one_line(
 def test_a_command_on_a_damaged_file_ends_well_or_with_one_line_at_length(
     world: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check(world, name, range(4, 200), capsys)
+    check(world, name, range(3, 200), capsys)
 
 
 def check(world: Path, name: str, seeds: range, capsys: pytest.CaptureFixture[str]) -> None:

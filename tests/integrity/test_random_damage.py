@@ -112,13 +112,13 @@ SEALED = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_read_as_it_was_or_refused_in_one_line(world: Path, kind: str) -> None:
-    check(world, KINDS[kind], kind, range(8 if kind == "zarr" else 20), damage)
+    check(world, KINDS[kind], kind, range(6 if kind == "zarr" else 12), damage)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_read_as_it_was_or_refused_in_one_line_at_length(world: Path, kind: str) -> None:
-    check(world, KINDS[kind], kind, range(20, 500), damage)
+    check(world, KINDS[kind], kind, range(12, 500), damage)
 
 
 @pytest.mark.slow
