@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from postmean.contract.image_blocks import ImageBlocks
 from postmean.contract.image_store import SCHEMA_VERSION, ImageStore, StoreHeader
 from postmean.engine.population import Population
 from postmean.engine.process_setup import prepare_process
@@ -100,7 +101,7 @@ def synthetic_store(images: int, device: str) -> ImageStore:
         pixels[start : start + len(part)] = part.cpu().numpy()
     shape = (images, 3, SIDE, SIDE)
     header = StoreHeader(schema_version=SCHEMA_VERSION, shape=shape, class_names=None, source={}, fingerprint="")
-    return ImageStore(Path("synthetic"), header, pixels, None)
+    return ImageStore(Path("synthetic"), header, ImageBlocks(pixels), None)
 
 
 def seconds(work: Callable[[], object], rounds: int) -> float:

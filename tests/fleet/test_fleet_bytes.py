@@ -70,7 +70,7 @@ def test_stopped_killed_failed_and_resumed_with_other_actors_gives_the_bytes_of_
     before = commits(files_of(tmp_path))
     assert before < shards
 
-    # an actor of 2, at work on up to 3 shards, is killed, and a folder lies where a chunk of the last shard is to be written
+    # an actor of 2 with up to 3 shards each is killed, and a folder lies where a chunk of the last shard belongs
     obstacle = tmp_path / f"targets.zarr/ess/c/{shards - 1}/in-the-way"
     obstacle.mkdir(parents=True)
     running = start(*arguments, "--json", "--shards-at-a-time=3")

@@ -62,6 +62,7 @@ def serve(
     tls = tls_context(config.tls_certificate, config.tls_key)
     token = find_or_make_token()
     job = prepare(config, None, progress)
+    job.check_store(progress)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)
