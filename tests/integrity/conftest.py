@@ -108,5 +108,5 @@ def make_followed(root: Path) -> None:
     delete_shards(run, 0, 1)
     dead = replace(Holder.this_process(), process_started=1)
     run.storage.put("leases/000007.json", to_json(dead))
-    status = DriverStatus(time=1e9, bytes=1000, records_per_second=2.5, seconds_left=None, retries=1)
+    status = DriverStatus(time=1e9, shards=2, bytes=1000, records_per_second=2.5, seconds_left=None, retries=1)
     run.storage.put(STATUS, to_json(status))
