@@ -11,6 +11,7 @@ from typing import IO, Protocol
 from postmean.importers import limits
 
 _EXTENDED = b"xgX"
+_NAMES = b"LK"
 _MANY_DIGITS = re.compile(rb"\d{64}")
 
 
@@ -46,8 +47,9 @@ class HeaderReader:
             raise DamagedTarError(f"a header of more than {limits.MAX_TAR_HEADER_BYTES:,} bytes")
         self._left -= size
         self.last = self._file.read(size)
-        if self._kind and self._kind in _EXTENDED:
-            _check_extended(self.last)
+        if self._kind and self._kind in _EXTENDED + _NAMES:  # this is what the header before it describes
+            if self._kind in _EXTENDED:
+                _check_extended(self.last)
             self._kind = b""
         elif size == tarfile.BLOCKSIZE:
             self._kind = self.last[156:157]
