@@ -41,7 +41,7 @@ class ClassFolders:
                     f"{source.place('/'.join(parts))}: lies in no class folder: "
                     "move images into folders named by class, or pass --kind edm for images without labels"
                 )
-        self._images = self._of_split(inside, split)
+        self._images = inside if root.is_split else self._of_split(inside, split)
         classes = self._classes(root)
         self.class_names: tuple[str, ...] | None = tuple(printable(name) for name in classes)
         self._labels = {name: label for label, name in enumerate(classes)}
@@ -72,12 +72,13 @@ class ClassFolders:
     def _of_split(self, inside: list[Parts], split: Split) -> list[Parts]:
         """The images of the split where each class has its own train, test or val folders; else all of them."""
         splits = [split_of(parts[self._depth + 1]) if len(parts) > self._depth + 2 else None for parts in inside]
-        if None in splits:
-            return inside
-        chosen = [parts for parts, which in zip(inside, splits, strict=True) if which == split]
-        if not chosen:
-            raise DataError(f"{self._source.path}: no {split} folder in any class: pass another --split")
-        return chosen
+        if None not in splits:
+            inside = [parts for parts, which in zip(inside, splits, strict=True) if which == split]
+            if not inside:
+                raise DataError(f"{self._source.path}: no {split} folder in any class: pass another --split")
+        elif split != "train":
+            raise DataError(f"{self._source.path}: no train, test or val folders in it: leave out --split {split}")
+        return inside
 
     def _notes(self, classes: list[str]) -> Iterator[str]:
         filled = {parts[self._depth] for parts in self._images}

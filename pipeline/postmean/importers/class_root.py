@@ -18,6 +18,8 @@ class ClassRoot:
     """The folder that holds the class folders."""
 
     path: Parts
+    is_split: bool
+    """Whether it is the folder of a split."""
     train: Parts | None
     """The folder of the train split, which numbers the classes of every split; None if there is none."""
     notes: tuple[str, ...]
@@ -49,9 +51,7 @@ def class_root(source: Source, found: list[Parts], split: Split) -> ClassRoot:
             break
         notes += _beside(source, above, set(nested))
         depth += 1
-    if split != "train":
-        raise DataError(f"{source.path}: no train, test or val folders in it: leave out --split {split}")
-    return ClassRoot(found[0][:depth], None, tuple(notes))
+    return ClassRoot(found[0][:depth], False, None, tuple(notes))
 
 
 def _are_splits(source: Source, above: Parts, nested: dict[str, bool], splits: dict[str, Split], split: Split) -> bool:
@@ -86,7 +86,7 @@ def _of_split(
             what = source.place("/".join((*above, name))) if name else "no folder"
             notes = [*notes, f"{images(count)} in {what}, outside the splits, not read"]
     train = next((name for name, which in splits.items() if which == "train"), None)
-    return ClassRoot((*above, asked[0]), None if train is None else (*above, train), tuple(notes))
+    return ClassRoot((*above, asked[0]), True, None if train is None else (*above, train), tuple(notes))
 
 
 def _beside(source: Source, above: Parts, read: set[str]) -> list[str]:

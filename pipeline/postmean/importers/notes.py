@@ -19,21 +19,20 @@ def images(count: int) -> str:
 
 
 def unread_files(names: Iterable[str]) -> list[str]:
-    """One line for each kind of file that is not read."""
-    kinds: dict[str, list[str]] = {}
+    """One line for each kind of file that is not read: lists beside folders are other kinds than files in them."""
+    kinds: dict[tuple[int, str], list[str]] = {}
     for name in names:
         base = name.split("/")[-1]
-        kinds.setdefault(base[base.find(".") :].lower() if "." in base else "", []).append(name)
-    common = sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind))
-    lines = [_line(kind, kinds[kind]) for kind in common[: limits.NAMES_SAID]]
-    rest = [name for kind in common[limits.NAMES_SAID :] for name in kinds[kind]]
+        suffix = base[base.find(".") :].lower() if "." in base else ""
+        kinds.setdefault((name.count("/"), suffix), []).append(name)
+    ordered = sorted(kinds)
+    lines = [_line(suffix, kinds[depth, suffix]) for depth, suffix in ordered[: limits.NAMES_SAID]]
+    rest = [name for kind in ordered[limits.NAMES_SAID :] for name in kinds[kind]]
     return lines + ([f"{len(rest):,} files of other kinds are not read, such as {printable(rest[0])}"] if rest else [])
 
 
-def _line(kind: str, names: list[str]) -> str:
-    if len(names) == 1:
-        return f"{printable(names[0])} is not read"
-    kind = printable(kind) if kind else "files without a suffix"
-    return (
-        f"{len(names):,} {kind}{' files' if kind.startswith('.') else ''} are not read, such as {printable(names[0])}"
-    )
+def _line(suffix: str, names: list[str]) -> str:
+    if len(names) <= 3:
+        return f"{listed(names)} {'is' if len(names) == 1 else 'are'} not read"
+    kind = f"{printable(suffix)} files" if suffix else "files without a suffix"
+    return f"{len(names):,} {kind} are not read, such as {printable(names[0])}"
