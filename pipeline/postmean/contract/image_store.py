@@ -10,6 +10,7 @@ Plain `numpy.load(..., mmap_mode="r")` reads both arrays.
 import hashlib
 import io
 import json
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from postmean.base.errors import DataError
 from postmean.base.files import move_into_place, temporary_folder
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
+from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 
 SCHEMA_VERSION = 1
@@ -67,9 +69,9 @@ class ImageStore:
             DataError: no store there, another schema, or files that do not match the header.
             ConfigError: unknown or missing fields in header.json, or fields of a wrong type.
         """
-        path = Path(path)
+        path = local_path(path)
         header_path = path / "header.json"
-        if not header_path.is_file():
+        if not os.path.isfile(header_path):
             raise DataError(
                 f"{path}: no image store there (no header.json): make one with `postmean import SOURCE {path}`"
             )
@@ -146,7 +148,7 @@ class StoreWriter:
     """
 
     def __init__(self, path: Path | str, class_names: tuple[str, ...] | None, source: dict[str, Any]) -> None:
-        self._path = Path(path)
+        self._path = local_path(path)
         if self._path.exists():
             raise DataError(f"{self._path}: already there: remove it or import to another path")
         self._stack = ExitStack()

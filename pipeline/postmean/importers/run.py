@@ -1,8 +1,9 @@
 """One import, from source to store."""
 
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
+from postmean.base.paths import local_path
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import StoreWriter
 from postmean.importers import limits
@@ -57,7 +59,10 @@ def import_images(config: ImportConfig, progress: ShowProgress = NoProgress) -> 
         DataError: the source cannot be used as it is, or the store exists already or cannot be written.
     """
     start = time.monotonic()
-    if config.store.exists():  # fail before a long read
+    config = replace(config, source=local_path(config.source), store=local_path(config.store))
+    if _is_inside(config.store, config.source):
+        raise DataError(f"{config.store}: inside the source, where it would be a class next time: pass another path")
+    if os.path.lexists(config.store):  # fail before a long read
         raise DataError(f"{config.store}: already there: remove it or import to another path")
     with open_source(config.source, progress) as source:
         importer = open_importer(source, config.kind, config.split)
@@ -65,6 +70,10 @@ def import_images(config: ImportConfig, progress: ShowProgress = NoProgress) -> 
             return _write(config, source, importer, progress, start)
         except OSError as error:
             raise DataError(f"{config.store}: cannot be written: {error.strerror or error}") from error
+
+
+def _is_inside(store: Path, source: Path) -> bool:
+    return source.is_dir() and store.resolve().is_relative_to(source.resolve())
 
 
 def _write(config: ImportConfig, source: Source, importer: Importer, show: ShowProgress, start: float) -> ImportReport:

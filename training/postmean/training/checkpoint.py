@@ -21,6 +21,7 @@ from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
 from postmean.base.files import move_into_place, remove_leftovers, temporary_folder
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
+from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
@@ -103,7 +104,7 @@ def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 def find_checkpoint(path: Path | str) -> Path:
     """A checkpoint folder itself, or the newest one of a run's folder; DataError where there is none."""
-    path = Path(path)
+    path = local_path(path)
     if (path / "denoiser.json").is_file():
         return path
     checkpoints = complete_checkpoints(path)

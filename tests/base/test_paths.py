@@ -1,0 +1,95 @@
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from postmean.base.errors import ConfigError
+from postmean.base.paths import check_out, local_path
+from postmean.storage.open import open_reader, open_storage
+from postmean.storage.serve_token import find_or_make_token, find_token
+
+
+def test_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/my/home")
+    assert local_path("~") == Path("/my/home")
+    assert local_path("~/a b/c~") == local_path(Path("~/a b/c~")) == Path("/my/home/a b/c~")
+    me = pwd.getpwuid(os.getuid())
+    assert local_path(f"~{me.pw_name}/x") == Path(me.pw_dir, "x")
+
+
+@pytest.mark.parametrize(
+    "path", ["a~b", "./~/x", "x/~", "s3/x", "a:b", "C:/x", "my [data] #1 %20 {x} ü", "a?b*c", "..", " "]
+)
+def test_other_paths_stay_as_they_are(path):
+    assert local_path(path) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["s3://b/x", "s3:/b/x", "S3://b/x", "gs://b", "az://b", "http://h/x", "file:///x", "hf://d"]
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_urls_are_no_local_paths(path, kind):
+    with pytest.raises(ConfigError, match=r"a URL, but this must be on this machine: give the path"):
+        local_path(kind(path))
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_nothing_is_no_path(path):
+    with pytest.raises(ConfigError, match="not a path"):
+        local_path(path)
+
+
+def test_home_that_is_not_there_is_one_line(monkeypatch):
+    def unknown(_):
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(ConfigError, match=r"^~/x: no home folder: set HOME, or write the path out$"):
+        local_path("~/x")
+    with pytest.raises(ConfigError, match=r"^~nobody-has-this-name/x: no user nobody-has-this-name: write \./~nobody"):
+        local_path("~nobody-has-this-name/x")
+    for name in ("POSTMEAN_TOKEN", "POSTMEAN_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for get in (find_token, find_or_make_token):
+        with pytest.raises(ConfigError, match=r"no home folder: set HOME, .* or POSTMEAN_TOKEN_PATH to the file"):
+            get()
+    monkeypatch.setenv("POSTMEAN_TOKEN", "0123456789abcdef")
+    assert find_token() == find_or_make_token() == "0123456789abcdef"
+
+
+def test_storage_takes_the_home_folder_and_no_broken_url(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    open_storage("~/run").put("a", b"x")
+    assert (tmp_path / "run" / "a").read_bytes() == b"x"
+    assert open_reader("~/run").get("a") == open_reader(Path("~/run")).get("a") == b"x"
+    for url in ("s3:/bucket/run", Path("s3://bucket/run"), ""):
+        with pytest.raises(ConfigError):
+            open_storage(url)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_folder_of_another_kind_is_no_output(tmp_path):
+    files = {
+        "an image store": ("header.json", "images.npy"),
+        "a run of `postmean generate`": ("manifest.json", "plan.parquet", "config.json"),
+        "a training run": ("config.json", "checkpoints"),
+        "samples of a model": ("samples.json", "grid.png"),
+    }
+    for kind, names in files.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(folder)
+        for made in [*files, "a report"]:
+            if made == kind:
+                check_out(folder, made)
+                continue
+            for out in (folder, tmp_path / "link"):
+                with pytest.raises(ConfigError, match=rf"{kind}: pass another --out"):
+                    check_out(out, made)
+        check_out(tmp_path / "new", kind)
