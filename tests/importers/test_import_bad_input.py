@@ -135,7 +135,9 @@ def test_corrupt_images_are_skipped_and_counted_when_asked(tmp_path):
     assert store.labels is not None
     assert store.labels.tolist() == [0, 1, 1, 2]
     assert report.skipped == store.header.source["skipped"] == 2
-    assert store.header.source["skipped_names"] == [f"{name} in {source}" for name in bad]
+    names = [f"{name} in {source}" for name in bad]
+    assert store.header.source["skipped_names"] == names
+    assert report.notes == store.header.source["notes"] == [f"skipped as corrupt: {', '.join(names)}"]
 
 
 def test_nothing_but_corrupt_images(tmp_path):

@@ -197,6 +197,12 @@ def test_jpeg_with_a_thumbnail_is_not_whole_by_the_end_of_the_thumbnail(tmp_path
     refused(tmp_path, {"a/0.jpg": payload[:-900] + bytes(900)}, r"a/0\.jpg: corrupt image \(no end mark: cut off\)")
 
 
+def test_jpeg_of_very_many_scans_is_refused(tmp_path):
+    payload = encoded(PICTURE, "JPEG", progressive=True)
+    last = payload.rindex(b"\xff\xda")
+    refused(tmp_path, {"a/0.jpg": payload[:-2] + payload[last:-2] * 300 + b"\xff\xd9"}, r"more than 200 scans")
+
+
 def test_png_with_a_wrong_checksum_is_corrupt(tmp_path):
     payload = bytearray(png(PICTURE))
     payload[payload.index(b"IDAT") + 100] ^= 1
@@ -230,6 +236,10 @@ def test_odd_modes_are_refused_by_name_or_converted(tmp_path, name):
         store = read(tmp_path / channels, {"a/0.png": payload}, channels=channels)
         assert store.image_shape[0] == count
         assert store.header.source["converted"] == 1
+        said = "of 16 bits" if "16-bit" in name else "with transparency" if "alpha" in name or "trans" in name else None
+        notes = store.header.source["notes"]
+        assert len(notes) == (said is not None)
+        assert said is None or notes[0].startswith(f"1 image {said}")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ NOTES = {
     "exif": "with EXIF data that cannot be read: taken as upright",
     "frames": "of several frames or pages: the first is read",
     "profile": "with a colour profile other than sRGB, which is not applied",
+    "alpha": "with transparency, which is not kept",
+    "deep": "of 16 bits a channel, of which the upper 8 are kept",
 }
 """What a file can say beside its pixels -> how a note goes on after `n images`."""
 
@@ -29,6 +31,7 @@ _DAMAGE = (
     *(MemoryError, RuntimeError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+_TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 _SRGB = (b"sRGB", "sRGB".encode("utf-16-be"))
 
 
@@ -76,6 +79,10 @@ def _read(payload: bytes) -> ImageFile:
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and not any(name in profile for name in _SRGB):
         says.append("profile")
+    if mode in _TRANSPARENT or "transparency" in image.info:
+        says.append("alpha")
+    if mode == "16-bit":
+        says.append("deep")
     try:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except _DAMAGE:

@@ -22,6 +22,9 @@ SPOOL_BYTES = 2**30
 MAX_SIDE = 2**15
 """Longest side of an image, in pixels."""
 
+MAX_SCANS = 200
+"""Most scans of a JPEG, each as much work as the whole image; others have ten."""
+
 MAX_JSON_VALUES = 2**24
 """Most values in a JSON file: Python takes some 100 bytes for each."""
 

@@ -95,7 +95,7 @@ def _write(config: ImportConfig, source: Source, importer: Importer, show: ShowP
     workers = min(config.workers, 1 + importer.count // IMAGES_PER_WORKER) if importer.encoded else 1
     converted = resized = 0
     skipped: list[str] = []
-    says: dict[str, list[str]] = {}
+    says: dict[str, tuple[int, str]] = {}  # what files say -> how many do, and the first of them
     with (
         StoreWriter(config.store, importer.class_names, origin) as writer,
         show("import", importer.count, "images") as progress,
@@ -110,10 +110,11 @@ def _write(config: ImportConfig, source: Source, importer: Importer, show: ShowP
             resized += batch.resized
             skipped += batch.skipped
             for key, places in batch.says.items():
-                says.setdefault(key, []).extend(places)
+                count, first = says.get(key, (0, places[0]))
+                says[key] = (count + len(places), first)
             done += len(batch.pixels) + len(batch.skipped)
             progress.update(done, f"{len(skipped)} skipped" if skipped else "")
-        notes = _notes(source, importer, says)
+        notes = _notes(source, importer, skipped, says)
         store = writer.finish(
             converted=converted,
             resized=resized,
@@ -139,14 +140,17 @@ def _write(config: ImportConfig, source: Source, importer: Importer, show: ShowP
     )
 
 
-def _notes(source: Source, importer: Importer, says: dict[str, list[str]]) -> list[str]:
+def _notes(source: Source, importer: Importer, skipped: list[str], says: dict[str, tuple[int, str]]) -> list[str]:
     """All lines about what the store does not keep, and about what was done to images."""
     lines = [*importer.notes, *unread_files(importer.ignored)]
+    if skipped:
+        lines.append(f"skipped as corrupt: {listed(skipped)}")
     if source.hidden:
         lines.append(f"hidden files and folders are not read: {listed(source.hidden)}")
     for key, text in NOTES.items():
-        if places := says.get(key):
-            lines.append(f"{images(len(places))} {text}, such as {places[0]}")
+        if key in says:
+            count, first = says[key]
+            lines.append(f"{images(count)} {text}, such as {first}")
     return lines
 
 

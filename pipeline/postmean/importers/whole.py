@@ -8,6 +8,8 @@ uncompressed TIFF cannot tell: there zeros are black pixels.
 import re
 import zlib
 
+from postmean.importers import limits
+
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # with a length behind it, or the end mark
 _ZEROS = bytes(64)
 
@@ -19,7 +21,7 @@ def damage(payload: bytes, form: str | None) -> str | None:
         form: Pillow's name of the format.
     """
     if form in ("JPEG", "MPO"):
-        return None if _jpeg_ends(payload) else "no end mark: cut off"
+        return _jpeg_damage(payload)
     if form == "PNG":
         return _png_damage(payload)
     if form in ("WEBP", "AVIF") and payload.endswith(_ZEROS):
@@ -27,16 +29,18 @@ def damage(payload: bytes, form: str | None) -> str | None:
     return None
 
 
-def _jpeg_ends(payload: bytes) -> bool:
-    """Whether the end mark follows the last scan; those of thumbnails, inside segments, do not count."""
+def _jpeg_damage(payload: bytes) -> str | None:
+    """A missing end mark behind the last scan, or scans without end. Marks of thumbnails, in segments, do not count."""
     at, scans = 2, 0
     while marker := _JPEG_MARKER.search(payload, at):
         code = marker[1][0]
-        if code == 0xD9:
-            return scans > 0
+        if code == 0xD9 and scans:
+            return None
         scans += code == 0xDA
+        if scans > limits.MAX_SCANS:
+            return f"more than {limits.MAX_SCANS} scans"
         at = marker.end() + max(2, int.from_bytes(payload[marker.end() : marker.end() + 2]))
-    return False
+    return "no end mark: cut off"
 
 
 def _png_damage(payload: bytes) -> str | None:
