@@ -113,6 +113,25 @@ def test_samples_without_labels_have_no_class_and_say_so(tmp_path, folder, membe
     assert len(store.header.source["notes"]) == 2
 
 
+@pytest.mark.parametrize("member", ["class", "label", "target", "cls.txt"])
+def test_other_names_of_label_members(tmp_path, member):
+    files = {
+        f"shard0/{i:06}.{ext}": data
+        for i in range(5)
+        for ext, data in (("JPG", png(IMAGES[i])), (member, b"%d\n" % LABELS[i]))
+    }
+    store = read(tmp_path, make_source(tmp_path, "tar", files))
+    assert store.labels is not None
+    assert store.labels.tolist() == LABELS
+
+
+def test_members_that_are_no_labels_make_no_class(tmp_path):
+    path = written(tmp_path / "x.tar", samples("shard0/", pth=[b"x"] * 5))
+    store = read(tmp_path, path)
+    assert store.labels is None
+    assert store.header.source["notes"][1] == "5 .pth files are not read, such as shard0/000000.pth"
+
+
 def test_class_folders_in_a_tar_stay_class_folders(tmp_path):
     files = {
         f"{c}/{i}.{ext}": png(IMAGES[0]) if ext == "png" else b"x" for c in "ab" for i in "01" for ext in ("png", "txt")

@@ -6,6 +6,7 @@ from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers.config import Split
 from postmean.importers.importer import Item
+from postmean.importers.notes import images
 from postmean.importers.source import Source
 from postmean.importers.suffixes import is_image
 from postmean.importers.text_tables import read_rows
@@ -24,7 +25,7 @@ class CelebA:
     """Images of one split by list_eval_partition, sorted by name, without labels: CelebA has attributes, not classes.
 
     Raises:
-        DataError: no images, two partition lists, an image that the list lacks, or a listed one that is not there.
+        DataError: no images, two partition lists, or an image that the list lacks.
     """
 
     kind = "celeba"
@@ -72,9 +73,7 @@ class CelebA:
                 raise DataError(f"{self._source.place(name)}: not in {partition}: remove it")
         missing = numbers.keys() - {_stem(name) for name in found}
         if missing:
-            raise DataError(
-                f"{self._source.place(partition)}: {min(missing)} is listed but not there: download it again"
-            )
+            self.notes += (f"{images(len(missing))} of {partition} not there, such as {printable(min(missing))}",)
         return [name for name in found if numbers[_stem(name)] == _NUMBERS[split]]
 
 

@@ -39,7 +39,8 @@ class ClassFolders:
             if len(parts) == self._depth + 1:
                 raise DataError(
                     f"{source.place('/'.join(parts))}: lies in no class folder: "
-                    "move images into folders named by class, or pass --kind edm for images without labels"
+                    "move images into folders named by class, or pass --kind edm for images without labels: "
+                    "it drops what names and lists say"
                 )
         self._images = inside if root.is_split else self._of_split(inside, split)
         classes = self._classes(root)
@@ -84,6 +85,8 @@ class ClassFolders:
         filled = {parts[self._depth] for parts in self._images}
         if empty := [name for name in classes if name not in filled]:
             yield f"class folders without images: {listed(empty)}: their labels stay theirs"
+        if len(classes) == 1:
+            yield f"all images are of one class, named after its folder: {printable(classes[0])}"
         inner = sorted({parts[self._depth + 1 : -1] for parts in self._images})
         if len(inner) > 1:
             named = ["/".join(parts) for parts in inner if parts]

@@ -14,11 +14,10 @@ from postmean.importers.source_json import read_source_json
 from postmean.importers.suffixes import is_image
 from postmean.importers.tar_source import TarSource
 
-_LABELS = ("cls", "class", "label")
+_LABELS = ("cls", "class", "label", "target")
 """Extensions of members that hold a label alone, the most usual first."""
 _FIELDS = ("label", "cls", "class", "target", "class_id", "label_id", "class_label", "category_id")
 """Fields of a .json member that hold the label."""
-_COMPANIONS = (*_LABELS, "json", "txt", "caption")
 
 
 class WebDatasetSamples:
@@ -62,7 +61,7 @@ class WebDatasetSamples:
         for key, members in _samples(source).items():
             if any(map(is_image, members.values())):
                 folders.add(key.rpartition("/")[0])
-                kinds.update(ext for ext in _COMPANIONS if ext in members)
+                kinds.update(ext for ext, name in members.items() if not is_image(name))
         if any(kinds[ext] for ext in _LABELS):
             return True
         if kinds["json"] and _any_label_field(source):
@@ -119,6 +118,8 @@ def _samples(source: Source) -> dict[str, dict[str, str]]:
     for name in source.names:
         folder, slash, base = name.rpartition("/")
         stem, dot, ext = base.partition(".")
+        if ext.lower().split(".")[0] in _LABELS:
+            ext = ext.split(".")[0]  # key.cls.txt is a label too
         if dot:
             samples.setdefault(f"{folder}{slash}{stem}", {})[ext.lower()] = name
     return samples
