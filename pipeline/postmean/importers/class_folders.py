@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
-from postmean.importers.class_root import ClassRoot, Parts, class_root, inner_folders
+from postmean.importers.class_root import ClassRoot, Parts, class_root
 from postmean.importers.config import Split
 from postmean.importers.importer import Item
 from postmean.importers.notes import listed
@@ -58,10 +58,10 @@ class ClassFolders:
 
     def _classes(self, root: ClassRoot) -> list[str]:
         """Names of the classes in the order of their labels."""
-        here = inner_folders(self._source, root.path)
+        here = self._source.folders_in("/".join(root.path))
         if root.train is None or root.train == root.path:
             return here
-        known = inner_folders(self._source, root.train)
+        known = self._source.folders_in("/".join(root.train))
         new = sorted({parts[self._depth] for parts in self._images} - set(known))
         if new:
             raise DataError(

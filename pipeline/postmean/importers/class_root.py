@@ -90,12 +90,5 @@ def _of_split(
 
 
 def _beside(source: Source, above: Parts, read: set[str]) -> list[str]:
-    others = sorted(set(inner_folders(source, above)) - read)
+    others = sorted(set(source.folders_in("/".join(above))) - read)
     return [f"no images in folders {listed(others)}, not read"] if others else []
-
-
-def inner_folders(source: Source, root: Parts) -> list[str]:
-    """Names of the folders directly inside a folder, sorted, with and without images."""
-    depth = len(root)
-    paths = (tuple(folder.split("/")) for folder in source.folders)
-    return sorted(path[depth] for path in paths if len(path) == depth + 1 and path[:depth] == root)

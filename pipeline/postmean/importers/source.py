@@ -3,6 +3,7 @@
 import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from postmean.base.errors import DataError
@@ -57,6 +58,18 @@ class Source(ABC):
 
     def __exit__(self, *_: object) -> None:
         return None
+
+    @cached_property
+    def _children(self) -> dict[str, list[str]]:
+        children: dict[str, list[str]] = {}
+        for folder in self.folders:
+            parent, _, name = folder.rpartition("/")
+            children.setdefault(parent, []).append(name)
+        return children
+
+    def folders_in(self, folder: str) -> list[str]:
+        """Names of the folders directly inside a folder ("" for the source itself), with and without files, sorted."""
+        return sorted(self._children.get(folder, []))
 
     @abstractmethod
     def read(self, name: str) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
-from postmean.importers.class_root import inner_folders
 from postmean.importers.config import Split
 from postmean.importers.importer import Item
 from postmean.importers.notes import listed
@@ -71,8 +70,7 @@ class TinyImageNet:
     def _classes(self) -> list[str]:
         if self._root + _CLASSES in self._source.names:
             return sorted({row[0] for row in read_rows(self._source, self._root + _CLASSES, 1)})
-        root = (*self._root.split("/")[:-1], "train")
-        folders = inner_folders(self._source, root)
+        folders = self._source.folders_in(f"{self._root}train")
         return folders or sorted({row[1] for row in read_rows(self._source, self._annotations, 2)})
 
     def _numbered(self, split: Split, numbers: dict[str, int]) -> dict[str, int]:
