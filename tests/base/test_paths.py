@@ -7,7 +7,6 @@ import pytest
 from postmean.base.errors import ConfigError
 from postmean.base.paths import check_out, local_path
 from postmean.storage.open import open_reader, open_storage
-from postmean.storage.serve_token import find_or_make_token, find_token
 
 
 def test_tilde_is_the_home_folder(monkeypatch):
@@ -50,13 +49,6 @@ def test_home_that_is_not_there_is_one_line(monkeypatch):
         local_path("~/x")
     with pytest.raises(ConfigError, match=r"^~nobody-has-this-name/x: no user nobody-has-this-name: write \./~nobody"):
         local_path("~nobody-has-this-name/x")
-    for name in ("POSTMEAN_TOKEN", "POSTMEAN_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    for get in (find_token, find_or_make_token):
-        with pytest.raises(ConfigError, match=r"no home folder: set HOME, .* or POSTMEAN_TOKEN_PATH to the file"):
-            get()
-    monkeypatch.setenv("POSTMEAN_TOKEN", "0123456789abcdef")
-    assert find_token() == find_or_make_token() == "0123456789abcdef"
 
 
 def test_storage_takes_the_home_folder_and_no_broken_url(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """`postmean serve PRESET --store STORE`: make targets as trainers ask for them."""
 
-import os
 import sys
 
 from postmean.base.command_line import parse_preset
@@ -17,15 +16,14 @@ def run(argv: list[str]) -> int:
     """Entry point of the command; only a signal or an error ends it."""
     config = parse_preset(presets(ServeConfig), argv, "serve", SUMMARY, {"estimator": tuple(table())})
     from postmean.runs.live import serve  # here: torch takes seconds
-    from postmean.storage.serve_token import TOKEN, token_file
+    from postmean.storage.serve_token import token_file
 
     def on_ready(port: int) -> None:
-        where = TOKEN if os.environ.get(TOKEN) else token_file()
         log_event("serving", tuples=config.tuples, host=config.host, port=port)
         if is_structured():
             return
         print(
-            f"serving {config.tuples:,} tuples at http://{config.host}:{port}; token in {where}\n"
+            f"serving {config.tuples:,} tuples at http://{config.host}:{port}; token in {token_file()}\n"
             f"postmean train ... --targets http://{config.host}:{port} --follow-seconds 600",
             file=sys.stderr,
             flush=True,

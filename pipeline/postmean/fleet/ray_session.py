@@ -20,7 +20,7 @@ from postmean.base.errors import ConfigError
 from postmean.base.extras import needs
 from postmean.fleet.ray_folder import ray_folder
 
-_TOKEN_FILE = Path(os.path.expanduser("~/.ray/auth_token"))  # where Ray itself looks last
+_TOKEN_FILE = Path.home() / ".ray" / "auth_token"  # where Ray itself looks last
 
 
 @contextmanager

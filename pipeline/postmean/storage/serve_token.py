@@ -6,7 +6,6 @@ import stat
 from pathlib import Path
 
 from postmean.base.errors import ConfigError
-from postmean.base.paths import local_path
 
 TOKEN, TOKEN_PATH = "POSTMEAN_TOKEN", "POSTMEAN_TOKEN_PATH"
 """Environment variables: the token itself, or the file that holds it."""
@@ -14,15 +13,8 @@ _SHORTEST = 16
 
 
 def token_file() -> Path:
-    """Path of the token file, which is used unless POSTMEAN_TOKEN holds the token.
-
-    Raises:
-        ConfigError: there is no home folder, and POSTMEAN_TOKEN_PATH names no file.
-    """
-    try:
-        return local_path(os.environ.get(TOKEN_PATH) or "~/.postmean/token")
-    except ConfigError as error:
-        raise ConfigError(f"{error}, or {TOKEN_PATH} to the file of the token") from error
+    """Path of the token file, which is used unless POSTMEAN_TOKEN holds the token."""
+    return Path(os.environ.get(TOKEN_PATH) or Path.home() / ".postmean" / "token")
 
 
 def find_token() -> str:
@@ -49,7 +41,8 @@ def find_token() -> str:
 
 def find_or_make_token() -> str:
     """The token; if there is none, a random one of 256 bits is written first."""
-    if not os.environ.get(TOKEN) and not (path := token_file()).exists():
+    path = token_file()
+    if not os.environ.get(TOKEN) and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
