@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from postmean.base.errors import ConfigError
-from postmean.base.paths import check_out, local_path
+from postmean.base.paths import check_out, local_path, out_folder
 from postmean.storage.open import open_reader, open_storage
 
 
@@ -85,3 +85,18 @@ def test_folder_of_another_kind_is_no_output(tmp_path):
                 with pytest.raises(ConfigError, match=rf"{kind}: pass another --out"):
                     check_out(out, made)
         check_out(tmp_path / "new", kind)
+
+
+def test_output_that_can_be_no_folder_is_refused_before_anything_is_made(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "file/x/y", "link", "link/x"):
+        with pytest.raises(ConfigError, match=r"cannot write: .* is no folder: pass another --out"):
+            out_folder(tmp_path / name, "a demo")
+    with pytest.raises(ConfigError, match="cannot write: a name of more than 255 bytes"):
+        out_folder(tmp_path / ("ü" * 128) / "x", "a demo")
+    with pytest.raises(ConfigError, match=r"cannot write: no permission in /proc/self: make it writable"):
+        out_folder("/proc/self/x", "a demo")
+    assert out_folder(tmp_path / "a" / "b", "a demo") == tmp_path / "a" / "b"
+    assert out_folder(str(tmp_path), "a demo") == tmp_path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]

@@ -122,3 +122,22 @@ def test_a_store_inside_its_source_is_refused(here, capsys):
     for store in ("source/new.store", "source/ant/new.store", str(Path("source/../source/x").absolute())):
         assert "inside the source" in refusal(capsys, ["import", "source", store])
     assert not list(here.glob("source/*.store"))
+
+
+@pytest.mark.parametrize("name", ["report", "model", "samples", "demo"])
+def test_output_that_can_be_no_folder_is_refused_at_once(here, capsys, name):
+    (here / "file").touch()
+    before = sorted(here.iterdir())
+    for path in ("file", "x" * 300, "/proc/self"):
+        assert "cannot write: " in refusal(capsys, with_path(LOCAL[name], path))
+    assert sorted(here.iterdir()) == before
+
+
+OUTPUTS = ("new store", "run", "report", "model", "samples", "demo")  # a line end in their names is no mistake
+INPUTS = [name for name in [*LOCAL, *ANY] if name not in (*OUTPUTS, "run to look at")]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_names_too_long_or_with_line_ends_are_one_line(here, capsys, name):
+    for path in ("x" * 300, "two\nlines"):
+        refusal(capsys, with_path((LOCAL | ANY)[name], path))

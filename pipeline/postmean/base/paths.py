@@ -7,6 +7,7 @@ from pathlib import Path
 from postmean.base.errors import ConfigError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path makes one slash of two
+_LONGEST_NAME = 255
 _MARKS = {
     "an image store": ("header.json", "images.npy"),
     "a run of `postmean generate`": ("manifest.json", "plan.parquet"),
@@ -35,6 +36,28 @@ def local_path(path: str | Path) -> Path:
         why = f"no user {user}: write ./{text} for a name with ~" if user else "no home folder: set HOME"
         raise ConfigError(f"{text}: {why}, or write the path out")
     return Path(expanded)
+
+
+def out_folder(out: str | Path, made: str) -> Path:
+    """The local folder to write to, which need not exist; checked now, because what fills it may take hours.
+
+    Args:
+        made: see `check_out`.
+    Raises:
+        ConfigError: see `local_path` and `check_out`; or there can be no folder, or it may not be written.
+    """
+    path = local_path(out)
+    check_out(path, made)
+    place = os.path.abspath(path)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in place.split("/")):
+        raise ConfigError(f"{path}: cannot write: a name of more than {_LONGEST_NAME} bytes: pass another --out")
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise ConfigError(f"{path}: cannot write: {place} is no folder: pass another --out")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: cannot write: no permission in {place}: make it writable or pass another --out")
+    return path
 
 
 def check_out(out: str | Path, made: str) -> None:

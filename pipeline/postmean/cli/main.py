@@ -6,6 +6,7 @@ import sys
 
 from postmean.base.errors import PostmeanError
 from postmean.base.log import is_structured, log_event
+from postmean.base.one_line import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("postmean.cli.import_images", "read a data set into an image store"),
@@ -56,9 +57,15 @@ def run(command: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # of a file or folder of the user, where nothing else has said so
+        if error.filename is None or error.strerror is None:
+            raise
+        _say(command, f"{error.filename}: {error.strerror}: check the path, its permissions and the space on its disk")
+        return PostmeanError.exit_code
 
 
 def _say(command: str, message: str) -> None:
+    message = printable(message)  # a path may hold line ends
     if is_structured():
         log_event("error", command=command, message=message)
     else:

@@ -73,7 +73,7 @@ def import_images(config: ImportConfig, progress: ShowProgress = NoProgress) -> 
 
 
 def _is_inside(store: Path, source: Path) -> bool:
-    return source.is_dir() and store.resolve().is_relative_to(source.resolve())
+    return os.path.isdir(source) and store.resolve().is_relative_to(source.resolve())
 
 
 def _write(config: ImportConfig, source: Source, importer: Importer, show: ShowProgress, start: float) -> ImportReport:

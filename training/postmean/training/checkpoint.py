@@ -9,6 +9,7 @@ CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder i
 The checkpoint of step 1000 is RUN/checkpoints/00001000. Such a folder is complete: it is renamed into place.
 """
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
 def find_checkpoint(path: Path | str) -> Path:
     """A checkpoint folder itself, or the newest one of a run's folder; DataError where there is none."""
     path = local_path(path)
-    if (path / "denoiser.json").is_file():
+    if os.path.isfile(path / "denoiser.json"):
         return path
     checkpoints = complete_checkpoints(path)
     if not checkpoints:

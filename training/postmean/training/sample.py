@@ -7,7 +7,7 @@ import numpy as np
 
 from postmean.base.files import write_file
 from postmean.base.json_files import to_json
-from postmean.base.paths import check_out, local_path
+from postmean.base.paths import out_folder
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.training.drawing import Drawing
 from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
@@ -43,8 +43,7 @@ def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleR
         DataError: there is no checkpoint, or the folder holds other images.
         ConfigError: sampler or label do not fit the checkpoint, or this machine lacks the device.
     """
-    out = local_path(config.out)
-    check_out(out, "samples of a model")
+    out = out_folder(config.out, "samples of a model")
     drawing = Drawing.of(config)
     start = time.perf_counter()
     batches = drawing.batches()
