@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # one more than cores, because some tests wait for Ray to start; up to 8, because each takes some 2 GB
-TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))')
+TEST_PROCESSES ?= $(shell PYTHONPATH=pipeline $(PYTHON) -c 'from postmean.base.cores import usable_cores; print(min(8, usable_cores() + 1))')
 
-.PHONY: setup test test-slow check demo clean
+.PHONY: setup test test-slow check demo gpu clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,13 @@ check: setup
 
 demo: setup
 	$(BIN)/python -m postmean demo
+
+# with a torch, numpy and scipy that are already there, on a machine with a GPU; without pytest the tests are skipped
+gpu:
+	@export PYTHONPATH=pipeline:training:.; \
+	if $(PYTHON) -c 'import pytest' 2>/dev/null; then $(PYTHON) -m pytest -o addopts= -q -m gpu tests/gpu || exit 1; \
+	else echo "no pytest: tests/gpu is skipped"; fi; \
+	$(PYTHON) benchmarks/gpu.py
 
 clean:
 	rm -rf .venv demo-out

@@ -11,7 +11,6 @@ and its estimates add to the process, sampled every few milliseconds, without th
 import argparse
 import json
 import math
-import os
 import statistics
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from postmean.base.cores import usable_cores
 from postmean.contract.image_store import ImageStore, StoreWriter, to_unit
 from postmean.engine.log_weights import int8_product
 from postmean.engine.population import Population
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    prepare_process(os.cpu_count() or 1)
+    prepare_process(usable_cores())
     with tempfile.TemporaryDirectory() as folder:
         report = measure(options, Path(folder) / "store")
     print(

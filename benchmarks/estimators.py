@@ -8,7 +8,6 @@ certificate is for estimators of the exact mean: stf and single-sample estimate 
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -28,6 +27,7 @@ from throughput import (
     searched_share,
 )
 
+from postmean.base.cores import usable_cores
 from postmean.base.progress import Progress
 from postmean.contract.image_store import to_unit
 from postmean.engine.process_setup import prepare_process
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--mse-tuples", type=int, default=16, help="tuples a sigma compared with float64")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
-    prepare_process(os.cpu_count() or 1)
+    prepare_process(usable_cores())
     with tempfile.TemporaryDirectory() as folder:
         report = measure(open_data(options.data, Path(folder)), options)
     print_table(report)
@@ -102,7 +102,7 @@ def measure(store, options: argparse.Namespace) -> dict:
         "images": len(store),
         "dim": store.dim,
         "noise": options.noise,
-        "threads": os.cpu_count(),
+        "threads": usable_cores(),
         "baseline_tuples_per_s": statistics.median(baseline),
         "baseline_mse_by_sigma": dict(zip(map(str, SIGMAS), paper_errors, strict=True)),
         "estimators": rows,

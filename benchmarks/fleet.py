@@ -91,6 +91,7 @@ def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
     from postmean.fleet.backlog import PlannedShards
     from postmean.fleet.dispatcher import Dispatcher
     from postmean.fleet.ray_calls import RayCalls
+    from postmean.fleet.ray_thread import RayThread
     from postmean.fleet.settings import FleetSettings
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -120,7 +121,7 @@ def dispatch(nodes: int, actors: int, shards: int, seconds: float) -> None:
             if began and time.perf_counter() - began > seconds:
                 backlog.is_closed = True
 
-    calls = RayCalls(NoCost, (), {"num_cpus": 1, "max_restarts": 0})
+    calls = RayCalls(RayThread(), NoCost, (), {"num_cpus": 1, "max_restarts": 0})
     fleet = FleetSettings(actors=actors, min_actors=actors, attempts=3, shard_seconds=600.0, start_seconds=600.0)
     outcome = Dispatcher(calls, fleet, actors, backlog, [StartAndStop()]).run()
     wall, used, done = time.perf_counter() - began, time.process_time() - cpu, outcome.done - done

@@ -7,13 +7,13 @@ The certificate is made up (log-normal around sigma 4, the spread of 64x64 Image
 
 import argparse
 import json
-import os
 import resource
 import time
 from pathlib import Path
 
 import numpy as np
 
+from postmean.base.cores import usable_cores
 from postmean.base.progress import Progress
 from postmean.contract.noise import ICTNoise, LogNormalNoise
 from postmean.contract.plan import make_plan
@@ -31,7 +31,7 @@ def main() -> None:
     noise = LogNormalNoise() if options.noise == "edm" else ICTNoise()
     source = TupleSource(seed=0, images=options.images, flips=False, noise=noise, process=EDMProcess())
     certified = np.exp(np.random.default_rng(0).normal(np.log(4.0), 0.25, options.images)).astype(np.float32)
-    threads = os.cpu_count() or 1
+    threads = usable_cores()
     began = time.perf_counter()
     with Progress("plan", options.tuples, "tuples") as progress:
         plan = make_plan(source, options.tuples, certified, 2048, threads, progress.update)

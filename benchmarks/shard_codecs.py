@@ -8,7 +8,6 @@ Records are like those of a run: supports of 1 to a few hundred pairs, heavy-tai
 
 import argparse
 import json
-import os
 import platform
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from postmean.base.cores import usable_cores
 from postmean.contract.manifest import SCHEMA_VERSION, Manifest
 from postmean.contract.plan import Plan
 from postmean.contract.recipe import TargetRecipe
@@ -172,7 +172,7 @@ def main() -> None:
             speeds = "".join(f"{speed:11,.0f}" for speed in (r.encode, r.commit, r.read, r.decode))
             print(f"{r.case:24}{r.format:12}{speeds}{r.bytes_per_record:9,.0f}", flush=True)
     if arguments.json:
-        machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+        machine = {"cpus": usable_cores(), "machine": platform.machine(), "python": platform.python_version()}
         report = {"machine": machine, "records": arguments.records, "results": [asdict(r) for r in results]}
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -57,7 +57,7 @@ def cases() -> dict[str, dict[str, Any]]:
     runs["flips conditional"] = {"preset": "edm-digits", "flips": True, "conditional": True}
     runs["flips conditional heun"] = {"preset": "ict-digits", "flips": True, "conditional": True, "solver": "heun"}
     runs["no certificate"] = {"preset": "edm-digits", "certificate": False}
-    runs["tolerance 1e-8"] = {"preset": "edm-digits", "tolerance": 1e-8}
+    runs["tolerance 1e-7"] = {"preset": "edm-digits", "tolerance": 1e-7}
     runs["index ivf8-sq8"] = small | {"estimator": "knn-stratified", "index": "ivf8-sq8", "nprobe": 2}
     runs["index flat"] = small | {"estimator": "knn-snis", "index": "flat"}
     runs["many images"] = {"preset": "edm-digits", "images": MANY}

@@ -8,7 +8,6 @@ tuples, takes the certified ones as they are, and estimates, prunes and packs th
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from paper_way import PaperWay
 
+from postmean.base.cores import usable_cores
 from postmean.cli import import_images
 from postmean.contract.image_store import ImageStore, to_unit
 from postmean.contract.manifest import Manifest
@@ -78,7 +78,7 @@ def replica_for(
         tuples=1 << 40,
         recipe=TargetRecipe(noise=LogNormalNoise() if noise == "edm" else ICTNoise(), conditional=conditional),
         estimator=EstimatorSettings(name=estimator, certificate=join is not None),
-        actor=ActorSettings(threads_per_actor=os.cpu_count() or 1),
+        actor=ActorSettings(threads_per_actor=usable_cores()),
     )
     manifest = resolve(config, store)
     certified = certified_sigma(join, manifest.estimator.tolerance, store.dim) if join else None
@@ -86,7 +86,7 @@ def replica_for(
 
 
 def measure(store: ImageStore, options: argparse.Namespace) -> dict:
-    prepare_process(os.cpu_count() or 1)
+    prepare_process(usable_cores())
     began = time.perf_counter()
     wanted = options.certificate and traits_of(options.estimator).estimates_exact_mean
     join = self_join(store, False, options.conditional) if wanted else None

@@ -25,8 +25,10 @@ def test_members_are_the_images_and_then_their_mirror_images(tmp_path, flips, la
     s = population.rows(np.arange(len(x)))
     assert s.dtype == torch.int8
     assert np.abs((s.numpy().astype(np.float64) + 0.5) / SCALE - x).max() < 1e-12
-    tiles = [population.tile(start, stop) for start, stop in population.tiles()]
-    assert torch.equal(torch.cat(tiles), s)
+    tiles = torch.cat([tile[: stop - start, :60] for start, stop, tile in population.pixels.tiles()])
+    assert torch.equal(torch.cat([tiles, population.flip(tiles)]) if flips else tiles, s)
+    centred = {start: part.clone() for start, _, part in population.centred_tiles(torch.zeros(60))}
+    assert torch.equal(torch.cat([centred[start] for start in sorted(centred)]), s.to(torch.float32))
     assert np.array_equal(population.norm2.numpy(), np.square(s.numpy().astype(np.int64)).sum(1))
     assert np.abs(population.mean.numpy() - x.mean(0)).max() < 1e-12
 

@@ -124,7 +124,7 @@ def test_several_tiles_are_one_population(tmp_path):
     rng = np.random.default_rng(0)
     pixels = np.kron(rng.integers(0, 256, (1370, 3, 8, 8)).astype(np.uint8), np.ones((1, 1, 8, 8), np.uint8))
     population = Population(store_of(tmp_path / "store", pixels), False)
-    assert len(population.tiles()) > 1
+    assert len(list(population.pixels.tiles())) > 1
     x = images_x(pixels)
     queries = queries_from(x, np.array([0.002, 20.0]), 2)
     oracle = posteriors(x, queries)

@@ -13,6 +13,7 @@ from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.calls import Actor, Call, CallFailed, Calls
 from postmean.fleet.dispatcher import Dispatcher
 from postmean.fleet.ray_session import ray_session
+from postmean.fleet.ray_thread import RayThread
 from postmean.fleet.settings import FleetSettings
 from tests.support.listeners import Record
 from tests.support.runs import PATIENCE
@@ -20,6 +21,7 @@ from tests.support.scripted_calls import DIES, NEVER, Answer, ScriptedActor, Scr
 
 FAULTS = {0: "", 1: "raise", 2: "crash", 3: "die", 4: "freeze"}
 """Fault of each shard; there is room for two actors."""
+OPTIONS = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
 
 
 class FaultyActor:
@@ -47,6 +49,16 @@ class FaultyActor:
         return {"shard": shard}
 
 
+class FrozenActor:
+    """Freezes as it starts."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def placed(self) -> None:
+        pass
+
+
 def script(actor: ScriptedActor, method: str, *arguments: int) -> Answer:
     """The same faults as answers of `ScriptedCalls`."""
     if method == "load":
@@ -62,22 +74,22 @@ def script(actor: ScriptedActor, method: str, *arguments: int) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def ray_is_up() -> Iterator[None]:
-    with ray_session(2, 0):
+def ray_thread() -> Iterator[RayThread]:
+    with ray_session(2, 0) as thread:
         import ray
 
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
-        yield
+        yield thread
 
 
 @pytest.fixture(params=["ray", "script"])
 def calls(request: pytest.FixtureRequest) -> Calls:
     if request.param == "script":
         return ScriptedCalls(script, room=2)
-    request.getfixturevalue("ray_is_up")
+    thread = request.getfixturevalue("ray_thread")
     from postmean.fleet.ray_calls import RayCalls
 
-    return RayCalls(FaultyActor, (FAULTS,), {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0})
+    return RayCalls(thread, FaultyActor, (FAULTS,), OPTIONS)
 
 
 @pytest.fixture
@@ -165,6 +177,23 @@ def test_an_actor_without_room_waits_until_another_is_released(calls: Calls, hir
     calls.kill(actors[next(number for number, call in enumerate(placed) if call is not late)])
     assert ends(calls, late)
     calls.result(late)
+
+
+@pytest.mark.slow
+def test_the_room_of_actors_that_froze_as_they_started_is_free_once_they_are_killed(ray_thread: RayThread) -> None:
+    from postmean.fleet.ray_calls import RayCalls
+
+    frozen, well = RayCalls(ray_thread, FrozenActor, (), OPTIONS), RayCalls(ray_thread, FaultyActor, (FAULTS,), OPTIONS)
+    actors = [frozen.start() for _ in range(2)]  # there is room for no more
+    placed = [frozen.call(actor, "placed") for actor in actors]
+    actors.append(well.start())
+    placed.append(well.call(actors[2], "placed"))
+    assert not well.wait(placed, 8.0)[0]
+    for actor in actors[:2]:
+        frozen.kill(actor)
+    assert ends(well, placed[2])
+    well.result(placed[2])
+    well.kill(actors[2])
 
 
 def test_a_run_with_every_fault_is_accounted_for(calls: Calls) -> None:

@@ -145,6 +145,27 @@ def test_a_run_without_room_for_any_actor_ends() -> None:
     assert 3 <= run.calls.now() < 5
 
 
+def test_an_actor_that_froze_as_it_started_loses_its_place_to_another() -> None:
+    def on_tick(run: Run, outcome: Outcome) -> None:
+        if not frozen and run.calls.alive():
+            frozen.append(run.calls.alive()[0])
+            run.calls.freeze(frozen[0])
+
+    frozen: list[ScriptedActor] = []
+    run = Run(2_000, {}, on_tick=on_tick, start_seconds=3.0)
+    assert (run.outcome.done, run.outcome.failed, run.outcome.retries) == (2_000, {}, 0)
+    assert [actor.state for actor in frozen] == ["dead"]
+    assert len(run.calls.actors) == 3
+    makers = {actor for _, actor in run.calls.made}
+    assert makers == set(run.calls.actors) - set(frozen), "its place was filled"
+
+
+def test_waiting_long_for_room_is_no_failure() -> None:
+    run = Run(2_000, {}, room=1, start_seconds=3.0)
+    assert (run.outcome.done, run.outcome.failed, run.outcome.retries) == (2_000, {}, 0)
+    assert run.calls.now() > 12.0 and len(run.calls.actors) >= 4, "asked for again and again"
+
+
 def test_idle_actors_are_released_and_hired_again_when_there_is_work() -> None:
     backlog = PlannedShards(range(20))
     backlog.limit = 8

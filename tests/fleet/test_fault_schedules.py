@@ -33,6 +33,7 @@ class Schedule:
     shards: int
     actors: int
     min_actors: int
+    shards_at_a_time: int
     attempts: int
     idle_seconds: float
     room: int
@@ -58,6 +59,7 @@ SCHEDULES = st.builds(
     shards=st.integers(0, 10),
     actors=st.integers(1, 4),
     min_actors=st.integers(0, 4),
+    shards_at_a_time=st.integers(1, 3),
     attempts=st.integers(1, 3),
     idle_seconds=st.sampled_from([0.01, 1.0, 60.0]),
     room=st.sampled_from([4, 4, 2, 1, 0]),
@@ -85,7 +87,7 @@ class World:
         self.hit: set[int] = set()
         """Shards of these attempts."""
         self.struck: set[ScriptedActor] = set()
-        """Actors that the schedule killed or froze."""
+        """Actors that the schedule killed or froze, or that a fault ended."""
         self.most_alive = 0
 
     def run(self) -> Outcome:
@@ -97,7 +99,7 @@ class World:
             shard_seconds=SHARD_SECONDS,
             start_seconds=START_DEADLINE,
         )
-        return Dispatcher(self.calls, fleet, s.actors, self.backlog, [self.record]).run()
+        return Dispatcher(self.calls, fleet, s.actors, self.backlog, [self.record], s.shards_at_a_time).run()
 
     def longest(self) -> float:
         """Seconds within which the run must end: the sum as if everything ran in turn and took until its deadline.
@@ -106,11 +108,13 @@ class World:
         """
         s = self._schedule
         starts = (s.shards + 1) * FAILURES_IN_A_ROW * s.actors + len(s.kills) + s.shards * s.attempts
-        shards = s.shards * s.attempts * (SHARD_SECONDS + 2)
+        shards = s.shards * s.attempts * (s.shards_at_a_time * SHARD_SECONDS + 2)
         return 20 + shards + starts * (START_DEADLINE + START_SECONDS) + len(s.kills) * (PING_SECONDS + 2)
 
     def _answer(self, actor: ScriptedActor, method: str, *arguments: int) -> Answer:
         self.most_alive = max(self.most_alive, len(self.calls.alive()))
+        if method == "make":
+            self._check_alone(actor, arguments[0])
         if method == "load":
             kind = next(self._loads, "well")
         else:
@@ -120,9 +124,18 @@ class World:
         if kind in FAULTS:
             self.faults += 1
             self.hit.update(arguments)
+            if kind != "error of ours":
+                self.struck.add(actor)
             return FAULTS[kind]
         value = {"shard": arguments[0]} if method == "make" else None
         return Answer(1.5 if kind == "slow" else 0.1, value)
+
+    def _check_alone(self, actor: ScriptedActor, shard: int) -> None:
+        """An actor has not too many shards, and one that failed before is its only one."""
+        beside = self.calls.making(actor)
+        assert len(beside) < self._schedule.shards_at_a_time
+        tried = [made for made, _ in self.calls.made]
+        assert not beside or all(tried.count(one) == 1 for one in (shard, *beside))
 
     def _tick(self, outcome: Outcome) -> None:
         tick = len(self.ticks)
@@ -152,7 +165,7 @@ def test_every_shard_is_made_once_or_accounted_for_and_nothing_hangs_or_is_left_
     hit = world.hit | {shard for shard, actor in world.calls.made if actor in world.struck}
     assert failed.keys() <= hit, "what met no fault is not given up"
     if world.backlog.is_closed:
-        assert 0 <= outcome.untried < schedule.actors, "what was being made"
+        assert 0 <= outcome.untried < schedule.actors * schedule.shards_at_a_time, "what was being made"
     else:
         assert outcome.untried == schedule.shards - len(made) - len(failed), "what is neither is counted"
 
@@ -160,7 +173,8 @@ def test_every_shard_is_made_once_or_accounted_for_and_nothing_hangs_or_is_left_
     assert all(count <= schedule.attempts for count in tried.values())
     # an actor that freezes before it is placed looks like one without room
     lacks_room = not schedule.room or any(freezes for _, _, freezes in schedule.kills)
-    faults = 3 * (world.faults + len(world.struck))  # no fault counts for more than 3
+    # no fault counts for more than 3, and those beside it for 1 each
+    faults = (2 + schedule.shards_at_a_time) * (world.faults + len(world.struck))
     if faults < FAILURES_IN_A_ROW * schedule.actors and not lacks_room and not world.backlog.is_closed:
         assert all(tried[shard] == schedule.attempts for shard in failed), "each attempt is made use of"
         assert outcome.untried == 0, "so few faults stop no run"

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from postmean.contract.plan import Plan
 from tests.support.runs import (
+    PATIENCE,
     actors_of,
     assert_one_line,
     descendants,
@@ -55,7 +59,7 @@ def test_stopped_killed_failed_and_resumed_with_other_actors_gives_the_bytes_of_
 
     # SIGKILL of the command with 3 actors: raylet, GCS and actors go with it
     monkeypatch.delenv("RAY_TMPDIR")  # Ray's agents may still write there
-    killed = start(*arguments, "--actors=3")
+    killed = start(*arguments, "--actors=3", "--shards-at-a-time=2")
     wait_for_commits(tmp_path, commits(files) + 3, killed)
     below = descendants(killed.pid)
     assert sum("EstimatorActor" in title for title in below.values()) >= 1
@@ -66,10 +70,10 @@ def test_stopped_killed_failed_and_resumed_with_other_actors_gives_the_bytes_of_
     before = commits(files_of(tmp_path))
     assert before < shards
 
-    # an actor of 2 is killed, and a folder lies where a chunk of the last shard is to be written
+    # an actor of 2, at work on up to 3 shards, is killed, and a folder lies where a chunk of the last shard is to be written
     obstacle = tmp_path / f"targets.zarr/ess/c/{shards - 1}/in-the-way"
     obstacle.mkdir(parents=True)
-    running = start(*arguments, "--json")
+    running = start(*arguments, "--json", "--shards-at-a-time=3")
     wait_for_commits(tmp_path, before + 1, running)
     os.kill(actors_of(running)[0], signal.SIGKILL)
     done = finish(running)
@@ -143,6 +147,14 @@ def test_kills_at_any_moment_lose_nothing(job: list[str], expected: Expected, tm
         running.communicate()
     done = postmean(*job, f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
+    assert files_of(tmp_path) == expected["webdataset"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>&1 >/dev/null | true"])
+def test_a_run_without_a_stderr_finishes(job: list[str], expected: Expected, tmp_path: Path, stderr: str) -> None:
+    command = shlex.join([sys.executable, "-m", "postmean", *job, f"--out={tmp_path}"])
+    subprocess.run(f"{command} {stderr}", shell=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)  # noqa: S602
     assert files_of(tmp_path) == expected["webdataset"]
 
 

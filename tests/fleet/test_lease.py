@@ -168,6 +168,58 @@ def test_a_driver_whose_lease_was_taken_stops_and_leaves_the_other_one_alone(sto
     assert "leases/000002.json" in storage.list("leases")
 
 
+def test_a_driver_whose_lease_another_holds_under_the_same_number_stops_and_leaves_it_there(storage: Storage) -> None:
+    """As on storage that does not create exclusively."""
+    with Lease(storage, beat_seconds=0.05) as lease:
+        write(storage, 1)
+
+        def lost() -> bool:
+            try:
+                lease.check()
+            except GenerationError as error:
+                assert "took over (host elsewhere, process 7" in str(error)
+                return True
+            return False
+
+        wait_until(lost, "the driver notices")
+    holder = find_holder(storage)
+    assert holder is not None and holder.token == "x"
+
+
+def test_a_lease_that_another_wrote_over_at_once_was_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path)
+    create = storage.create
+
+    def create_late(path: str, data: bytes) -> bool:
+        created = create(path, data)
+        write(storage, 1)
+        return created
+
+    monkeypatch.setattr(storage, "create", create_late)
+    with pytest.raises(GenerationError, match="another `postmean generate` is at work there"):
+        Lease(storage).__enter__()
+
+
+@pytest.mark.parametrize("number", [10**6, 10**12, 10**13, 10**40])
+def test_numbers_of_any_length_count(storage: Storage, number: int) -> None:
+    write(storage, 999_999, heartbeat=0.0)
+    write(storage, number)
+    storage.put(f"leases/0{number}.json", b"not a lease's name")
+    with pytest.raises(GenerationError, match="host elsewhere"):
+        refuse_if_held(storage)
+    write(storage, number, heartbeat=0.0)
+    with Lease(storage, beat_seconds=0.1):
+        assert f"leases/{number + 1}.json" in storage.list("leases")
+
+
+def test_a_damaged_host_is_described_in_one_line(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    write(storage, 1, host="evil\n\x1b[2J" + "x" * 1000)
+    with pytest.raises(GenerationError) as refusal:
+        refuse_if_held(storage)
+    assert str(refusal.value).isprintable() and len(str(refusal.value)) < 500
+
+
 def test_of_competing_drivers_one_takes_an_abandoned_lease(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     write(storage, 1, heartbeat=0.0)
     won: list[Lease] = []

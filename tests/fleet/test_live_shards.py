@@ -15,6 +15,7 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_reader, open_storage
 from postmean.storage.storage import Reader, Storage
 from postmean.training.stream.follow import Follower
+from tests.support.runs import wait_until
 
 FILES = {"manifest.json": b"the manifest", "certified_sigma.npy": b"", "plan.parquet": bytes(20 << 20) + b"end"}
 
@@ -73,7 +74,8 @@ def test_a_trainer_that_begins_again_earlier_gets_what_it_asks_for() -> None:
     shards = LiveShards(100, depth=3, trainers=1)
     for shard in (50, 51, 52, 20, 21):
         assert ask(shards, shard) == b"%d" % shard
-    assert make_all(shards)[-1] == 23
+    make_all(shards)
+    assert shards.read("shards/000023.tar", 0) == b"23", "the window has moved along"
 
 
 def test_two_trainers_at_places_of_their_own_are_both_served_ahead() -> None:
@@ -84,6 +86,50 @@ def test_two_trainers_at_places_of_their_own_are_both_served_ahead() -> None:
     make_all(shards)
     assert shards.held() <= 2 * 6
     assert [shards.read(f"shards/{shard:06d}.tar", 0) for shard in (20, 21, 70, 71)] == [b"20", b"21", b"70", b"71"]
+
+
+def test_requests_far_from_the_trainer_are_answered_and_cost_it_nothing() -> None:
+    """Of a second reader with the token, such as one that looks at a few shards, or asks for all of them at random."""
+    shards = LiveShards(1000, depth=4, trainers=1)
+    ask(shards, 10)
+    make_all(shards)
+    for step in range(50):
+        far = 900 - 9 * step
+        assert ask(shards, far) == b"%d" % far
+        make_all(shards)
+        assert shards.newest() == 10 + step
+        assert shards.held() <= 8 + 4
+        held = [shards.read(f"shards/{10 + step + ahead:06d}.tar", 0) for ahead in (0, 1)]
+        assert held == [b"%d" % (10 + step), b"%d" % (11 + step)], "still held, not made again"
+        make_all(shards)
+
+
+def test_a_trainer_that_waits_is_served_before_readers_far_from_it() -> None:
+    shards = LiveShards(1000, depth=2, trainers=1)
+    ask(shards, 500)
+    make_all(shards)
+    with ThreadPoolExecutor(20) as readers:
+        for far in range(19):
+            readers.submit(shards.read, f"commits/{20 * far:06d}.json", 60)
+        wait_until(lambda: len(shards) == 19, "all wait")
+        readers.submit(shards.read, "commits/000502.json", 60)
+        wait_until(lambda: len(shards) >= 20, "the trainer waits as well")
+        assert shards.take() == 502
+        shards.close()
+
+
+def test_a_second_reader_that_goes_on_takes_the_place_only_of_a_trainer_that_is_silent() -> None:
+    shards = LiveShards(1000, depth=3, trainers=1)
+    ask(shards, 10)
+    for step in range(1, 5):
+        ask(shards, 500 + step)
+        ask(shards, 10 + step)
+        assert shards.newest() == 10 + step, "the trainer goes on as well"
+    ask(shards, 505)
+    ask(shards, 506)
+    assert shards.newest() == 506
+    make_all(shards)
+    assert shards.read("shards/000508.tar", 0) == b"508"
 
 
 def test_a_shard_that_failed_is_told_once_and_tried_again() -> None:
@@ -207,6 +253,33 @@ def test_a_server_that_is_gone_is_an_error_after_the_deadline(storage: Reader) -
     gone = open_reader("http://127.0.0.1:9")
     with pytest.raises(StorageError, match="no success within 2 s"):
         gone.get("manifest.json")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[x",
+        "http://h:99999",
+        "http://h:abc",
+        "http://a b",
+        "http://h\n",
+        "http://256.1.1.1",
+        "http://",
+        "http://h?x",
+    ],
+)
+def test_what_is_no_url_is_one_line(storage: Reader, url: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        open_reader(url)
+    assert "\n" not in str(error.value) and "http://" in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "no such host", "a" * 300, "nul\0", "192.0.2.1", "ü" * 70])
+def test_a_host_that_cannot_be_listened_on_is_refused(shards: LiveShards, host: str) -> None:
+    with pytest.raises(ConfigError, match="--port 0: cannot listen there"):
+        LiveServer(host, 0, {}, shards, "token")
+    with pytest.raises(ConfigError, match="--port 70000: cannot listen there"):
+        LiveServer("127.0.0.1", 70000, {}, shards, "token")
 
 
 def test_an_address_that_is_taken_is_refused(storage: Reader, shards: LiveShards) -> None:

@@ -1,16 +1,21 @@
 """How far a generation may go and what it may delete, given its trainers' positions: no Ray, no actors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from postmean.base.errors import ShardError
+from postmean.base.errors import MismatchError, ShardError
 from postmean.fleet.backlog import PlannedShards
 from postmean.runs.pace import Pace
 from postmean.shards.positions import Position, write_position
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
+from postmean.storage.memory import MemoryStorage
 from postmean.storage.open import open_storage
+from tests.fleet.conftest import TUPLES
 from tests.support.runs import files_of
 
 Expected = dict[str, dict[str, bytes]]
@@ -52,6 +57,62 @@ def test_a_damaged_position_counts_as_the_beginning(run: RunFolder) -> None:
     write_position(run.storage, "a", at(2000))
     run.storage.put("trainers/b.json", b'{"next_tuple": "far"}')
     assert limit(run) == 4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resume_tuple": 10**12},
+        {"resume_tuple": 2001},
+        {"resume_tuple": -1},
+        {"next_tuple": TUPLES + 1, "resume_tuple": TUPLES + 1},
+        {"next_tuple": 10**30, "resume_tuple": 0},
+        {"next_tuple": -5, "resume_tuple": -5},
+        {"batch_size": 0},
+    ],
+    ids=str,
+)
+def test_a_position_that_cannot_be_deletes_nothing_and_is_named(run: RunFolder, tmp_path: Path, wrong: dict) -> None:
+    before = files_of(tmp_path)
+    write_position(run.storage, "a", at(3000, resume=2500))
+    write_position(run.storage, "b", replace(at(2000, resume=1000), **wrong))
+    pace = Pace(run, PlannedShards([]), 1, 1, True, 60.0)
+    with pytest.raises(MismatchError, match=r"trainers/b\.json: .* remove the file") as error:
+        pace.look()
+    assert "\n" not in str(error.value)
+    assert files_of(tmp_path).items() >= before.items()
+    run.storage.delete("trainers/b.json")
+    assert pace.look(), "the remedy helps"
+
+
+def test_nobody_can_have_passed_a_shard_that_is_not_made(run: RunFolder, tmp_path: Path) -> None:
+    plan = run.read_plan()
+    run.storage.delete("commits/000007.json")
+    write_position(run.storage, "a", at(int(plan.last_tuple[6]) + 1, resume=0))
+    Pace(run, PlannedShards([]), None, 1, True, 60.0).look()
+    write_position(run.storage, "a", at(int(plan.last_tuple[7]) + 1, resume=int(plan.last_tuple[7])))
+    with pytest.raises(MismatchError, match=r"trainers/a\.json: .* shard 000007 is not made yet"):
+        Pace(run, PlannedShards([]), None, 1, True, 60.0).look()
+    assert deleted_shards(run) == 0
+
+
+@given(st.integers(0, TUPLES), st.integers(0, TUPLES), st.integers(1, 3), st.booleans())
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_a_trainer_may_resume_from_is_never_deleted(
+    run: RunFolder, next_tuple: int, resume_tuple: int, trainers: int, finished: bool
+) -> None:
+    paths = ("manifest.json", "plan.parquet", "certified_sigma.npy", *run.storage.list("commits"))
+    copy = RunFolder(MemoryStorage({path: run.storage.get(path) for path in paths}))
+    write_position(copy.storage, "a", at(next_tuple, resume_tuple, finished))
+    pace = Pace(copy, PlannedShards([]), None, trainers, True, 60.0)
+    if resume_tuple > next_tuple:
+        with pytest.raises(MismatchError):
+            pace.delete_all()
+    else:
+        pace.delete_all()
+    needed = copy.read_plan().shard_of(min(next_tuple, resume_tuple)) if trainers == 1 else 0
+    assert deleted_shards(copy) <= needed
+    assert deleted_shards(copy) == needed or resume_tuple > next_tuple
 
 
 def test_a_run_whose_trainers_have_all_finished_is_over(run: RunFolder) -> None:

@@ -21,6 +21,7 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_reader, open_storage
 from postmean.training.stream.stream import TargetStream
 from tests.fleet.conftest import TUPLES
+from tests.support.certificates import make_certificate
 from tests.support.runs import assert_one_line, commits_of, files_of, finish, is_alive, postmean, start, wait_until
 
 Expected = dict[str, dict[str, bytes]]
@@ -133,14 +134,14 @@ def test_a_generation_ends_when_its_trainers_have_finished(job: list[str], store
 
 
 @contextmanager
-def serving(job: list[str], port: int) -> Iterator[tuple[subprocess.Popen, str]]:
+def serving(job: list[str], port: int, *flags: str) -> Iterator[tuple[subprocess.Popen, str]]:
     """`postmean serve` of the job and its URL, once it listens."""
     arguments = [a for a in job[1:] if not a.startswith("--out")]
-    process = start("serve", *arguments, f"--port={port}", "--depth=4")
+    process = start("serve", *arguments, f"--port={port}", "--depth=4", *flags)
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            if found := re.search(r"at (http://[0-9.:]+);", line):
+            if found := re.search(r"at (https?://[0-9.:]+);", line):
                 yield process, found[1]
                 break
         else:
@@ -192,6 +193,24 @@ def test_live_shards_are_those_that_generate_writes(
         for path in sorted(shards, key=lambda path: re.findall(r"\d+", path)):
             wait_until(lambda path=path: storage.exists(path), f"{path} is made")
             assert storage.get(path) == expected["webdataset"][path]
+
+
+@pytest.mark.slow
+def test_a_training_over_tls_gives_the_weights_of_a_finished_run(
+    job: list[str],
+    store: ImageStore,
+    weights: dict[str, bytes],
+    token: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    certificate, key = make_certificate(tmp_path / "tls")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(job, 0, f"--tls-certificate={certificate}", f"--tls-key={key}") as (_, url):
+        assert url.startswith("https://")
+        done = postmean(*training(store, url, tmp_path / "model", "--follow-seconds=300"))
+        assert done.returncode == 0, done.stderr
+    assert weights_of(tmp_path / "model") == weights
 
 
 @pytest.mark.parametrize("live", [True, False])

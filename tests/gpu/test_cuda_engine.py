@@ -1,11 +1,10 @@
-"""The engine on a GPU gives the same results as on the CPU, by the same float64 oracle. Run with -m gpu."""
+"""The engine on a GPU, or on the stand-in for one, gives the same results as on the CPU, by the same float64 oracle."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from postmean.engine.population import Population
 from postmean.estimators.auto import Auto
@@ -14,11 +13,6 @@ from postmean.estimators.exact import Exact
 from postmean.neighbours.search import ExactSearch
 from postmean.neighbours.self_join import self_join
 from tests.support.posterior_examples import images_x, posterior, queries_from, random_images, store_of
-
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
-]
 
 
 def _on_gpu(queries: Queries) -> Queries:
@@ -44,7 +38,10 @@ def test_search_and_self_join_on_a_gpu_equal_the_cpu(tmp_path: Path) -> None:
     queries = queries_from(images_x(pixels), 0.5, 16)
     on_cpu = ExactSearch(Population(store, False)).search(queries.z, queries.sigma, 20)
     on_gpu = ExactSearch(Population(store, False, device="cuda")).search(queries.z.cuda(), queries.sigma, 20)
-    assert np.allclose(on_cpu.distance2, on_gpu.distance2, rtol=1e-5)
+    # log-weights within the engine's error, those that matter exact
+    off = np.abs(on_cpu.distance2 - on_gpu.distance2)
+    assert np.all(off <= 1e-3 * 2 * queries.sigma[:, None] ** 2 + 1e-3 * on_cpu.distance2)
+    assert np.allclose(on_cpu.distance2[:, 0], on_gpu.distance2[:, 0], rtol=1e-12)
     assert np.array_equal(
         self_join(store, False, False).distance2, self_join(store, False, False, device="cuda").distance2
     )

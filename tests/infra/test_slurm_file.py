@@ -101,12 +101,19 @@ def test_bash_parses_the_script_and_it_stops_at_errors() -> None:
 def test_the_head_starts_first_then_the_workers_then_the_generation(tmp_path: Path) -> None:
     job = Job(tmp_path)
     assert job.wait() == 0, job.stderr
-    head, workers = job.calls("srun")
+    made, head, workers, removed = job.calls("srun")
     assert "--nodes=1 --ntasks=1 --cpus-per-task=8 --nodelist=node1 ray start --head" in head
     assert "--port=6379" in head and "--include-dashboard=false" in head and head.endswith("--block")
     assert "--nodes=2 --ntasks=2 --cpus-per-task=8 --exclude=node1 ray start --address=10.0.0.7:6379" in workers
     assert job.calls("postmean") == ["postmean " + " ".join(f"<{word}>" for word in ["generate", *ARGUMENTS])]
     assert job.calls("ray start --head")
+    folder = re.search(r"--temp-dir=(\S+)/ray ", head)
+    assert folder is not None
+    assert made == f"srun --nodes=3 --ntasks=3 mkdir -m 700 {folder[1]}"
+    assert removed == f"srun --nodes=3 --ntasks=3 rm -rf {folder[1]}"
+    assert not Path(folder[1]).exists()
+    longest = f"{folder[1]}/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+    assert len(longest) + len("4294967294") - len("4711") <= 107, "sockets fit, with the longest job number"
     assert job.calls().index(head) < job.calls().index(workers)
 
 
@@ -133,7 +140,7 @@ def test_the_run_folder_is_as_readable_as_the_users_umask_says(tmp_path: Path) -
 def test_one_node_is_a_cluster_too(tmp_path: Path) -> None:
     job = Job(tmp_path, nodes=1)
     assert job.wait() == 0, job.stderr
-    assert len(job.calls("srun")) == 1
+    assert len([call for call in job.calls("srun") if "ray start" in call]) == 1
 
 
 def test_the_token_is_random_private_and_gone_with_the_job(tmp_path: Path) -> None:

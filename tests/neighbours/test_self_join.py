@@ -66,7 +66,7 @@ def test_more_images_than_fit_a_tile(tmp_path):
     rng = np.random.default_rng(0)
     pixels = np.kron(rng.integers(0, 256, (1370, 3, 8, 8)).astype(np.uint8), np.ones((1, 1, 8, 8), np.uint8))
     store = store_of(tmp_path / "store", pixels)
-    assert len(Population(store, False).tiles()) > 1
+    assert len(list(Population(store, False).pixels.tiles())) > 1
     join = self_join(store, False, False, 40)
     flat = pixels.reshape(1370, -1).astype(np.int32)
     for i in (0, 700, 1364, 1365, 1366, 1369):

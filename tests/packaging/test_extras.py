@@ -57,7 +57,18 @@ def test_a_module_that_is_there_but_broken_keeps_its_own_error() -> None:
 def test_every_extra_that_is_named_installs_the_module() -> None:
     guarded = set(uses())
     assert {module for _, module in guarded} == {
-        *("PIL", "diffusers", "faiss", "matplotlib", "ray", "safetensors", "sklearn", "torch_fidelity", "zarr")
+        *(
+            "PIL",
+            "diffusers",
+            "faiss",
+            "matplotlib",
+            "ray",
+            "safetensors",
+            "sklearn",
+            "torch_fidelity",
+            "uvicorn",
+            "zarr",
+        )
     }
     for extra, module in guarded:
         names = {_DISTRIBUTIONS.get(module, module), f"{module}-cpu"}

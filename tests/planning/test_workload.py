@@ -1,6 +1,5 @@
 """Runs planned from a sample: for more images than the store has, and with only some tuples counted."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +7,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from postmean.base.cores import usable_cores
 from postmean.base.errors import ConfigError
 from postmean.cli.index import run as index
 from postmean.contract.image_store import ImageStore, StoreWriter
 from postmean.contract.noise import ICTNoise
 from postmean.contract.plan import make_plan
-from postmean.engine.log_weights import queries_at_a_time
-from postmean.engine.population import Population
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.self_join import self_join
 from postmean.planning.config import SampleSettings
@@ -84,8 +82,8 @@ def test_a_member_that_stands_for_several_is_as_several_copies(quarter: ImageSto
     with StoreWriter(tmp_path / "copied", None, {}) as writer:
         writer.append(np.tile(few, (copies, 1, 1, 1)), None)
         copied = writer.finish()
-    several, one = Population(copied, False), SampledPopulation(sample, False, stands_for=copies)
-    assert queries_at_a_time(one, 1 << 20) == queries_at_a_time(several, 1 << 20)
+    one = SampledPopulation(sample, False, stands_for=copies)
+    assert (one.represented, one.at_hand(10), one.at_hand_with_source(11)) == (300, 2, 3)
     # copies of an image add nothing to its own sum
     nearest = len(copied) - 1
     expected = certified_sigma(self_join(copied, False, False, nearest), 1e-6, copied.dim)[: len(few)]
@@ -100,7 +98,7 @@ def test_records_counted_on_a_sample_are_those_of_the_plan_within_the_error_stat
     tuples = 6_000_000
     config = settings(quarter, tuples=tuples, seed=seed, noise=ICTNoise(total_steps=6_000, batch_size=1000, s1=160))
     work = workload(config)
-    plan = make_plan(work.manifest.tuple_source(), tuples, work.certified_sigma, 2048, threads=os.cpu_count() or 1)
+    plan = make_plan(work.manifest.tuple_source(), tuples, work.certified_sigma, 2048, threads=usable_cores())
     assert 0 < work.records_error < 0.01
     assert abs(work.records / plan.total_records - 1) < 4 * work.records_error
     every = workload(replace(config, tuples=100_000))

@@ -46,6 +46,7 @@ class ScriptedCall:
 
     actor: ScriptedActor
     method: str
+    arguments: tuple[Any, ...]
     answer: Answer
     ends_at: float
 
@@ -82,7 +83,7 @@ class ScriptedCalls:
         if method == "make":
             self.made.append((arguments[0], actor))
         answer = self._answer(actor, method, arguments)
-        call = ScriptedCall(actor, method, answer, self._now + answer.seconds)
+        call = ScriptedCall(actor, method, arguments, answer, self._now + answer.seconds)
         self._pending.append(call)
         self._fill()
         return call
@@ -131,6 +132,10 @@ class ScriptedCalls:
         """Actors that have a place."""
         return [actor for actor in self.actors if actor.state in ("alive", "frozen")]
 
+    def making(self, actor: ScriptedActor) -> list[int]:
+        """Shards of the actor's calls of `make` that have not ended."""
+        return [c.arguments[0] for c in self._pending if c.actor is actor and c.method == "make"]
+
     def _answer(self, actor: ScriptedActor, method: str, arguments: tuple[Any, ...]) -> Answer:
         if actor.state == "dead":
             return Answer(failure=CallFailed(DEATH))
@@ -149,6 +154,8 @@ class ScriptedCalls:
         """Move the clock to the next end of a call, but not past `until`."""
         self._now = min([until, *(call.ends_at for call in self._pending)])
         for call in [call for call in self._pending if call.ends_at <= self._now]:
+            if call not in self._pending:
+                continue  # its actor has died with another call
             if call.answer.dies:
                 self.die(call.actor)
             else:

@@ -152,7 +152,7 @@ MISMATCHES: dict[str, dict[str, Any]] = {
     "process.kind": dict(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
     "flips": dict(flips=True),
     "conditional": dict(conditional=True),
-    "solver": dict(solver="heun", noise=ECTNoise()),
+    "solver": dict(solver="heun", noise=ICTNoise()),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
-from postmean.runs import live_server
+from postmean.runs.live_connections import Limits
 from postmean.runs.live_server import LiveServer
 from postmean.runs.live_shards import LiveShards
 from postmean.shards.positions import Position, read_positions
@@ -161,12 +161,12 @@ def test_leaving_a_live_stream_does_not_wait_for_the_answer_to_its_request(
     begun: Begun, store: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _ = begun
-    monkeypatch.setattr(live_server, "_HOLD_SECONDS", 3600.0)
+    limits = Limits(hold_seconds=3600)
     monkeypatch.setenv("POSTMEAN_TOKEN", "a token of the tests")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     files = {path: run.storage.get(path) for path in ("manifest.json", "plan.parquet")}
     shards = LiveShards(10, depth=2, trainers=1)
-    with LiveServer("127.0.0.1", 0, files, shards, "a token of the tests") as server:
+    with LiveServer("127.0.0.1", 0, files, shards, "a token of the tests", limits=limits) as server:
         stream = TargetStream.open(f"http://127.0.0.1:{server.port}", store, BATCH, follow_seconds=3600)
         # Ctrl-C reaches the thread that waits
         batches = stream.batches(on_wait=lambda: (_ for _ in ()).throw(KeyboardInterrupt))

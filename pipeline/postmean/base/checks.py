@@ -5,6 +5,12 @@ from typing import Any
 
 from postmean.base.errors import ConfigError
 
+FLOAT16_ERROR = 2.0**-24
+"""Most mean squared error per value of x in [-1, 1] that is rounded to float16."""
+
+LEAST_TOLERANCE = 1e-7
+"""Smallest mean squared error that can be promised: above what storing a mean costs."""
+
 
 def check_at_least_one(config: Any, names: tuple[str, ...]) -> None:
     """Raise ConfigError where one of these fields is below 1; None passes."""
@@ -28,9 +34,12 @@ def check_positive(config: Any, names: tuple[str, ...]) -> None:
 
 
 def check_tolerance(config: Any) -> None:
-    """Raise ConfigError unless the field `tolerance`, a mean squared error of x in [-1, 1], is in (0, 1)."""
-    if not 0 < config.tolerance < 1:
-        raise ConfigError(f"--tolerance: expected a mean squared error in (0, 1), got {config.tolerance}")
+    """Raise ConfigError unless the field `tolerance`, a mean squared error of x in [-1, 1], is in [1e-7, 1)."""
+    if not LEAST_TOLERANCE <= config.tolerance < 1:
+        raise ConfigError(
+            f"--tolerance: expected a mean squared error in [{LEAST_TOLERANCE:g}, 1), got {config.tolerance:g}: "
+            f"a mean that is stored as float16 is off by up to {FLOAT16_ERROR:.0e}"
+        )
 
 
 def check_finite(part: str, **values: float) -> None:

@@ -1,5 +1,6 @@
-"""Choice of the device."""
+"""Choice of the device, and how many GPUs there are."""
 
+import os
 from typing import Literal, overload
 
 
@@ -17,3 +18,13 @@ def choose_device(asked: str) -> str:
     import torch  # here: importing it takes seconds, and base must also work without torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def usable_gpus() -> int:
+    """GPUs that this process may use; of partitioned ones, the instances in CUDA_VISIBLE_DEVICES. Loads torch."""
+    import torch
+
+    # CUDA shows a process one instance, the first; Ray gives each actor its own
+    instances = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.startswith("MIG-")]
+    count = torch.cuda.device_count()
+    return max(count, len(instances)) if count else 0

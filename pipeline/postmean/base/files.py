@@ -19,6 +19,8 @@ from pathlib import Path
 
 _FOLDER = ".d"  # suffix of a temporary folder, after the name of its locked file
 _SYNCS = 16  # files synced at once: the disk then writes many of them in one go
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Errors of os.link on file systems without hard links, such as gcsfuse and some SMB mounts."""
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -29,6 +31,30 @@ def write_file(path: Path, data: bytes) -> None:
     with temporary_file(path) as temporary:
         temporary.write_bytes(data)
         move_into_place(temporary, path)
+
+
+def create_file(path: Path, data: bytes, mode: int = 0o666) -> bool:
+    """Write a file whole unless it exists: False then, and nothing is written. Durable when it returns.
+
+    Of several writers at once, one creates it. Creates parent folders.
+
+    Args:
+        mode: permissions, less those that the umask takes away.
+    """
+    with locked_file(path, mode) as temporary:
+        temporary.write_bytes(data)
+        sync(temporary)
+        try:
+            os.link(temporary, path)  # unlike rename, fails where the target exists
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            if not _create_in_place(path, data, mode):
+                return False
+        sync(path.parent)
+    return True
 
 
 @contextmanager
@@ -103,12 +129,12 @@ def remove_if_abandoned(temporary: Path) -> bool:
 
 
 @contextmanager
-def locked_file(path: Path) -> Iterator[Path]:
+def locked_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """An empty temporary file beside `path`, locked until the end; then removed if it is still there."""
     make_folder(path.parent)
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         _lock(descriptor)  # on a file system without locks, remove_if_abandoned leaves the file alone
         if os.fstat(descriptor).st_nlink:
             break
@@ -145,6 +171,29 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _create_in_place(path: Path, data: bytes, mode: int) -> bool:
+    """Create without hard links; False if the file exists.
+
+    Only one writer can create the name, but readers may see a short file: for a moment, or for good if the writer is
+    killed in that moment. Only leases and tokens are created this way. A short lease is damaged and belongs to nobody:
+    another process takes the next number, and the short lease's writer, if alive, sees the higher number and stops. A
+    short token is refused by its readers.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        sync(path)
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return True
 
 
 def _folder_of(lock: Path) -> Path:

@@ -1,5 +1,6 @@
 """A progress line with rate and time left: rewritten in place on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class Progress:
         self._what, self._total, self._unit = what, total, unit
         self._stream = stream or sys.stderr
         self._is_structured = stream is None and is_structured()
-        self._terminal = self._stream.isatty() and not self._is_structured
+        self._terminal = self._stream.isatty() and not self._is_structured and os.environ.get("TERM") != "dumb"
         self._interval = 0.25 if self._terminal else 10.0
         self._done = self._initial = 0
         self._note = ""

@@ -2,7 +2,7 @@
 
 from postmean.base.command_line import parse_preset, print_report
 from postmean.base.progress import Progress, duration
-from postmean.cli.signals import stopped_by_sigterm
+from postmean.cli.signals import stopped_by_signals
 from postmean.estimators.traits import table
 from postmean.runs.config import GenerateConfig, presets
 
@@ -12,7 +12,7 @@ SUMMARY = "Run a fleet of actors over the tuples of a preset and write shards of
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config = parse_preset(presets(GenerateConfig), argv, "generate", SUMMARY, {"estimator": tuple(table())})
-    with stopped_by_sigterm():
+    with stopped_by_signals():
         return execute(config)
 
 

@@ -3,10 +3,12 @@
 import importlib
 import os
 import sys
+from collections.abc import Callable
 
 from postmean.base.errors import PostmeanError
 from postmean.base.log import is_structured, log_event
 from postmean.base.one_line import printable
+from postmean.base.streams import prepare_streams
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("postmean.cli.import_images", "read a data set into an image store"),
@@ -26,28 +28,36 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main() -> None:
     """Entry point of the `postmean` command."""
+    prepare_streams()
     # read when torch and FAISS are loaded: by default waiting threads spin, and where cores are shared they take them
     # from working threads (training the demo beside other jobs was ten times slower)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        raise SystemExit(0 if arguments else 2)
-    if arguments[0] == "--version":
-        from postmean.contract.manifest import code_version
-
-        print(f"postmean {code_version()}")
-        raise SystemExit(0)
-    if arguments[0] not in COMMANDS:
-        print(f"postmean: no command {arguments[0]!r}: it is one of {', '.join(COMMANDS)}", file=sys.stderr)
-        raise SystemExit(2)
-    raise SystemExit(run(arguments[0], arguments[1:]))
+    if arguments and arguments[0] in COMMANDS:
+        raise SystemExit(run(arguments[0], arguments[1:]))
+    raise SystemExit(_call("", lambda: _without_command(arguments)))
 
 
 def run(command: str, arguments: list[str]) -> int:
     """Run one subcommand; a `PostmeanError` becomes one line on stderr and its exit code."""
+    return _call(command, lambda: importlib.import_module(COMMANDS[command][0]).run(arguments))
+
+
+def _without_command(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from postmean.contract.manifest import code_version
+
+        print(f"postmean {code_version()}")
+        return 0
+    raise PostmeanError(f"no command {arguments[0]!r}: it is one of {', '.join(COMMANDS)}")
+
+
+def _call(command: str, work: Callable[[], int]) -> int:
     try:
-        return importlib.import_module(COMMANDS[command][0]).run(arguments)
+        return work()
     except PostmeanError as error:
         _say(command, str(error))
         return error.exit_code
@@ -69,7 +79,7 @@ def _say(command: str, message: str) -> None:
     if is_structured():
         log_event("error", command=command, message=message)
     else:
-        print(f"postmean {command}: {message}", file=sys.stderr)
+        print(f"{' '.join(['postmean', command]).strip()}: {message}", file=sys.stderr)
 
 
 def _help() -> str:

@@ -70,7 +70,7 @@ class ReportConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the estimators compute; auto uses a GPU if there is one."""
     threads: int | None = None
-    """CPU threads; default all cores."""
+    """CPU threads; default all cores that this process may use."""
     json: bool = False
     """Print the report as JSON."""
 
@@ -94,8 +94,7 @@ def run(argv: list[str]) -> int:
     if argv[0] != "estimators":
         raise ConfigError(f"no report {argv[0]!r}: it is `postmean report estimators STORE --out FOLDER`")
     config = parse(ReportConfig, argv[1:], "report estimators", SUMMARY)
-    import os
-
+    from postmean.base.cores import usable_cores
     from postmean.base.device import choose_device
     from postmean.contract.image_store import ImageStore
     from postmean.engine.process_setup import threads
@@ -104,7 +103,7 @@ def run(argv: list[str]) -> int:
     settings = config.settings(choose_device(config.device))
     store = ImageStore.open(config.store)
     network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
-    with threads(config.threads or os.cpu_count() or 1):
+    with threads(config.threads or usable_cores()):
         report = report_estimators(store, config.out, settings, network, key, Progress)
     text = f"{report.out}: {report.cells} cells, {report.computed} computed now; wrote {', '.join(report.files)}"
     print_report(report, text, config.json)

@@ -45,7 +45,7 @@ def _text(status: "RunStatus") -> str:
         ("tuples", f"{status.tuples_ready:,} of {status.tuples:,} ready for a trainer"),
     ]
     if status.bytes is not None:
-        rows.append(("bytes", byte_size(status.bytes)))
+        rows.append(("bytes", ("about " if status.are_bytes_estimated else "") + byte_size(status.bytes)))
     if status.records_per_second:
         left = f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
         rows.append(("rate", f"{status.records_per_second:,.0f} records/s{left}"))

@@ -29,3 +29,8 @@ class TargetRecipe(FlagGroup):
             raise ConfigError(
                 f"--solver heun: noise {self.noise.kind} has no teacher point: use --solver euler or an ict preset"
             )
+        if self.solver == "heun" and not self.noise.fits_heun:
+            raise ConfigError(
+                f"--solver heun: noise {self.noise.kind} steps far, where the slope at the second point overshoots: "
+                "use --solver euler, as its authors do"
+            )

@@ -20,6 +20,9 @@ from postmean.contract.process import AnyProcess
 # Philox has a 128-bit key: (seed, one of these), so that no two uses of a seed share random numbers.
 _NOISE_LEVEL, _PERMUTATION, _EPS, _DRAWS = 1, 2, 3, 4
 
+SIGMA_MIN, SIGMA_MAX = 1e-12, 1e12
+"""Noise levels that estimators take. Beyond them float32 cannot hold z or the log-weights."""
+
 
 @dataclass(frozen=True)
 class TupleBlock:
@@ -64,6 +67,14 @@ class TupleSource:
             raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
         if self.images < 1:
             raise ConfigError(f"images: a tuple source needs at least one image, got {self.images}")
+        with np.errstate(over="ignore", under="ignore"):
+            # the outermost uniforms
+            sigma = self.noise.levels(np.array([2.0**-53, 1 - 2.0**-53]), np.zeros(2, np.int64), self.process).sigma
+        if not (sigma >= SIGMA_MIN).all() or not (sigma <= SIGMA_MAX).all():
+            raise ConfigError(
+                f"noise: sigma from {sigma[0]:g} to {sigma[1]:g}, expected within {SIGMA_MIN:g} to {SIGMA_MAX:g}: "
+                "change the noise's parameters or the process"
+            )
 
     @property
     def entries(self) -> int:

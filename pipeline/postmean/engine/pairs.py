@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from postmean.engine.population import SCALE, Population, from_integer_units, to_integer_units
-from postmean.engine.softmax import softmax
+from postmean.engine.ragged import batches
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,29 @@ def pair_means(
     bounds = np.searchsorted(row, np.arange(len(z) + 1))
     origin = population.rows(member[bounds[:-1]]).to(torch.float32)
     u = to_integer_units(z) - origin
-    weight = np.ones(len(row))
-    variance = np.zeros(len(z))
+    twice_sigma2 = torch.from_numpy(2 * (sigma * SCALE) ** 2).to(z.device)
+    weight = torch.ones(len(row), dtype=torch.float64, device=z.device)
+    variance = torch.zeros(len(z), dtype=torch.float64, device=z.device)
     # most queries at small sigma have a single candidate, which is the mean
-    for r in np.flatnonzero(np.diff(bounds) > 1):
-        others = slice(bounds[r] + 1, bounds[r + 1])
-        d = population.rows(member[others]).to(torch.float32).sub_(origin[r])
+    several = np.flatnonzero(np.diff(bounds) > 1)
+    lists = np.concatenate([[0], np.cumsum(np.diff(bounds)[several])])
+    position = np.flatnonzero(np.repeat(np.diff(bounds) > 1, np.diff(bounds)))
+    for batch in batches(lists, population):
+        rows = torch.from_numpy(several[batch.row]).to(z.device)
+        place = position[batch.position]
+        s = population.rows(member[place].ravel()).to(torch.float32)
+        d = s.view(*place.shape, population.dim).sub_(origin[rows, None])
         norm2 = torch.linalg.vecdot(d, d).to(torch.float64)
-        exponent = (2 * (d @ u[r]).to(torch.float64) - norm2).cpu().numpy()
-        log_w = exponent / (2 * (sigma[r] * SCALE) ** 2)
-        w = softmax(np.append(0.0, log_w))
-        weight[bounds[r] : bounds[r + 1]] = w
-        shift = torch.from_numpy(w[1:].astype(np.float32)).to(z.device) @ d
-        second = float(w[1:] @ norm2.cpu().numpy())
-        variance[r] = max(0.0, second - float(shift.square().sum())) / population.dim / SCALE**2
-        origin[r] += shift
-    return PairMeans(weight, from_integer_units(origin), variance)
+        along = torch.bmm(d, u[rows].unsqueeze(2)).squeeze(2).to(torch.float64)
+        valid = torch.from_numpy(batch.valid).to(z.device)
+        log_w = (2 * along - norm2).div_(twice_sigma2[rows, None]).masked_fill_(~valid, -torch.inf)
+        w = torch.softmax(log_w, 1)
+        listed = torch.from_numpy(np.flatnonzero(batch.valid)).to(z.device)
+        weight[torch.from_numpy(place[batch.valid]).to(z.device)] = w.flatten()[listed]
+        shift = torch.bmm(w.to(torch.float32)[:, None], d)[:, 0]
+        second = (w * norm2).sum(1)
+        variance[rows] = (second - shift.square().sum(1, dtype=torch.float64)).clamp_(min=0.0)
+        origin[rows] += shift
+    return PairMeans(
+        weight.cpu().numpy(), from_integer_units(origin), variance.cpu().numpy() / population.dim / SCALE**2
+    )

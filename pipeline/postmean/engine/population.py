@@ -1,10 +1,12 @@
-"""The population of a posterior: the entries that E[x | z, sigma] runs over, as tiles of integer pixels.
+"""The population of a posterior: the entries that E[x | z, sigma] runs over, and their integer pixels.
 
 All code in `neighbours` and `estimators` that multiplies pixels uses integer units: s = pixel - 128, an int8, so that
-x = (s + 0.5) / 127.5, and a distance in x is the distance in s divided by 127.5. Products of int8 are exact in int32.
+x = (s + 0.5) / 127.5, and a distance in x is the distance in s divided by 127.5.
+
+With flips, member n + i is the mirror image of member i. No product reads mirrored pixels: z.flip(s) = flip(z).s, so
+tiles hold the n images alone, and mirrored queries stand for mirrored members.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +16,14 @@ import torch
 
 from postmean.base.errors import ConfigError
 from postmean.contract.image_store import ImageStore
+from postmean.engine import pixels
+from postmean.engine.self_test import check_products
 
 SCALE = 127.5
 """Pixel steps per unit of x: s = 127.5 x - 0.5."""
 
-_CHUNK = 1 << 20  # pixels converted at a time to a type wider than a byte
-_TILE_BYTES = 16 << 20  # of int8 pixels: enough for the matrix product's full rate, little compared with any memory
+_MANY_MEMBERS = 1 << 18  # above, 512 queries would take gigabytes of each actor on a CPU
+_CPU_CHUNK, _GPU_CHUNK = 1 << 20, 1 << 28  # pixels converted at a time to a type wider than a byte
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,16 @@ class Population:
 
     Args:
         label: the class of a conditional posterior; None for the whole data set.
-        device: where the pixels are multiplied. A GPU gets a copy of the population's images once, D bytes each.
+        device: where the pixels are multiplied. A GPU gets a copy of the population's images.
+        exact_products: multiply int8 pixels on a GPU too, for distances of images that are exact integers. Posteriors
+            there take float16 pixels: one product of these is faster than the two that int8 needs (docs/gpu.md).
     """
 
     store: ImageStore
     flips: bool
     label: int | None = None
     device: str = "cpu"
+    exact_products: bool = False
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -48,7 +55,12 @@ class Population:
         return np.flatnonzero(self.store.labels == self.label)
 
     def __len__(self) -> int:
-        return len(self.images) * (2 if self.flips else 1)
+        return len(self.images) * self.halves
+
+    @property
+    def halves(self) -> int:
+        """2 with flips, else 1: members per image."""
+        return 2 if self.flips else 1
 
     @property
     def represented(self) -> float:
@@ -78,79 +90,80 @@ class Population:
         flipped, image = np.divmod(entry, len(self.store))
         return np.searchsorted(self.images, image) + flipped * len(self.images)
 
+    @cached_property
+    def pixels(self) -> pixels.Pixels:
+        """Pixels of the images, loaded on first use."""
+        images = self.store.images.reshape(-1, self.dim)
+        members = None if self.label is None else self.images
+        if self.device == "cpu":
+            return pixels.on_cpu(images, members)
+        check_products(self.device)
+        dtype = torch.int8 if self.exact_products else torch.float16
+        return pixels.on_gpu(images, members, self.device, dtype, self.workspace_bytes)
+
     @property
-    def tile_rows(self) -> int:
-        """Members per tile."""
-        return max(256, _TILE_BYTES // self.dim)
+    def queries_at_a_time(self) -> int:
+        """Queries that share a pass over the pixels. Results depend on it, so it does not follow the memory at hand."""
+        return 512 if self.device != "cpu" or self.represented <= _MANY_MEMBERS else 256
 
-    def tiles(self) -> list[tuple[int, int]]:
-        """Ranges (start, stop) of members to multiply at a time, in order; none has both unflipped and flipped ones."""
-        bounds = []
-        for half in range(2 if self.flips else 1):
-            offset = half * len(self.images)
-            for start in range(0, len(self.images), self.tile_rows):
-                bounds.append((offset + start, offset + min(start + self.tile_rows, len(self.images))))
-        return bounds
+    @property
+    def workspace_bytes(self) -> float:
+        """Most bytes that a pass needs beside the pixels.
 
-    def tile(self, start: int, stop: int) -> torch.Tensor:
-        """Integer pixels of one range of `tiles`, int8 [stop - start, D] on the device."""
-        flipped, first = divmod(start, len(self.images))
-        rows = self._unflipped(first, first + stop - start)
-        return self._flip(rows) if flipped else rows
+        A float32 log-weight, a float32 and a byte of temporaries for each member and query; 520 bytes for each member's
+        coordinates (`directions`), twice while these are made; tiles and products.
+        """
+        tile = min(len(self.images), pixels.GPU_TILE_ROWS)
+        return len(self) * (9 * self.queries_at_a_time + 1040) + 12 * tile * self.dim + (1 << 30)
 
     def centred_tiles(self, mean: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """For each of `tiles`: start, stop, and integer pixels minus `mean`, float32 [stop - start, D] on the device.
+        """Ranges of members start .. stop - 1, and their pixels minus `mean`, float32 [stop - start, D] on the device.
 
-        The next tile overwrites the pixels. Their buffer is reused because large blocks, allocated and freed between
+        The next range overwrites the pixels. Their buffer is reused because large blocks, allocated and freed between
         small ones that stay, would leave gigabytes of holes in the heap for 50 000 images.
         """
-        buffer = torch.empty((self.tile_rows, self.dim), dtype=torch.float32, device=self.device)
-        for start, stop in self.tiles():
-            yield start, stop, buffer[: stop - start].copy_(self.tile(start, stop)).sub_(mean)
+        buffer = torch.empty((self.pixels.tile_rows, self.dim), dtype=torch.float32, device=self.device)
+        for start, stop, tile in self.pixels.tiles():
+            rows = tile[: stop - start, : self.dim]
+            for half in range(self.halves):
+                part = self.flip(rows) if half else rows
+                offset = half * len(self.images)
+                yield offset + start, offset + stop, buffer[: stop - start].copy_(part).sub_(mean)
 
     def rows(self, member: np.ndarray) -> torch.Tensor:
-        """Integer pixels of these members, int8 [n, D] on the device."""
+        """Integer pixels of these members, [n, D] on the device, in the type of the tiles."""
         flipped, row = np.divmod(member, len(self.images))
-        index = torch.from_numpy(row).to(self.device)
-        rows = _signed(self._pixels.index_select(0, index if self._rows_are_images else self._image_of_row[index]))
+        rows = self.pixels.rows(row)
         if flipped.any():
-            mirrored = torch.from_numpy(flipped.astype(bool)).to(self.device)
-            rows[mirrored] = self._flip(rows[mirrored])
+            mirrored = torch.from_numpy(np.flatnonzero(flipped)).to(self.device)
+            rows[mirrored] = self.flip(rows[mirrored])
         return rows
 
     def x(self, member: np.ndarray) -> torch.Tensor:
         """These members in units of x, float32 [n, D] on the device."""
         return from_integer_units(self.rows(member).to(torch.float32))
 
-    def _unflipped(self, first: int, last: int) -> torch.Tensor:
-        """Integer pixels of images first .. last - 1 of the population."""
-        if self._rows_are_images:
-            return _signed(self._pixels[first:last])
-        return _signed(self._pixels.index_select(0, self._image_of_row[first:last]))
-
-    def _flip(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows.view(-1, *self.store.image_shape).flip(-1).reshape(len(rows), self.dim)
+    def flip(self, rows: torch.Tensor) -> torch.Tensor:
+        """Mirror images, [n, D] like `rows`."""
+        return rows.reshape(-1, *self.store.image_shape).flip(-1).reshape(len(rows), self.dim)
 
     @cached_property
     def norm2(self) -> torch.Tensor:
         """Squared norms sum s^2 of the members, exact, float64 [M] on the device."""
         norm2 = torch.empty(len(self.images), dtype=torch.float64, device=self.device)
-        rows = max(1, _CHUNK // self.dim)
-        for start in range(0, len(norm2), rows):
-            stop = min(start + rows, len(norm2))
+        for start, stop, rows in self._chunks():
             # D 128^2 < 2^31 up to D = 131 071
-            norm2[start:stop] = self._unflipped(start, stop).to(torch.int32).square_().sum(1, dtype=torch.int64)
-        return torch.cat([norm2, norm2]) if self.flips else norm2
+            norm2[start:stop] = rows.to(torch.int32).square_().sum(1, dtype=torch.int64)
+        return torch.cat([norm2] * self.halves)
 
     @cached_property
     def mean(self) -> torch.Tensor:
         """Mean image in [-1, 1], float64 [D] on the device."""
         total = torch.zeros(self.dim, dtype=torch.int64, device=self.device)
-        rows = max(1, _CHUNK // self.dim)
-        for start in range(0, len(self.images), rows):
-            total += self._unflipped(start, min(start + rows, len(self.images))).sum(0, dtype=torch.int64)
+        for _, _, rows in self._chunks():
+            total += rows.to(torch.int32).sum(0, dtype=torch.int64)
         if self.flips:
-            total = total + self._flip(total[None])[0]
+            total = total + self.flip(total[None])[0]
         return from_integer_units(total.to(torch.float64) / len(self))
 
     @property
@@ -158,33 +171,13 @@ class Population:
         """Mean image in integer units, float64 [D] on the device."""
         return to_integer_units(self.mean)
 
-    @property
-    def _rows_are_images(self) -> bool:
-        """Whether row r of `_pixels` is image r of the population; else it is image r of the store."""
-        return self.label is None or self.device != "cpu"
-
-    @cached_property
-    def _pixels(self) -> torch.Tensor:
-        """uint8 pixels, [rows, D]: on a CPU the store's memory map; else a copy of the population's images."""
-        images = self.store.images.reshape(-1, self.dim)
-        if self.device == "cpu":
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                return torch.from_numpy(images)
-        resident = torch.empty((len(self.images), self.dim), dtype=torch.uint8, device=self.device)
-        for start in range(0, len(resident), self.tile_rows):
-            part = images[self.images[start : start + self.tile_rows]]
-            resident[start : start + len(part)] = torch.from_numpy(part).to(self.device)
-        return resident
-
-    @cached_property
-    def _image_of_row(self) -> torch.Tensor:
-        return torch.from_numpy(self.images).to(self.device)
-
-
-def _signed(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 pixels to int8 s = pixel - 128, by flipping the top bit."""
-    return torch.bitwise_xor(pixels, 128).view(torch.int8)
+    def _chunks(self) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Ranges of images and their pixels, in pieces that may be converted to a wider type."""
+        most = max(1, (_CPU_CHUNK if self.device == "cpu" else _GPU_CHUNK) // self.dim)
+        for first, last, tile in self.pixels.tiles():
+            for start in range(first, last, most):
+                stop = min(start + most, last)
+                yield start, stop, tile[start - first : stop - first, : self.dim]
 
 
 def to_integer_units(x: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,8 @@ def prepare_process(threads: int) -> None:
 
     keep_large_blocks()
     torch.set_num_threads(threads)
+    # some containers switch it on: 11 bits are too few for distances
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @contextmanager

@@ -15,14 +15,20 @@ WINDOW = 32.0
 NEEDED_ERROR = 3e-3
 """Largest accepted error of log-weights: it costs a mean squared error of at most 9e-6 of the posterior variance."""
 
-_ROWS = 1024  # members recomputed at a time: 25 MB of float64 at D = 3 072
+_CPU_VALUES, _GPU_VALUES = 1 << 21, 1 << 27  # pixels recomputed at a time, in float64
 
 
-def distance2(population: Population, z_D: torch.Tensor, member: np.ndarray) -> torch.Tensor:
-    """|z - x_j|^2 of these members in units of x, by direct differences, float64 [n]."""
-    z = to_integer_units(z_D.to(torch.float64))
-    parts = [
-        (z - population.rows(member[start : start + _ROWS]).to(torch.float64)).square_().sum(1)
-        for start in range(0, len(member), _ROWS)
-    ]
-    return torch.cat(parts) / SCALE**2 if parts else z.new_zeros(0)
+def distance2(population: Population, z_BD: torch.Tensor, row: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """|z_row - x_member|^2 of these pairs in units of x, by direct differences, float64 [P].
+
+    Args:
+        z_BD: float [B, D] on the population's device. row, member: int64 [P].
+    """
+    z = to_integer_units(z_BD.to(torch.float64))
+    step = max(1, (_CPU_VALUES if population.device == "cpu" else _GPU_VALUES) // population.dim)
+    parts = [z.new_zeros(0)]
+    for start in range(0, len(member), step):
+        part = slice(start, start + step)
+        s = population.rows(member[part]).to(torch.float64)
+        parts.append(s.sub_(z[torch.from_numpy(row[part]).to(z.device)]).square_().sum(1))
+    return torch.cat(parts).cpu().numpy() / SCALE**2

@@ -8,11 +8,12 @@ import math
 
 import numpy as np
 
+from postmean.base.checks import FLOAT16_ERROR
 from postmean.contract.settings import EstimatorSettings
-from postmean.engine.log_weights import queries_at_a_time
 from postmean.engine.pairs import pair_means
 from postmean.engine.population import Population
-from postmean.estimators.estimate import Estimate, Queries, check_finite, concatenate
+from postmean.engine.transfer import to_host
+from postmean.estimators.estimate import Estimate, Queries, assemble, check_finite
 from postmean.estimators.exact import Exact
 from postmean.neighbours.candidates import CandidateFinder, Candidates
 
@@ -46,7 +47,7 @@ class Auto:
     def estimate(self, queries: Queries) -> Estimate:
         if self._finder is None:
             return self._exact.estimate(queries)
-        step = min(256, queries_at_a_time(self.population))
+        step = self.population.queries_at_a_time
         parts: list[Estimate] = []
         order: list[np.ndarray] = []
         from_source = np.zeros(len(queries), bool) if queries.from_source is None else queries.from_source
@@ -67,7 +68,7 @@ class Auto:
         if len(rest):
             parts.append(self._exact.estimate(queries.select(rest)))
             order.append(rest)
-        return concatenate(parts).select(np.argsort(np.concatenate(order)))
+        return assemble(parts, order)
 
     def _over_candidates(self, queries: Queries, candidates: Candidates, closed: np.ndarray) -> Estimate:
         """The estimate over their candidates, for the rows that are not open."""
@@ -84,7 +85,7 @@ class Auto:
             weight = means.weight[bounds[r] : bounds[r + 1]]
             support.append((member, weight) if len(member) <= self._max_support else None)
         estimate = Estimate(
-            mean=means.mean.cpu().numpy(),
+            mean=to_host(means.mean),
             support=support,
             ess=np.maximum(1 / np.bincount(row, means.weight**2, minlength=size), 1.0),
             top_weight=top,
@@ -97,4 +98,5 @@ class Auto:
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> Auto:
     """The `make` function of this estimator; see `traits`."""
-    return Auto(population, settings.tolerance, max_support)
+    # what storing the mean may cost is left to that
+    return Auto(population, settings.tolerance - FLOAT16_ERROR, max_support)

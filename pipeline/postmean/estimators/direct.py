@@ -10,7 +10,7 @@ from postmean.estimators.estimate import Queries
 
 def log_weight(population: Population, queries: Queries, row: int, member: np.ndarray) -> np.ndarray:
     """-|z - x_j|^2 / 2 sigma^2 of these members for one query, float64 [n]."""
-    return log_weight_at(distance2(population, queries.z[row], member).cpu().numpy(), queries.sigma[row])
+    return log_weight_at(distance2(population, queries.z, np.full(len(member), row), member), queries.sigma[row])
 
 
 def log_weight_at(distance2: np.ndarray, sigma: float) -> np.ndarray:

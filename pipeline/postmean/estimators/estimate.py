@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from postmean.base.errors import EstimatorError
-from postmean.engine.population import Population
+from postmean.contract.tuples import SIGMA_MAX, SIGMA_MIN
+from postmean.engine.population import Population, from_integer_units
+from postmean.engine.ragged import moments
+from postmean.engine.transfer import to_host
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Queries:
     z: torch.Tensor
     """canonical z, float32 [B, D] on the population's device"""
     sigma: np.ndarray
-    """float64 [B], > 0; on the host: the engine copies it to the device when needed"""
+    """float64 [B], in SIGMA_MIN .. SIGMA_MAX; on the host: the engine copies it to the device when needed"""
     source: np.ndarray
     """int64 [B], member of the population that each z was made from (for auto, stf and single-sample)"""
     generator: Callable[[int], np.random.Generator]
@@ -31,8 +35,11 @@ class Queries:
     """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
 
     def __post_init__(self) -> None:
-        if not bool(torch.isfinite(self.z).all()) or not (self.sigma > 0).all():
-            raise EstimatorError("queries: z must be finite and sigma above 0")
+        if not bool(torch.isfinite(self.z).all()):
+            raise EstimatorError("queries: z must be finite")
+        if not ((self.sigma >= SIGMA_MIN) & (self.sigma <= SIGMA_MAX)).all():
+            bad = self.sigma[~((self.sigma >= SIGMA_MIN) & (self.sigma <= SIGMA_MAX))][0]
+            raise EstimatorError(f"queries: expected sigma within {SIGMA_MIN:g} to {SIGMA_MAX:g}, got {bad:g}")
 
     def __len__(self) -> int:
         return len(self.z)
@@ -73,11 +80,6 @@ class Estimate:
     support_size: np.ndarray
     """int64 [B], number of neighbours or members that were used"""
 
-    def select(self, rows: np.ndarray) -> "Estimate":
-        """The estimates at these positions."""
-        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return Estimate(support=[self.support[row] for row in rows], **columns)
-
 
 _COLUMNS = ("mean", "ess", "top_weight", "variance", "tail_mass", "support_size")
 
@@ -97,13 +99,31 @@ class Estimator(Protocol):
 
 def concatenate(parts: list[Estimate]) -> Estimate:
     """The estimates of all parts, in order; at least one part."""
-    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS}
-    return Estimate(support=[s for p in parts for s in p.support], **joined)
+    bounds = np.cumsum([0, *(len(part.support) for part in parts)])
+    return assemble(parts, [np.arange(start, stop) for start, stop in pairwise(bounds)])
+
+
+def assemble(parts: list[Estimate], positions: list[np.ndarray]) -> Estimate:
+    """One estimate of all parts, whose queries were at these positions, int64, of 0 .. n - 1; at least one part."""
+    if len(parts) == 1 and np.array_equal(positions[0], np.arange(len(positions[0]))):
+        return parts[0]
+    size = sum(len(position) for position in positions)
+    columns = {
+        name: np.empty((size, *getattr(parts[0], name).shape[1:]), getattr(parts[0], name).dtype) for name in _COLUMNS
+    }
+    support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * size
+    for part, position in zip(parts, positions, strict=True):
+        for name, column in columns.items():
+            column[position] = getattr(part, name)
+        for place, pair in zip(position.tolist(), part.support, strict=True):
+            support[place] = pair
+    return Estimate(support=support, **columns)
 
 
 def check_finite(estimate: Estimate, queries: Queries) -> Estimate:
     """Return the estimate; EstimatorError if a mean is not finite or leaves the range of the images."""
-    bad = ~np.isfinite(estimate.mean).all(1) | (np.abs(estimate.mean).max(1, initial=0.0) > 1.001)
+    within = (estimate.mean.max(1, initial=0.0) <= 1.001) & (estimate.mean.min(1, initial=0.0) >= -1.001)
+    bad = ~within  # NaN is not within
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise EstimatorError(
@@ -126,16 +146,16 @@ def summarise(
         support: for each query its distinct members and their weights, which sum to 1.
         tail_mass, support_size: columns of the estimate.
     """
-    size = len(queries)
-    mean = np.empty((size, population.dim), np.float32)
-    columns = {name: np.empty(size) for name in ("ess", "top_weight", "variance")}
-    for row, (member, weight) in enumerate(support):
-        x = population.x(member)
-        w = torch.from_numpy(weight.astype(np.float32)).to(x.device)
-        m = w @ x
-        mean[row] = m.cpu().numpy()
-        columns["ess"][row] = 1 / np.sum(weight**2)
-        columns["top_weight"][row] = weight.max()
-        columns["variance"][row] = float(w @ (x - m).square_().sum(1)) / population.dim
-    estimate = Estimate(mean, list(support), tail_mass=tail_mass, support_size=support_size, **columns)
+    bounds = np.cumsum([0, *(len(member) for member, _ in support)])
+    member, weight = (np.concatenate(column) for column in zip(*support, strict=True))
+    mean_s, variance = moments(population, bounds, member, weight)
+    estimate = Estimate(
+        mean=to_host(from_integer_units(mean_s)),
+        support=list(support),
+        ess=1 / np.add.reduceat(weight**2, bounds[:-1]),
+        top_weight=np.maximum.reduceat(weight, bounds[:-1]),
+        variance=variance,
+        tail_mass=tail_mass,
+        support_size=support_size,
+    )
     return check_finite(estimate, queries)

@@ -11,15 +11,18 @@ import numpy as np
 import torch
 
 from postmean.contract.settings import EstimatorSettings
-from postmean.engine.log_weights import log_weights, queries_at_a_time
+from postmean.engine.log_weights import log_weights
+from postmean.engine.masks import by_row
 from postmean.engine.population import SCALE, Population, to_integer_units
+from postmean.engine.ragged import moments
 from postmean.engine.refine import NEEDED_ERROR, WINDOW, distance2
+from postmean.engine.transfer import to_host
 from postmean.engine.weighted_mean import weighted_means
 from postmean.estimators.estimate import Estimate, Queries, check_finite, concatenate
 
 LEFT_OUT = 2e-6
 
-_MOST_QUERIES = 512
+_RECOMPUTED = 64  # rows whose largest weights are recomputed at a time
 _CANCELLING = 16  # up to this many members E|x|^2 - |mean|^2 may be small against its terms
 
 
@@ -36,8 +39,7 @@ class Exact:
     """Mean squared error per dimension allowed for rounding the weights of the dense part, which saves a product."""
 
     def estimate(self, queries: Queries) -> Estimate:
-        step = min(_MOST_QUERIES, queries_at_a_time(self.population))
-        return concatenate([self._group(group) for group in queries.groups(step)])
+        return concatenate([self._group(group) for group in queries.groups(self.population.queries_at_a_time)])
 
     def _group(self, queries: Queries) -> Estimate:
         population = self.population
@@ -48,11 +50,9 @@ class Exact:
         means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.rounding)
         mean_s = to_integer_units(means.mean.to(torch.float64))
         variance = (second_moment - mean_s.square().sum(1)).cpu().numpy() / population.dim / SCALE**2
-        for row, pair in enumerate(means.support):
-            if pair is not None and len(pair[0]) <= _CANCELLING:
-                variance[row] = _variance(population, *pair, means.mean[row])
+        _replace_cancelling(population, means.support, variance)
         estimate = Estimate(
-            mean=means.mean.cpu().numpy(),
+            mean=to_host(means.mean),
             support=means.support,
             ess=np.maximum(ess, 1.0),
             top_weight=top,
@@ -63,32 +63,34 @@ class Exact:
         return check_finite(estimate, queries)
 
 
-def _variance(population: Population, member: np.ndarray, weight: np.ndarray, mean_D: torch.Tensor) -> float:
-    """Posterior variance per dimension over a support, without the cancellation of E|x|^2 - |mean|^2."""
-    if len(member) == 1:
-        return 0.0
-    x = population.x(member)
-    return float(weight @ (x - mean_D).square_().sum(1).cpu().numpy()) / population.dim
+def _replace_cancelling(
+    population: Population, support: list[tuple[np.ndarray, np.ndarray] | None], variance: np.ndarray
+) -> None:
+    """Replace variances over few members, where E|x|^2 - |mean|^2 may cancel, by sums of squared differences."""
+    few = [(row, *pair) for row, pair in enumerate(support) if pair is not None and len(pair[0]) <= _CANCELLING]
+    if few:
+        rows, members, weights = zip(*few, strict=True)
+        bounds = np.cumsum([0, *(len(member) for member in members)])
+        variance[list(rows)] = moments(population, bounds, np.concatenate(members), np.concatenate(weights))[1]
 
 
 def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray) -> torch.Tensor:
     """Posterior probabilities p(x_j | z) of all members, float32 [B, M], each row sums to 1."""
     weights = log_weights(population, z_BD, sigma_B)
     value = weights.value
-    # distance of two members that can both matter: twice the root mean square distance from the mean image is what
-    # occurs; the diameter of the pixel cube would be far too loose
-    spread = 2 * float((population.norm2.mean() - population.mean_s.square().sum()).clamp(min=1.0).sqrt())
-    top_B = value.amax(1)
-    largest_B = torch.maximum(top_B.abs(), value.amin(1).abs())
-    rounding_B = 3 * torch.finfo(torch.float32).eps * largest_B.to(torch.float64)
-    error_B = weights.error * spread + rounding_B
-    twice_sigma2_B = torch.from_numpy(2 * sigma_B**2).to(value.device)
-    for row in (error_B > NEEDED_ERROR).nonzero()[:, 0].tolist():
-        floor = top_B[row] - (WINDOW + 8 * float(error_B[row]))
-        member = (value[row] >= floor).nonzero()[:, 0]
-        direct = distance2(population, z_BD[row], member.cpu().numpy())
-        value[row] = -torch.inf
-        value[row, member] = (-(direct - direct.min()) / twice_sigma2_B[row]).to(torch.float32)
+    floor_B = (value.amax(1) - (WINDOW + 8 * weights.error)).to(torch.float32)
+    inexact = np.flatnonzero((weights.error > NEEDED_ERROR).cpu().numpy())
+    for start in range(0, len(inexact), _RECOMPUTED):
+        rows = inexact[start : start + _RECOMPUTED]
+        rows_t = torch.from_numpy(rows).to(value.device)
+        bounds, member, _ = by_row(value[rows_t] >= floor_B[rows_t, None], value, rows)
+        row = np.repeat(rows, np.diff(bounds))
+        direct = distance2(population, z_BD, row, member)
+        nearest = np.repeat(np.minimum.reduceat(direct, bounds[:-1]), np.diff(bounds))
+        log_weight = ((nearest - direct) / (2 * sigma_B[row] ** 2)).astype(np.float32)
+        value[rows_t] = -torch.inf
+        pairs = torch.from_numpy(row).to(value.device), torch.from_numpy(member).to(value.device)
+        value[pairs] = torch.from_numpy(log_weight).to(value.device)
     return torch.softmax(value, 1, out=value)
 
 

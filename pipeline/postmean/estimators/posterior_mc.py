@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from postmean.contract.settings import EstimatorSettings
-from postmean.engine.log_weights import queries_at_a_time
 from postmean.engine.population import Population
 from postmean.estimators.direct import merge
 from postmean.estimators.estimate import Estimate, Queries, concatenate, summarise
@@ -20,8 +19,7 @@ class PosteriorMC:
     n: int
 
     def estimate(self, queries: Queries) -> Estimate:
-        step = min(256, queries_at_a_time(self.population))
-        return concatenate([self._group(group) for group in queries.groups(step)])
+        return concatenate([self._group(group) for group in queries.groups(self.population.queries_at_a_time)])
 
     def _group(self, queries: Queries) -> Estimate:
         # adjacent repetitions of one point share its weights

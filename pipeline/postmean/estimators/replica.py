@@ -1,9 +1,11 @@
 """A replica: the training set and its estimators. It turns rows of the plan into records. No Ray in here."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,14 +18,17 @@ from postmean.contract.records import Means, Records, pack_means
 from postmean.contract.tuples import TupleBlock
 from postmean.engine.population import Population
 from postmean.estimators.choose import make_estimator
-from postmean.estimators.estimate import Estimate, Estimator, Queries, concatenate
+from postmean.estimators.estimate import Estimate, Estimator, Queries, assemble
+
+_NOISY_ROWS = 64  # tuples whose noise a thread makes at a time
 
 
 class Replica:
     """Estimates the records of a run.
 
     Records do not depend on what the replica did before: every tuple has its own random numbers, and the tuples of a
-    shard are always estimated together.
+    shard are always estimated together. Several threads may ask for records at the same time: they take turns at the
+    device and do the rest side by side.
 
     Args:
         population_of: makes a population from (store, flips, label, device).
@@ -40,6 +45,7 @@ class Replica:
         self._certified = certified_sigma
         self._source = manifest.tuple_source()
         self._estimator = cache(self._make_estimator)
+        self._device = Lock()
 
     def records(self, row: ShardPlan) -> Records:
         """The records of one shard, in order of their tuples."""
@@ -48,7 +54,7 @@ class Replica:
     def estimate(self, block: TupleBlock) -> Records:
         """The records of these tuples."""
         manifest, store = self._manifest, self._store
-        z = noisy(self._source, store, block)[2].reshape(len(block), store.dim)
+        z = self._noisy(block)
         estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)
@@ -71,6 +77,18 @@ class Replica:
             support_size=estimate.support_size.astype(np.int32),
             plain=plain,
         )
+
+    def _noisy(self, block: TupleBlock) -> np.ndarray:
+        """z of these tuples, float32 [n, D], made by as many threads as the actor has."""
+        z = np.empty((len(block), self._store.dim), np.float32)
+
+        def fill(start: int) -> None:
+            rows = np.arange(start, min(start + _NOISY_ROWS, len(block)))
+            z[rows] = noisy(self._source, self._store, block.select(rows))[2].reshape(len(rows), -1)
+
+        with ThreadPoolExecutor(self._manifest.threads_per_actor) as pool:
+            list(pool.map(fill, range(0, len(block), _NOISY_ROWS)))
+        return z
 
     def _next_means(self, block: TupleBlock, z: np.ndarray, estimate: Estimate) -> Means:
         """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
@@ -113,15 +131,17 @@ class Replica:
         bounds = [0, len(block)]
         if label is not None:
             bounds = [0, *(np.flatnonzero(np.diff(label[order])) + 1).tolist(), len(block)]
-        parts = []
-        for start, stop in pairwise(bounds):
-            rows = order[start:stop]
-            if len(rows) == 0:
-                continue
-            estimator = self._estimator(None if label is None else int(label[rows[0]]))
-            part = block.select(rows)
-            parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
-        return concatenate(parts).select(np.argsort(order))
+        parts, positions = [], []
+        with self._device:
+            for start, stop in pairwise(bounds):
+                rows = order[start:stop]
+                if len(rows) == 0:
+                    continue
+                estimator = self._estimator(None if label is None else int(label[rows[0]]))
+                part = block.select(rows)
+                positions.append(rows)
+                parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
+        return assemble(parts, positions)
 
     def _estimate_rows(
         self,

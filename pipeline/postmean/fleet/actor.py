@@ -12,6 +12,7 @@ from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import prepare_process
 from postmean.estimators.replica import Replica
 from postmean.shards.run_folder import RunFolder
+from postmean.shards.run_paths import commit_path
 from postmean.storage.memory import MemoryStorage
 from postmean.storage.open import open_storage
 
@@ -56,7 +57,7 @@ class EstimatorActor:
 
     def make(self, shard: int) -> ShardDone:
         """Estimate one shard of the plan, write it and commit it."""
-        return self._maker.make(shard)
+        return self._maker.make(shard)[0]
 
 
 class LiveActor:
@@ -80,9 +81,8 @@ class LiveActor:
 
     def make(self, shard: int) -> LiveShard:
         """Estimate one shard of the plan and return its files."""
-        before = set(self._memory.files)
-        done = self._maker.make(shard)
-        return LiveShard(**done, files={p: self._memory.files.pop(p) for p in set(self._memory.files) - before})
+        done, paths = self._maker.make(shard)
+        return LiveShard(**done, files={path: self._memory.files.pop(path) for path in paths})
 
 
 class ShardMaker:
@@ -98,23 +98,27 @@ class ShardMaker:
 
     def load(self) -> None:
         """Load the replica."""
-        _ = self._replica
+        _ = self._replica, self._metrics
 
-    def make(self, shard: int) -> ShardDone:
-        """Estimate one shard of the plan and commit it."""
+    def make(self, shard: int) -> tuple[ShardDone, list[str]]:
+        """Estimate one shard of the plan and commit it; returns the paths of its files too.
+
+        Several threads may make shards at the same time: one estimates while others prepare, pack and write.
+        """
         began = time.monotonic()
         row = self._run.read_plan()[shard]
         records = self._replica.records(row)
         searched = time.monotonic() - began
         commit = self._run.commit_shard(row, records)
         self._metrics.committed(records, commit.size, searched)
-        return ShardDone(
+        done = ShardDone(
             shard=shard,
             tuples=row.last_tuple - row.first_tuple + 1,
             records=row.records,
             bytes=commit.size,
             seconds=time.monotonic() - began,
         )
+        return done, [*(file.path for file in commit.files), commit_path(shard)]
 
     @cached_property
     def _metrics(self) -> "ActorMetrics":

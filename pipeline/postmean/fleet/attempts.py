@@ -45,6 +45,10 @@ class Attempts:
         self.outcome.retries += 1
         return True
 
+    def has_failed(self, shard: int) -> bool:
+        """Whether the shard has failed before and is tried again."""
+        return shard in self._causes
+
     def start_failed(self, cause: str) -> None:
         """An actor was lost before it could take a shard."""
         self.outcome.stopped_by = cause

@@ -1,12 +1,14 @@
 """A fleet for the duration of a run: Ray, metrics, and actors with the threads and device of the manifest."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from postmean.base.cores import usable_cores
+from postmean.base.device import usable_gpus
 from postmean.base.environment import cluster_address
+from postmean.base.errors import ConfigError
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import Plan
 from postmean.fleet.backlog import Backlog
@@ -26,21 +28,29 @@ class Fleet:
     settings: FleetSettings
     actors: int
     metrics: Listener
+    shards_at_a_time: int
 
     def make(self, backlog: Backlog, listener: Listener) -> Outcome:
         """Make the backlog's shards and tell the listener what becomes of them."""
-        return Dispatcher(self.calls, self.settings, self.actors, backlog, (listener, self.metrics)).run()
+        listeners = (listener, self.metrics)
+        return Dispatcher(self.calls, self.settings, self.actors, backlog, listeners, self.shards_at_a_time).run()
 
 
 def fleet_size(actors: int | None, device: str, threads_per_actor: int) -> int:
-    """Actors to start on this machine: `actors` if given, else one per GPU, or as many as the CPU cores hold."""
-    if actors is not None:
-        return actors
-    if device == "cuda":
-        import torch
+    """Actors to start: `actors` if given, else one per GPU, or as many as the cores hold that this process may use.
 
-        return max(1, torch.cuda.device_count())
-    return max(1, (os.cpu_count() or 1) // threads_per_actor)
+    Raises:
+        ConfigError: an embedded Ray would have more actors than GPUs.
+    """
+    if device == "cpu":
+        return actors or max(1, usable_cores() // threads_per_actor)
+    gpus = usable_gpus()
+    if actors is not None and actors > gpus and not cluster_address():
+        raise ConfigError(
+            f"--actors {actors}: each takes a GPU, and this process may use {gpus} (see CUDA_VISIBLE_DEVICES): "
+            f"pass --actors {max(1, gpus)} or leave it out"
+        )
+    return actors or max(1, gpus)
 
 
 @contextmanager
@@ -62,19 +72,21 @@ def open_fleet(
         shards: number of shards to make; there are no more actors than that.
     """
     threads, gpus = manifest.threads_per_actor, 1 if manifest.device == "cuda" else 0
+    at_a_time = settings.at_a_time(manifest.device)
     actors = min(fleet_size(settings.actors, manifest.device, threads), shards)
-    with ray_session(actors * threads, actors * gpus):
+    with ray_session(actors * threads, actors * gpus) as ray_thread:
         # both import ray: its environment is set only now
         from postmean.fleet.metrics import DriverMetrics
         from postmean.fleet.ray_calls import RayCalls
 
         if cluster_address() and settings.actors is None:
-            actors = min(actors_that_fit(threads, gpus), shards)
+            actors = min(actors_that_fit(ray_thread, threads, gpus), shards)
         options = {
             "num_cpus": threads,
             "num_gpus": gpus,
             "max_restarts": 0,  # the dispatcher replaces actors itself: it knows what they were doing
             "max_task_retries": 0,
+            "max_concurrency": at_a_time + 1 if at_a_time > 1 else 1,  # one more answers pings
         }
         metrics = DriverMetrics(out, manifest.tuples, plan.total_records)
-        yield Fleet(RayCalls(actor, arguments, options), settings, actors, metrics)
+        yield Fleet(RayCalls(ray_thread, actor, arguments, options), settings, actors, metrics, at_a_time)

@@ -1,96 +1,121 @@
 """Ray for the duration of a run: the cluster that RAY_ADDRESS names, or an embedded one that ends with the command.
 
-Token authentication is on in both unless RAY_AUTH_MODE says otherwise. RAY_ADDRESS is Ray's own variable:
-`ray job submit` and KubeRay's RayJob set it for their programs; set it yourself to join a cluster by hand.
+RAY_ADDRESS is Ray's own variable: `ray job submit` and KubeRay's RayJob set it for their programs; set it yourself to
+join a cluster by hand.
 """
 
+import atexit
 import logging
 import os
-import secrets
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from pathlib import Path
 from typing import Any
 
 from postmean.base.environment import cluster_address
-from postmean.base.errors import ConfigError
+from postmean.base.errors import ConfigError, GenerationError
 from postmean.base.extras import needs
+from postmean.fleet import ray_token
 from postmean.fleet.ray_folder import ray_folder
+from postmean.fleet.ray_processes import end_processes
+from postmean.fleet.ray_thread import RayHangs, RayThread
 
-_TOKEN_FILE = Path.home() / ".ray" / "auth_token"  # where Ray itself looks last
+_JOIN_SECONDS = 60.0
+"""Deadline for a cluster to answer; Ray itself tries for a quarter of an hour."""
+_START_SECONDS = 300.0
+"""Deadline for an embedded Ray to start, which takes six seconds where nothing else runs."""
+_LEAVE_SECONDS = 15.0
 
 
 @contextmanager
-def ray_session(cpus: int, gpus: int) -> Iterator[None]:
+def ray_session(cpus: int, gpus: int) -> Iterator[RayThread]:
     """Connect to the cluster at RAY_ADDRESS, or start Ray here with `cpus` CPUs and `gpus` GPUs.
 
+    Yields the thread in which all of Ray's calls must run. At the end nothing of an embedded Ray still runs, even if it
+    hangs.
+
     Raises:
-        ConfigError: the cluster cannot be reached or refuses the token, there is no token for it, Ray is not installed
-            or was imported too early, or the folder for Ray's files cannot be made.
+        ConfigError: the cluster cannot be reached or refuses the token, there is no token for it, Ray is not installed,
+            was imported too early or runs in this process already, or the folder for Ray's files cannot be made.
+        GenerationError: the embedded Ray did not start.
     """
     address = cluster_address()
-    _secure_environment(address)
+    ray_token.switch_on(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     with needs("generate"):
         import ray
-        from ray.exceptions import RayError
-
+    if ray.is_initialized():
+        raise ConfigError("this process uses Ray already: call ray.shutdown() first")
     with (
         ray_folder() if address is None else nullcontext() as folder,
         redirect_stdout(sys.stderr),  # Ray prints messages about its workers to stdout, which is for the report
     ):
-        options: dict[str, Any] = {"address": address}
-        if address is None:
-            options = {"address": "local", "num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
-            options["_temp_dir"] = folder
+        thread = RayThread()
         try:
-            before = signal.getsignal(signal.SIGTERM)
-            try:
-                ray.init(**options, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True)
-            except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-                if address is None:
-                    raise
-                line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise ConfigError(
-                    f"RAY_ADDRESS {address}: cannot connect ({line}): check that the cluster is up and that "
-                    "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH holds its token"
-                ) from error
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray's own handler exits silently
-            yield
+            if folder is None:
+                _join(thread, str(address))
+            else:
+                _start(thread, cpus, gpus, folder)
+            yield thread
         finally:
-            ray.shutdown()
+            _leave(thread, folder)
 
 
-def actors_that_fit(cpus: int, gpus: int) -> int:
+def actors_that_fit(thread: RayThread, cpus: int, gpus: int) -> int:
     """Total number of actors that the connected cluster has room for, at least 1."""
     import ray
 
-    have = ray.cluster_resources()
+    have = thread.ask(ray.cluster_resources)
     by_gpu = int(have.get("GPU", 0)) // gpus if gpus else sys.maxsize
     return max(1, min(int(have.get("CPU", 0)) // cpus, by_gpu))
 
 
-def _secure_environment(address: str | None) -> None:
-    """Set the environment variables that Ray reads once, when it is imported."""
-    mode = os.environ.get("RAY_AUTH_MODE")
-    if "ray" in sys.modules and (mode is None or (address is None and mode != "token")):
+def _join(thread: RayThread, address: str) -> None:
+    from ray.exceptions import RayError
+
+    try:
+        thread.ask(lambda: _init(address=address), _JOIN_SECONDS)
+    except (ConnectionError, RuntimeError, ValueError, RayError, RayHangs) as error:
+        line = f"no answer within {_JOIN_SECONDS:g} s" if isinstance(error, RayHangs) else _first_line(error)
         raise ConfigError(
-            "ray was imported before postmean could switch its token authentication on: "
-            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the environment, or import ray later"
-        )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
-        return
-    if address is None:
-        # for this embedded cluster only: its processes inherit it, no file holds it
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    elif os.environ["RAY_AUTH_MODE"] == "token" and not _TOKEN_FILE.is_file():
-        raise ConfigError(
-            f"RAY_ADDRESS {address}: no token for this cluster: set RAY_AUTH_TOKEN_PATH to a file that holds it, "
-            "or RAY_AUTH_MODE=disabled for a cluster without authentication"
-        )
+            f"RAY_ADDRESS {address}: cannot connect ({line}): check that the cluster is up and that RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH holds its token, or unset RAY_ADDRESS to run on this machine alone"
+        ) from error
+
+
+def _start(thread: RayThread, cpus: int, gpus: int, folder: str) -> None:
+    options: dict[str, Any] = {"address": "local", "num_cpus": cpus, "num_gpus": gpus, "_temp_dir": folder}
+    try:
+        thread.ask(lambda: _init(include_dashboard=False, **options), _START_SECONDS)
+    except RayHangs:
+        raise
+    except Exception as error:
+        raise GenerationError(
+            f"Ray did not start on this machine ({_first_line(error)}): check its memory, its disk and the limits of "
+            "processes and open files, and run the same command again"
+        ) from error
+
+
+def _init(**options: Any) -> None:
+    import ray
+
+    ray.init(**options, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True)
+
+
+def _leave(thread: RayThread, folder: str | None) -> None:
+    import ray
+
+    try:
+        thread.ask(ray.shutdown, _LEAVE_SECONDS)
+    except BaseException as error:
+        atexit.unregister(ray.shutdown)  # it would hang again
+        if not isinstance(error, RayHangs):
+            raise
+    finally:
+        if folder is not None:
+            end_processes(folder)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

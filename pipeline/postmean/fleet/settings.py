@@ -26,20 +26,27 @@ class FleetSettings(FlagGroup):
     """How many actors, and their deadlines."""
 
     actors: int | None = None
-    """Most Ray actors; default one per GPU, or as many as the CPU cores hold, here or on the cluster at RAY_ADDRESS."""
+    """Most Ray actors; default one per GPU, or as many as the usable CPU cores hold, here or at RAY_ADDRESS."""
     min_actors: int = 1
     """Actors to keep even when there is nothing to do."""
     idle_seconds: float = 60.0
     """Idle time after which an actor beyond --min-actors is released."""
+    shards_at_a_time: int | None = None
+    """Shards that an actor makes at the same time: one estimates while others prepare, pack and write. Default 3 on a
+    GPU, so that it need not wait for them, else 1."""
     attempts: int = 3
     """Times a shard is tried before it is reported as failed."""
     shard_seconds: float = 3600.0
     """Deadline of one shard: an actor that takes longer is replaced."""
     start_seconds: float = 600.0
-    """Deadline for an actor to load; also the longest wait for room on the cluster while no actor has any."""
+    """Deadline for an actor to find room on the cluster and to load; the run ends if no actor has found any by then."""
 
     def __post_init__(self) -> None:
-        check_at_least_one(self, ("attempts", "actors"))
+        check_at_least_one(self, ("attempts", "actors", "shards_at_a_time"))
         if not 0 <= self.min_actors <= (self.actors or self.min_actors):
             raise ConfigError(f"--min-actors: expected 0 to --actors {self.actors}, got {self.min_actors}")
         check_positive(self, ("shard_seconds", "start_seconds", "idle_seconds"))
+
+    def at_a_time(self, device: str) -> int:
+        """`shards_at_a_time`, or its default for a device."""
+        return self.shards_at_a_time or (1 if device == "cpu" else 3)

@@ -1,12 +1,14 @@
 """A worker: one place in the fleet, its current actor, and what that actor is doing.
 
-An actor is placed when the cluster has room, loads its replica, and then makes one shard after another. It is replaced
-if it dies, misses a deadline, cannot load, or raises anything but a PostmeanError. If replacements keep failing while
-other workers are ready, as on a broken GPU that Ray finds free again and again, each next one is hired after a pause,
-which doubles each time.
+An actor is placed when the cluster has room, loads its replica, and then makes shards: one after another, or several at
+a time, so that a GPU need not wait while the actor prepares, packs and writes. It is replaced if it dies, misses a
+deadline, cannot load, or raises anything but a PostmeanError. One that waits for room is asked for again from time to
+time: its process may have frozen as it started, which looks the same.
+
+If replacements keep failing while other workers are ready, as on a broken GPU that Ray finds free again and again, each
+next one is hired after a pause, which doubles each time.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -40,8 +42,13 @@ class ShardFailed:
 
 
 @dataclass(frozen=True)
+class NotPlaced:
+    """The actor had found no room by its deadline, or froze as it started: another was asked for."""
+
+
+@dataclass(frozen=True)
 class StartFailed:
-    """The actor was not placed or did not load: it was replaced."""
+    """The actor died before it was placed, or did not load: it was replaced."""
 
     cause: str
 
@@ -58,35 +65,50 @@ class Alive:
     """The actor was placed, has loaded or has answered a ping."""
 
 
-Settled: TypeAlias = Made | ShardFailed | StartFailed | IdleLost | Alive
+Settled: TypeAlias = Made | ShardFailed | NotPlaced | StartFailed | IdleLost | Alive
 """The result of a call."""
 
 
 class Worker:
     """Hires its first actor at once.
 
-    Its actor has three methods. `placed()` returns at once, `load()` returns when the actor is ready, and `make(shard)`
-    returns a ShardDone. Making a shard twice must be harmless.
+    Its actor has three methods, which may be called at the same time. `placed()` returns at once, `load()` returns when
+    the actor is ready, and `make(shard)` returns a ShardDone. Making a shard twice must be harmless.
 
     Args:
         shard_seconds: deadline of one attempt.
-        start_seconds: deadline of a load.
+        start_seconds: deadline of a load, and time after which an actor that is not placed is asked for again.
+        most_shards: that the actor makes at a time.
     """
 
-    def __init__(self, calls: Calls, shard_seconds: float, start_seconds: float) -> None:
+    def __init__(self, calls: Calls, shard_seconds: float, start_seconds: float, most_shards: int = 1) -> None:
         self._calls = calls
         self._shard_seconds, self._start_seconds = shard_seconds, start_seconds
+        self._most_shards = most_shards
         self._actor: Actor | None = None
+        self._making: dict[Call, int] = {}
+        self._deadlines: dict[Call, float] = {}
         self._wasted = 0  # actors lost since the last shard was made
         self._heard = 0.0
         self.phase: Literal["paused", "placing", "loading", "idle", "pinging", "estimating"] = "paused"
-        self.call: Call | None = None
-        """The call in progress; None while the actor is idle, and in a pause."""
-        self.shard: int | None = None
-        """The shard being made."""
-        self.deadline = 0.0
-        self.idle_since = 0.0
+        self._pause_ends = 0.0
+        self.idle_since = self._idle_before_ping = 0.0
         self.hire()
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls in progress; none while the actor is idle, and in a pause."""
+        return list(self._deadlines)
+
+    @property
+    def shards(self) -> list[int]:
+        """The shards being made."""
+        return list(self._making.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the actor makes shards and can make another at the same time."""
+        return self.phase == "estimating" and len(self._making) < self._most_shards
 
     @property
     def is_ready(self) -> bool:
@@ -108,60 +130,75 @@ class Worker:
         """Start an actor; there must be none at present."""
         self._actor = self._calls.start()
         log_event("actor hired")
-        self._begin("placing", math.inf, "placed")
+        self._begin("placing", self._start_seconds, "placed")
 
     def go_on(self, are_others_ready: bool) -> None:
         """Hire if the pause is over or no other worker is ready."""
-        if self._calls.now() >= self.deadline or not are_others_ready:
+        if self._calls.now() >= self._pause_ends or not are_others_ready:
             self.hire()
 
     def ping(self) -> None:
         """Check that the idle actor still answers."""
+        self._idle_before_ping = self.idle_since
         self._begin("pinging", _PING_SECONDS, "placed")
 
     def make(self, shard: int) -> None:
-        """Give the idle actor a shard."""
-        self.shard = shard
-        self._begin("estimating", self._shard_seconds, "make", shard)
+        """Give the actor a shard; it is idle or has room."""
+        # those before it may be in its way
+        seconds = self._shard_seconds * (len(self._making) + 1)
+        self._making[self._begin("estimating", seconds, "make", shard)] = shard
 
     def release(self) -> None:
-        """End the actor, if there is one."""
+        """End the actor, if there is one, and its calls."""
+        self._making, self._deadlines = {}, {}
         if self._actor is not None:
             self._calls.kill(self._actor)
             self._actor = None
 
-    def settle(self, is_late: bool, are_others_ready: bool) -> Settled:
-        """Take the result of the call that has ended, or give up the call that is late.
+    def is_late(self, call: Call) -> bool:
+        """Whether the call has missed its deadline."""
+        return self._calls.now() > self._deadlines[call]
 
-        Afterwards the actor is idle, loading or replaced.
+    def settle(self, call: Call, is_late: bool, are_others_ready: bool) -> list[Settled]:
+        """Take the result of a call that has ended, or give up a call that is late.
+
+        Afterwards the actor is idle, loading, at work on other shards, or replaced. Its other shards are lost with it.
         """
-        phase, shard, call = self.phase, self.shard, self.call
-        self.shard = self.call = None
+        phase, shard = self.phase, self._making.get(call)
+        if is_late and phase == "placing":
+            self.release()
+            self.hire()
+            return [NotPlaced()]
         try:
             if is_late:
                 raise CallFailed(self._missed_deadline(phase))
             result = self._calls.result(call)
         except CallFailed as failure:
-            is_lost = shard is None or not failure.is_ours  # not our error: perhaps a broken CUDA context
-            if is_lost:
-                self._replace(are_others_ready)
-            else:
-                self._rest()
-            if shard is not None:
-                return ShardFailed(shard, failure.cause, is_lost)
-            return IdleLost(failure.cause) if phase == "pinging" else StartFailed(failure.cause)
+            return self._settle_failure(call, failure, are_others_ready)
+        self._end(call)
         if shard is not None:
             self._wasted = 0
-            self._rest()
-            return Made(shard, result)
+            return [Made(shard, result)]
         if phase == "placing":
             self._begin("loading", self._start_seconds, "load")
         elif phase == "loading":
-            self._rest()
             log_event("actor ready")
         else:
-            self.phase, self._heard = "idle", self._calls.now()  # idle_since is that of before the ping
-        return Alive()
+            self.idle_since = self._idle_before_ping
+        return [Alive()]
+
+    def _settle_failure(self, call: Call, failure: CallFailed, are_others_ready: bool) -> list[Settled]:
+        phase, shard = self.phase, self._making.get(call)
+        if shard is not None and failure.is_ours:
+            self._end(call)
+            return [ShardFailed(shard, failure.cause, False)]
+        # not our error: perhaps a broken CUDA context
+        lost = [other for other in self._making.values() if other != shard]
+        self._replace(are_others_ready)
+        if shard is None:
+            return [IdleLost(failure.cause) if phase == "pinging" else StartFailed(failure.cause)]
+        beside = f"its actor was lost as it made shard {shard:06d} too: {failure.cause}"
+        return [ShardFailed(shard, failure.cause, True), *(ShardFailed(other, beside, False) for other in lost)]
 
     def _begin(
         self,
@@ -169,13 +206,19 @@ class Worker:
         seconds: float,
         method: str,
         *arguments: int,
-    ) -> None:
-        self.phase, self.deadline = phase, self._calls.now() + seconds
-        self.call = self._calls.call(self._actor, method, *arguments)
+    ) -> Call:
+        self.phase = phase
+        call = self._calls.call(self._actor, method, *arguments)
+        self._deadlines[call] = self._calls.now() + seconds
+        return call
 
-    def _rest(self) -> None:
-        self.phase = "idle"
-        self.idle_since = self._heard = self._calls.now()
+    def _end(self, call: Call) -> None:
+        """The actor has answered a call."""
+        self._making.pop(call, None)
+        del self._deadlines[call]
+        self._heard = self._calls.now()
+        if not self._making:
+            self.phase, self.idle_since = "idle", self._heard
 
     def _missed_deadline(self, phase: str) -> str:
         if phase == "loading":
@@ -191,6 +234,6 @@ class Worker:
         pause = min(most, first * 2.0 ** min(self._wasted - 2, 16)) if self._wasted > 1 else 0.0
         if pause and are_others_ready:
             log_event("actor paused", seconds=pause)
-            self.phase, self.deadline = "paused", self._calls.now() + pause
+            self.phase, self._pause_ends = "paused", self._calls.now() + pause
         else:  # if no other worker is ready, find out soon whether any actor can work
             self.hire()

@@ -1,12 +1,12 @@
 """Settings of `postmean import`."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
+from postmean.base.cores import usable_cores
 from postmean.base.errors import ConfigError
 
 Kind = Literal["auto", "folders", "cifar", "edm", "webdataset", "celeba", "tiny-imagenet"]
@@ -37,7 +37,7 @@ class ImportConfig:
     """rgb or grey converts all other images; as-is accepts only 8-bit images, all RGB or all grey."""
     on_corrupt: OnCorrupt = "fail"
     """What to do with an image that cannot be decoded; the store's header counts skipped ones."""
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=usable_cores)
     """Most decoding processes to use; the store does not depend on it."""
     json: bool = False
     """Print the summary as JSON."""

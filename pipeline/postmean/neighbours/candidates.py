@@ -48,7 +48,7 @@ class CandidateFinder:
     def __init__(self, population: Population, tolerance: float, most: float) -> None:
         self._population = population
         d = Directions.of(population, DIRECTIONS)
-        self._basis, self._mean = d.basis, d.mean
+        self._basis, self._mean = d.basis.to(torch.float64), d.mean.to(torch.float64)
         self._most = most
         radius2 = torch.empty(len(population), device=d.mean.device)
         for start, stop, pixels in population.centred_tiles(d.mean):
@@ -60,6 +60,8 @@ class CandidateFinder:
         # all that is kept per member: 4 (m + 2) bytes
         self._columns = torch.cat([d.coordinates.t(), -d.half_norm2[None], log_weight[None]])
         self._log_tolerance = math.log(tolerance)
+        half_norm2 = float(d.half_norm2.max())
+        self._largest = math.sqrt(2 * half_norm2), half_norm2, float(log_weight.abs().max())
 
     def find(self, z: torch.Tensor, sigma: np.ndarray, source: np.ndarray) -> Candidates:
         """Candidates of z = x[source] + sigma eps.
@@ -68,13 +70,15 @@ class CandidateFinder:
             z: float32 [B, D]. sigma: float64 [B]. source: int64 [B], members.
         """
         scale = torch.from_numpy((1 / (sigma * SCALE) ** 2).astype(np.float32)).to(z.device)[:, None]
-        query = (to_integer_units(z) - self._mean) @ self._basis * scale
+        along = (to_integer_units(z.to(torch.float64)) - self._mean) @ self._basis
+        query = along.to(torch.float32) * scale
         ones = torch.ones_like(scale)
         # log r_j^L (R + R_j)^2 / D for all members in one product; the source's own part, `own`, is subtracted below
         log_term = torch.cat([query, scale, ones], 1) @ self._columns
         source_t = torch.from_numpy(source).to(z.device)
         of_source = self._columns[:, source_t]
         own = (of_source[:-2].t() * query).sum(1) + of_source[-2] * scale[:, 0]
+        own -= self._rounding(query, scale)
         # half of the tolerance for members with tiny terms, half for the smallest of the others
         floor = self._log_tolerance - math.log(2 * len(self._population))
         kept = log_term > (own + floor)[:, None]
@@ -90,6 +94,16 @@ class CandidateFinder:
         is_open = wide | (per_row > self._most)
         row, member = self._with_sources(row, member, source, is_open)
         return Candidates(row, member, np.flatnonzero(is_open))
+
+    def _rounding(self, query: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Most by which float32 can make log_term - own too small, float32 [B].
+
+        A sum of n products is off by at most n u times the sum of their absolute values, u = 2^-24, in any order. Six
+        more roundings are those of coordinates, half norms, query and scale. Both log_term and own have them.
+        """
+        coordinate, half_norm2, log_weight = self._largest
+        size = torch.linalg.vector_norm(query, dim=1) * coordinate + half_norm2 * scale[:, 0] + log_weight
+        return 2 * (len(self._columns) + 6) * 2.0**-24 * size
 
     def _above_tolerance(self, row: np.ndarray, log_term: np.ndarray) -> np.ndarray:
         """Mask of the pairs to keep: without each row's smallest terms, which sum to at most half the tolerance."""

@@ -25,7 +25,7 @@ class IndexConfig:
     tolerance: float = 1e-6
     """Mean squared error per dimension for the certified sigmas in the report (generate has its own)."""
     threads: int | None = None
-    """CPU threads; default all cores."""
+    """CPU threads; default all cores that this process may use."""
     json: bool = False
     """Print the report as JSON."""
 

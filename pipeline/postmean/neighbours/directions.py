@@ -14,6 +14,7 @@ from postmean.engine.population import Population
 _SAMPLE = 4096  # members used to find the directions
 _OVERSAMPLING = 16
 _ITERATIONS = 3
+_ROWS = 1024  # members in float64 at a time
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Directions:
     basis: torch.Tensor
     """float32 [D, m], orthonormal columns"""
     mean: torch.Tensor
-    """float32 [D], subtracted first: small coordinates keep float32 precise"""
+    """float32 [D], whole numbers, subtracted first: small coordinates keep float32 precise"""
     coordinates: torch.Tensor
-    """float32 [M, m], (s_j - mean) @ basis"""
+    """float32 [M, m], (s_j - mean) @ basis, summed in float64"""
     half_norm2: torch.Tensor
     """float32 [M], half the squared norm of each row of coordinates"""
 
@@ -36,7 +37,7 @@ class Directions:
         count = min(count, dim)
         sample = np.random.Generator(np.random.Philox(key=0)).permutation(len(population))[:_SAMPLE]
         rows = population.rows(np.sort(sample)).to(torch.float32)
-        mean = rows.mean(0)
+        mean = rows.mean(0).round()
         rows -= mean
         generator = torch.Generator().manual_seed(0)
         basis = torch.randn(dim, min(dim, count + _OVERSAMPLING), generator=generator).to(rows.device)
@@ -46,6 +47,8 @@ class Directions:
         _, vectors = torch.linalg.eigh((rows @ basis).t() @ (rows @ basis))
         basis = torch.linalg.qr(basis @ vectors.flip(1)[:, :count]).Q
         coordinates = torch.empty((len(population), count), device=rows.device)
+        basis64 = basis.to(torch.float64)
         for start, stop, pixels in population.centred_tiles(mean):
-            torch.mm(pixels, basis, out=coordinates[start:stop])
+            for part, out in zip(pixels.split(_ROWS), coordinates[start:stop].split(_ROWS), strict=True):
+                out.copy_(part.to(torch.float64) @ basis64)
         return cls(basis, mean, coordinates, coordinates.square().sum(1) / 2)

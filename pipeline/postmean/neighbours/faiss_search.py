@@ -147,9 +147,11 @@ class FaissSearch:
             )
         query = ((z + 1) * SCALE).cpu().numpy()
         distance2, member = self._index.search(np.ascontiguousarray(query, np.float32), k)
-        return Neighbours(
-            *sharpen(self.population, z, sigma, member.astype(np.int64), distance2.astype(np.float64) / SCALE**2)
-        )
+        # float32: a distance is made of terms as large as |z|^2 and |x|^2 <= D, each rounded a few times
+        size = z.to(torch.float64).square().sum(1).cpu().numpy() + self.population.dim
+        error = 8 * np.finfo(np.float32).eps * size / (2 * sigma**2)
+        distance2 = distance2.astype(np.float64) / SCALE**2
+        return Neighbours(*sharpen(self.population, z, sigma, member.astype(np.int64), distance2, error))
 
 
 def _read(population: Population, spec: FaissSpec) -> Any:

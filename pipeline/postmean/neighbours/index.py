@@ -1,6 +1,5 @@
 """Index a store: write the self-join behind the certificate and, if asked for, a FAISS index beside it."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from postmean.base.cores import usable_cores
 from postmean.base.device import choose_device
 from postmean.base.errors import DataError
 from postmean.base.extras import check_installed
@@ -53,7 +53,7 @@ def index(config: IndexConfig, progress: ShowProgress = NoProgress) -> IndexRepo
         check_installed("faiss", "faiss")  # before the self-join, which takes minutes
     store = ImageStore.open(config.store)
     remove_leftovers(store.path / "index")
-    with threads(config.threads or os.cpu_count() or 1):
+    with threads(config.threads or usable_cores()):
         began = time.monotonic()
         stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
         join = _compute_self_join(config, store, progress) if stored is None else stored

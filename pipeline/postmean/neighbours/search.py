@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from postmean.engine.log_weights import log_weights, queries_at_a_time
-from postmean.engine.population import SCALE, Population, to_integer_units
+from postmean.engine.log_weights import log_weights
+from postmean.engine.population import Population
 from postmean.engine.refine import NEEDED_ERROR, WINDOW
 from postmean.engine.refine import distance2 as direct_distance2
 
@@ -64,36 +64,38 @@ class ExactSearch:
 
     def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
         k = min(k, len(self.population))
-        step = min(256, queries_at_a_time(self.population))
+        step = self.population.queries_at_a_time
         parts = [self._group(z[a : a + step], sigma[a : a + step], k) for a in range(0, len(z), step)]
         return Neighbours(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def _group(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         weights = log_weights(self.population, z, sigma)
         value, member = weights.value.topk(k, dim=1)
-        norm2 = to_integer_units(z.to(torch.float64)).square().sum(1)
-        twice_sigma2 = torch.from_numpy(2 * sigma**2).to(z.device)
-        distance2 = norm2[:, None] / SCALE**2 - twice_sigma2[:, None] * value.to(torch.float64)
-        return sharpen(self.population, z, sigma, member.cpu().numpy(), distance2.cpu().numpy())
+        member, below_top = member.cpu().numpy(), (value[:, :1] - value).to(torch.float64).cpu().numpy()
+        # relative to a distance that is exact: the part of z that the products omit shifts all of them alike
+        nearest = direct_distance2(self.population, z, np.arange(len(z)), member[:, 0])
+        distance2 = nearest[:, None] + 2 * sigma[:, None] ** 2 * below_top
+        return sharpen(self.population, z, sigma, member, distance2, weights.error.cpu().numpy())
 
 
 def sharpen(
-    population: Population, z: torch.Tensor, sigma: np.ndarray, member: np.ndarray, distance2: np.ndarray
+    population: Population,
+    z: torch.Tensor,
+    sigma: np.ndarray,
+    member: np.ndarray,
+    distance2: np.ndarray,
+    error: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recompute in float64 the distances whose float32 rounding could affect the weights, then sort again.
+    """Recompute in float64 the distances whose errors could affect the weights, then sort again.
 
     Args:
-        member: int64 [B, k], -1 for none. distance2: float64 [B, k] with float32's relative precision.
+        member: int64 [B, k], -1 for none. distance2: float64 [B, k].
+        error: of log-weights of a row, that is of its distances / 2 sigma^2, float64 [B].
     """
     distance2 = np.where(member < 0, np.inf, distance2)
-    z2 = z.to(torch.float64).square().sum(1).cpu().numpy()
-    # a distance is made of terms as large as |z|^2 and |x|^2 <= D, each rounded a few times
-    rounding = 8 * np.finfo(np.float32).eps * (z2 + population.dim)
-    for row, (s, slack) in enumerate(zip(sigma.tolist(), rounding, strict=True)):
-        if slack / (2 * s**2) <= NEEDED_ERROR:
-            continue
-        near = np.flatnonzero(distance2[row] <= distance2[row].min() + 2 * s**2 * WINDOW + 8 * slack)
-        near = near[member[row, near] >= 0]
-        distance2[row, near] = direct_distance2(population, z[row], member[row, near]).cpu().numpy()
+    window = 2 * sigma**2 * (WINDOW + 8 * error)
+    near = (distance2 <= distance2.min(1, keepdims=True) + window[:, None]) & (member >= 0)
+    row, column = np.nonzero(near & (error > NEEDED_ERROR)[:, None])
+    distance2[row, column] = direct_distance2(population, z, row, member[row, column])
     order = np.argsort(distance2, axis=1, kind="stable")
     return np.take_along_axis(member, order, 1), np.take_along_axis(distance2, order, 1)

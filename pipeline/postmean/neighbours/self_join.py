@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from postmean.base.errors import DataError
 from postmean.base.files import write_file
 from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.contract.image_store import ImageStore
-from postmean.engine.log_weights import int8_product
 from postmean.engine.population import Population
+from postmean.engine.products import int8_product
 from postmean.neighbours.distance_table import STEPS, add_counts, empty_counts, tabulate
 
-_ROW_BYTES = 256 << 20  # of int32 distances held at a time
+_ROWS = 1024  # images whose distances to a tile are held at a time: with fewer, a product runs below its full rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def self_join(
     labels: list[int | None] = list(range(store.classes)) if conditional else [None]
     if conditional and store.labels is None:
         raise DataError(f"{store.path}: a conditional self-join needs labels, this store has none")
-    populations = [Population(store, flips, label, device) for label in labels]
+    populations = [Population(store, flips, label, device, exact_products=True) for label in labels]
     populations = [p for p in populations if len(p)]
     if store.dim * 255**2 >= 2**31:
         raise DataError(f"{store.path}: {store.dim} values an image, squared distances in int32 hold 33 025: resize")
@@ -124,12 +125,11 @@ def self_join(
     for population in populations:
         others[population.images] = len(population) - 1
         keep = min(columns, len(population) - 1)
-        step = max(16, min(1024, _ROW_BYTES // (4 * len(population))))
-        for start in range(0, len(population.images), step):
-            stop = min(start + step, len(population.images))
+        for start in range(0, len(population.images), _ROWS):
+            stop = min(start + _ROWS, len(population.images))
             if keep:
                 rows = population.images[start:stop]
-                nearest_rows, counts = _nearest(population, start, stop, keep)
+                nearest_rows, counts = nearest_members(population, start, stop, keep)
                 distance2[rows, :keep] = nearest_rows.cpu().numpy()
                 if keep == columns:
                     table[rows] = tabulate(counts, nearest_rows[:, -1])
@@ -141,24 +141,31 @@ def self_join(
     return SelfJoin(header, distance2, others, table)
 
 
-def _nearest(population: Population, start: int, stop: int, keep: int) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest_members(population: Population, start: int, stop: int, keep: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distances of members start .. stop - 1 to the other members: the `keep` smallest, and counts of all.
 
     Returns:
         int32 [stop - start, keep], rising, and int64 [stop - start, bins].
     """
+    pixels, count = population.pixels, stop - start
     rows = population.rows(np.arange(start, stop))
+    if population.flips:  # the distance to a mirror image is the mirror image's distance
+        rows = torch.cat([rows, population.flip(rows)])
+    rows = F.pad(rows, (0, pixels.columns - population.dim))
     norm2 = population.norm2.to(torch.int32)
-    best = torch.empty((stop - start, 0), dtype=torch.int32, device=rows.device)
-    counts = empty_counts(stop - start, rows.device)
-    for first, last in population.tiles():
-        product = int8_product(rows, population.tile(first, last))
-        product.mul_(-2).add_(norm2[first:last]).add_(norm2[start:stop, None])
-        own_first, own_last = max(first, start), min(last, stop)
-        if own_first < own_last:  # the images themselves
-            own = torch.arange(own_first, own_last, device=rows.device)
-            product[own - start, own - first] = torch.iinfo(torch.int32).max
-        add_counts(counts, product)
-        best = torch.cat([best, product.topk(min(keep, last - first), dim=1, largest=False, sorted=False).values], 1)
-        best = best.topk(min(keep, best.shape[1]), dim=1, largest=False).values
+    best = torch.empty((count, 0), dtype=torch.int32, device=rows.device)
+    counts = empty_counts(count, rows.device)
+    for first, last, tile in pixels.tiles():
+        product = int8_product(rows, tile)[:, : last - first]
+        for half in range(population.halves):
+            distance2 = product[half * count : (half + 1) * count]
+            distance2.mul_(-2).add_(norm2[first:last]).add_(norm2[start:stop, None])
+            own_first, own_last = max(first, start), min(last, stop)
+            if half == 0 and own_first < own_last:  # the images themselves
+                own = torch.arange(own_first, own_last, device=rows.device)
+                distance2[own - start, own - first] = torch.iinfo(torch.int32).max
+            add_counts(counts, distance2)
+            nearest = distance2.topk(min(keep, last - first), dim=1, largest=False, sorted=False).values
+            best = torch.cat([best, nearest], 1)
+            best = best.topk(min(keep, best.shape[1]), dim=1, largest=False).values
     return best[:, :keep], counts

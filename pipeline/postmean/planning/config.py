@@ -27,7 +27,7 @@ class MachineSettings(FlagGroup):
     """The machines, and what they cost."""
 
     actors: int | None = None
-    """Ray actors; default one per GPU, or as many as the CPU cores hold."""
+    """Ray actors; default one per GPU, or as many as the CPU cores that may be used hold."""
     fleet: str = "here"
     """Machines: here, or number of nodes x kind of node, such as 2x8-h100, 1x8-a100, 16x1-l40s, 16xc7i."""
     price: float | None = None

@@ -1,11 +1,12 @@
 """The cost of a run before it runs, here or on a named fleet: its records times the measured cost of a record."""
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
+from postmean.base.cores import usable_cores
 from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
+from postmean.fleet.settings import FleetSettings
 from postmean.neighbours.candidates import DIRECTIONS
 from postmean.planning.machines import NETWORK_SHARE, Machines
 from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
@@ -98,7 +99,7 @@ def estimate_cost(
     on_gpu = bool(machines.node.gpus) if machines else manifest.device == "cuda"
     gpus = actors if on_gpu else 0
     replica, shared, actor, device = _memory(work, on_gpu)
-    plan_seconds = manifest.tuples * _PLAN_SECONDS / (os.cpu_count() or 1) + work.certificate_seconds
+    plan_seconds = manifest.tuples * _PLAN_SECONDS / usable_cores() + work.certificate_seconds
     load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
     if machines and work.records:
         load_seconds += 8 * replica / (machines.node.network_bits_per_second * NETWORK_SHARE)
@@ -159,7 +160,7 @@ def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
     workspace = 9 * population * queries_at_once(work) + (16 if manifest.recipe.conditional else 6) * (16 << 20)
     store = work.images * dim
     # eps, z, x, means and encoded bytes: the most held at once
-    shard = manifest.shards.records_per_shard * dim * 28
+    shard = FleetSettings().at_a_time("cuda" if on_gpu else "cpu") * manifest.shards.records_per_shard * dim * 28
     actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
     device = _CUDA_BYTES + store + columns + index + workspace if on_gpu else 0
     return store + 4 * work.images + index, store, actor, device

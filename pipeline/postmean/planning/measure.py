@@ -18,8 +18,8 @@ from postmean.contract.plan import Plan, ShardPlan
 from postmean.contract.records import Records
 from postmean.contract.settings import EstimatorSettings
 from postmean.contract.tuples import TupleBlock
-from postmean.engine.log_weights import int8_product, queries_at_a_time
 from postmean.engine.population import Population
+from postmean.engine.products import int8_product
 from postmean.estimators.replica import Replica
 from postmean.estimators.traits import traits_of
 from postmean.planning.sampled_population import SampledPopulation
@@ -29,7 +29,6 @@ from postmean.shards.run_reader import layout_of
 
 _SECONDS = 15.0  # approximate time to estimate on the store
 _FEWEST = 256  # records to measure, however long they take
-_MOST_QUERIES = 512
 _SHARE = 4
 
 
@@ -81,19 +80,18 @@ def queries_at_once(work: Workload) -> int:
     """Queries per pass over a population: a group of the estimator, or a class's records in a shard."""
     if work.manifest.recipe.conditional:
         return max(1, work.manifest.shards.records_per_shard // work.classes)
-    population = SampledPopulation(work.store, work.manifest.recipe.flips, stands_for=work.stands_for)
-    return min(_MOST_QUERIES, queries_at_a_time(population))
+    return Population(work.store, work.manifest.recipe.flips, device=work.manifest.device).queries_at_a_time
 
 
 def product_seconds(work: Workload, queries: int) -> float:
     """Seconds on this machine for the log-weight of one member and query, timed on the product with one tile."""
-    population = Population(work.store, work.manifest.recipe.flips, device=work.manifest.device)
-    start, stop = population.tiles()[0]
-    split = torch.ones((2 * queries, population.dim), dtype=torch.int8, device=population.device)
-    int8_product(split, population.tile(start, stop))
+    pixels = Population(work.store, False, device=work.manifest.device, exact_products=True).pixels
+    start, stop, tile = next(pixels.tiles())
+    split = torch.ones((2 * queries, pixels.columns), dtype=torch.int8, device=pixels.device)
+    int8_product(split, tile)
     repeats, began = 0, time.perf_counter()
     while repeats < 4 or time.perf_counter() - began < 0.5:
-        int8_product(split, population.tile(start, stop))
+        int8_product(split, tile)
         if split.is_cuda:
             torch.cuda.synchronize()
         repeats += 1

@@ -11,7 +11,6 @@ from postmean.contract.noise import LogNormalNoise
 from postmean.contract.noisy import noisy
 from postmean.contract.process import EDMProcess
 from postmean.contract.tuples import TupleSource
-from postmean.engine.log_weights import queries_at_a_time
 from postmean.engine.population import Population
 from postmean.estimators.estimate import Queries
 from postmean.estimators.exact import Exact, posterior_weights
@@ -69,7 +68,7 @@ class Points:
         """Exact posterior mass beyond the first 0 .. k neighbours of each point, float64 [P, k + 1]."""
         size, k = neighbours.member.shape
         missed = np.empty((size, k + 1))
-        step = queries_at_a_time(self.population)
+        step = self.population.queries_at_a_time
         for start in range(0, size, step):
             rows = np.arange(start, min(start + step, size))
             queries = self.queries(rows, 1)

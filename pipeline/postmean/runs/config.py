@@ -84,6 +84,10 @@ class ServeConfig(JobConfig):
     """Address to listen on: 0.0.0.0 for trainers on other machines of a private network."""
     port: int = 8801
     """Port to listen on; 0 for any free port."""
+    tls_certificate: Path | None = None
+    """PEM file with the server's certificate: targets and token then travel encrypted, at https://."""
+    tls_key: Path | None = None
+    """PEM file with the private key of --tls-certificate."""
     depth: int = 16
     """Shards to prepare per trainer, including the one it asked for."""
     trainers: int = 1
@@ -94,6 +98,8 @@ class ServeConfig(JobConfig):
         check_at_least_one(self, ("depth", "trainers"))
         if self.shards.format != "webdataset":
             raise ConfigError("--format: live shards are WebDataset: leave it at webdataset")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigError("--tls-certificate, --tls-key: one without the other: pass both or neither")
 
 
 @dataclass(frozen=True, kw_only=True)

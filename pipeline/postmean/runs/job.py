@@ -1,12 +1,12 @@
 """A job: settings and store resolved into manifest, certificate and plan, before anything is estimated."""
 
-import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
+from postmean.base.cores import usable_cores
 from postmean.base.device import choose_device
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError
@@ -77,7 +77,7 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: ShowProgress = N
                     stop,
                     manifest.plan_certificate(certified),
                     manifest.shards.records_per_shard,
-                    threads=os.cpu_count() or 1,
+                    threads=usable_cores(),
                     progress=line.update,
                     start=start,
                 )

@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 from postmean.base.errors import GenerationError, PostmeanError, ShardError, StorageError
 from postmean.base.json_files import JsonError, read_json, to_json
+from postmean.base.processes import is_gone, process_started, this_machine
 from postmean.storage.storage import Storage
 
 LEASES = "leases"
@@ -43,9 +42,9 @@ class Holder:
     host: str
     pid: int
     machine: str
-    """Hash of the host, its boot and the process namespace in which `pid` is valid; "" if these are unknown."""
+    """`this_machine` of the holder: where `pid` is valid; "" if unknown."""
     process_started: int
-    """When the process started, in ticks since boot; differs from that of a later process with the same pid."""
+    """`process_started` of the holder; differs from that of a later process with the same pid."""
     heartbeat: float
     """Unix time of the last renewal, by the holder's clock."""
 
@@ -56,14 +55,14 @@ class Holder:
             token=secrets.token_hex(8),
             host=socket.gethostname(),
             pid=os.getpid(),
-            machine=_machine(),
-            process_started=_process_started(os.getpid()),
+            machine=this_machine(),
+            process_started=process_started(os.getpid()) or 0,
             heartbeat=time.time(),
         )
 
     def state(self) -> Literal["held", "dead", "silent"]:
         """held: renewed lately. dead: its process ran on this machine and is gone. silent: not renewed for long."""
-        if self.machine and self.machine == _machine() and _process_started(self.pid) != self.process_started:
+        if is_gone(self.machine, self.pid, self.process_started):
             return "dead"
         return "held" if abs(time.time() - self.heartbeat) < EXPIRES_SECONDS else "silent"
 
@@ -73,7 +72,8 @@ class Holder:
         when = f"{abs(age):.0f} s {'ago' if age > -1 else 'ahead'}"
         if not -1 < age < EXPIRES_SECONDS:
             when += " by this machine's clock"  # the holder's clock may differ
-        return f"host {self.host}, process {self.pid}, last heartbeat {when}"
+        host = "".join(c for c in self.host[:64] if c.isprintable())  # the file may be damaged
+        return f"host {host}, process {self.pid}, last heartbeat {when}"
 
 
 def find_holder(storage: Storage) -> Holder | None:
@@ -154,7 +154,7 @@ class Lease:
             if holder is not None and is_at_work(self._storage, holder, self._beat_seconds):
                 raise _refusal(self._storage, holder)
             self._holder = replace(self._holder, heartbeat=time.time())
-            if self._storage.create(_path(number + 1), to_json(self._holder)):
+            if self._storage.create(_path(number + 1), to_json(self._holder)) and self._holds(number + 1):
                 return number + 1
         raise GenerationError(f"{self._storage.url}/{LEASES}: others take the lease all the time: run it again later")
 
@@ -163,13 +163,24 @@ class Lease:
         self._renew()
         if self._trouble is None:
             with suppress(GenerationError):  # it will expire
-                self._storage.delete(_path(self._number))
+                if self._holds(self._number):
+                    self._storage.delete(_path(self._number))
+
+    def _holds(self, number: int) -> bool:
+        """Whether this driver's lease with this number is there, not that of another one."""
+        return self._is_own(_read(self._storage, number))
+
+    def _is_own(self, holder: Holder | None) -> bool:
+        """Whether this is our lease. A damaged one is nobody's: at our number we write ours again."""
+        return holder is None or holder.token == self._holder.token
 
     def _renew(self) -> None:
         while not self._stop.wait(self._beat_seconds):
             try:
                 number, other = _newest(self._storage)
-                if number > self._number:
+                # the same number twice: storage that does not create exclusively; the one that wrote last goes on
+                is_ours = number < self._number or (number == self._number and self._is_own(other))
+                if not is_ours:
                     who = other.describe() if other is not None else "a damaged lease"
                     self._trouble = GenerationError(
                         f"{self._storage.url}: another `postmean generate` took over ({who}), as this one had not "
@@ -190,11 +201,16 @@ def _newest(storage: Storage) -> tuple[int, Holder | None]:
     numbers = [number for path in storage.list(LEASES) if (number := _number(path))]
     if not numbers:
         return 0, None
-    path = _path(max(numbers))
+    return max(numbers), _read(storage, max(numbers))
+
+
+def _read(storage: Storage, number: int) -> Holder | None:
+    """The holder of the lease with this number; None if it was removed just now or is damaged: nobody renews it."""
+    path = _path(number)
     try:
-        return max(numbers), read_json(Holder, storage.get(path), path)
+        return read_json(Holder, storage.get(path), path)
     except (ShardError, JsonError):
-        return max(numbers), None  # removed just now, or damaged: nobody renews it
+        return None
 
 
 def _refusal(storage: Storage, holder: Holder) -> GenerationError:
@@ -211,23 +227,5 @@ def _path(number: int) -> str:
 
 
 def _number(path: str) -> int:
-    name = re.fullmatch(rf"{LEASES}/([0-9]{{6,12}})\.json", path)
-    return int(name[1]) if name else 0
-
-
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-    return sha256(f"{socket.gethostname()} {boot} {namespace}".encode()).hexdigest()[:16]
-
-
-def _process_started(pid: int) -> int:
-    """Ticks from boot to the start of a living process; 0 if there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    name = re.fullmatch(rf"{LEASES}/([0-9]{{6,}})\.json", path)
+    return int(name[1]) if name and _path(int(name[1])) == path else 0

@@ -12,8 +12,8 @@ from postmean.fleet.open_fleet import open_fleet
 from postmean.fleet.outcome import Outcome
 from postmean.runs.config import ServeConfig
 from postmean.runs.job import prepare
-from postmean.runs.live_server import LiveServer
 from postmean.runs.live_shards import LiveShards
+from postmean.runs.live_tls import tls_context
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.memory import MemoryStorage
 from postmean.storage.serve_token import find_or_make_token
@@ -52,33 +52,33 @@ def serve(
         on_ready: called with the port once readers may connect.
         progress: shows the plan, then how far the slowest trainer is.
     Raises:
-        ConfigError: settings that contradict each other, or an address that cannot be listened on.
+        ConfigError: settings that contradict each other, or an address or certificate that cannot be used.
         DataError: no store, or one that is not indexed.
         GenerationError: no actor could start.
     """
-    check_installed("generate", "ray")  # before it plans for minutes
+    check_installed("generate", "ray", "uvicorn")  # before it plans for minutes
+    from postmean.runs.live_server import LiveServer  # imports uvicorn
+
+    tls = tls_context(config.tls_certificate, config.tls_key)
     token = find_or_make_token()
     job = prepare(config, None, progress)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)
     store = str(job.store.path.resolve())
-    try:
-        with (
-            LiveServer(config.host, config.port, memory.files, shards, token) as server,
-            progress("serve", job.plan.total_records, "records") as line,
-            open_fleet(
-                config.fleet,
-                job.manifest,
-                job.plan,
-                memory.url,
-                actor=LiveActor,
-                arguments=(memory.files, store),
-                shards=len(job.plan),
-            ) as fleet,
-        ):
-            on_ready(server.port)
-            outcome = fleet.make(shards, LiveDriver(job.plan, shards, line))
-    finally:
-        shards.close()
+    with (
+        LiveServer(config.host, config.port, memory.files, shards, token, tls) as server,
+        progress("serve", job.plan.total_records, "records") as line,
+        open_fleet(
+            config.fleet,
+            job.manifest,
+            job.plan,
+            memory.url,
+            actor=LiveActor,
+            arguments=(memory.files, store),
+            shards=len(job.plan),
+        ) as fleet,
+    ):
+        on_ready(server.port)
+        outcome = fleet.make(shards, LiveDriver(job.plan, shards, line))
     raise GenerationError(f"no actor could make a shard: {outcome.stopped_by or next(iter(outcome.failed.values()))}")

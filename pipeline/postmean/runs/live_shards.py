@@ -5,16 +5,30 @@ Readers ask from the server's threads; the dispatcher uses this as a backlog.
 
 import threading
 import time
+from dataclasses import dataclass
 
 from postmean.base.errors import GenerationError
 from postmean.shards.run_paths import shard_of_commit, shard_of_tar
+
+_VISITORS = 4
+
+
+@dataclass(eq=False)
+class _Place:
+    """Where a trainer is, or a visitor: a reader that is far from all trainers."""
+
+    newest: int  # newest shard asked for there
+    reached: int  # number of the request that asked for it first
+    last: int  # number of the last request there
 
 
 class LiveShards:
     """Files of the shards in memory, and which shards to make next.
 
     At most 2 `depth` shards per trainer are held, besides those that a reader is waiting for: half of them from the
-    newest that the trainer asked for onwards, half before it, because its ranks are not quite in step.
+    newest that the trainer asked for onwards, half before it, because its ranks are not quite in step. A reader far
+    from all trainers gets its shard, but none ahead. It takes a trainer's place when it goes on from there while that
+    trainer asks for nothing. The shards of the last 4 such readers are held.
 
     Args:
         shards: number of shards in the plan.
@@ -29,7 +43,9 @@ class LiveShards:
         self._making: set[int] = set()
         self._asked: dict[int, int] = {}  # number of waiting readers, by shard
         self._failed: dict[int, str] = {}
-        self._newest: list[int] = []  # newest shard that each trainer asked for; the trainer that asked last is last
+        self._requests = 0  # number of requests so far
+        self._places: list[_Place] = []  # of the trainers
+        self._visitors: list[_Place] = []  # the newest is last
         self._closed = False
 
     def read(self, path: str, seconds: float) -> bytes | None:
@@ -56,6 +72,11 @@ class LiveShards:
                 self._asked[shard] -= 1
                 if not self._asked[shard]:
                     del self._asked[shard]
+
+    def is_data(self, path: str) -> bool:
+        """Whether this is the path of the records of a shard of the plan."""
+        shard = shard_of_tar(path)
+        return shard is not None and shard < self._shards
 
     def done(self, shard: int, files: dict[str, bytes]) -> None:
         """Store the files of a shard that was made."""
@@ -84,7 +105,7 @@ class LiveShards:
 
     def newest(self) -> int:
         """The newest shard that the slowest trainer asked for; 0 if none was asked for yet."""
-        return min(self._newest, default=0)
+        return min((place.newest for place in self._places), default=0)
 
     def __len__(self) -> int:
         with self._changed:
@@ -109,29 +130,49 @@ class LiveShards:
         return self._closed
 
     def _note(self, shard: int) -> None:
-        """A reader is at this shard: advance the nearest trainer within `depth`, or add one in place of the oldest."""
-        near = [n for n in self._newest if n - self._depth <= shard <= n + self._depth]
+        """A reader is at this shard: advance the nearest place within `depth`, or add one."""
+        self._requests += 1
+        near = [p for p in (*self._places, *self._visitors) if self._is_near(shard, p)]
         if near:
-            nearest = min(near, key=lambda n: abs(shard - n))
-            self._newest.remove(nearest)
-            shard = max(shard, nearest)
-        self._newest = [*self._newest, shard][-self._trainers :]
+            place = min(near, key=lambda p: abs(shard - p.newest))
+            if shard > place.newest:
+                if place in self._visitors:
+                    self._settle(place)
+                place.newest, place.reached = shard, self._requests
+            place.last = self._requests
+        elif len(self._places) < self._trainers:
+            self._places.append(_Place(shard, self._requests, self._requests))
+        else:
+            self._visitors = [*self._visitors, _Place(shard, self._requests, self._requests)][-_VISITORS:]
         self._forget()
 
+    def _is_near(self, shard: int, place: _Place) -> bool:
+        return abs(shard - place.newest) <= self._depth
+
+    def _settle(self, visitor: _Place) -> None:
+        """The visitor goes on: it takes the place of a trainer that asked for nothing since it reached its shard."""
+        idlest = min(self._places, key=lambda place: place.last)
+        if idlest.last < visitor.reached:
+            self._places.remove(idlest)
+            self._visitors.remove(visitor)
+            self._places.append(visitor)
+
     def _wanted(self) -> list[int]:
-        """Shards to make: first those that readers wait for, then those ahead of the trainers, nearest first."""
+        """Shards to make: first those that readers wait for, near trainers or not; then those ahead, nearest first."""
         ahead = {
-            (step, newest + step)
-            for newest in self._newest
+            (step, place.newest + step)
+            for place in self._places
             for step in range(self._depth)
-            if newest + step < self._shards
+            if place.newest + step < self._shards
         }
-        ordered = dict.fromkeys([*sorted(self._asked), *(shard for _, shard in sorted(ahead))])
+        asked = sorted(self._asked, key=lambda shard: (not any(self._is_near(shard, p) for p in self._places), shard))
+        ordered = dict.fromkeys([*asked, *(shard for _, shard in sorted(ahead))])
         return [s for s in ordered if not (s in self._files or s in self._making or s in self._failed)]
 
     def _forget(self) -> None:
+        kept = {visitor.newest for visitor in self._visitors} | self._asked.keys()
         for shard in tuple(self._files):
-            if shard not in self._asked and not any(n - self._depth <= shard < n + self._depth for n in self._newest):
+            if shard not in kept and not any(-self._depth <= shard - p.newest < self._depth for p in self._places):
                 del self._files[shard]
 
 

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from postmean.base.errors import PostmeanError
 from postmean.fleet.backlog import PlannedShards
-from postmean.shards.positions import Position, read_positions
+from postmean.shards.positions import Position, impossible, position_file, read_positions
 from postmean.shards.retention import delete_shards, deleted_shards
 from postmean.shards.run_folder import RunFolder
 
@@ -73,8 +73,15 @@ class Pace:
             pass
 
     def look(self) -> bool:
-        """Read positions, limit the backlog, delete some of the shards that may go. Returns whether it deleted any."""
+        """Read positions, limit the backlog, delete some of the shards that may go. Returns whether it deleted any.
+
+        Raises:
+            MismatchError: a trainer's position cannot be; nothing is deleted then.
+        """
         positions = read_positions(self._run.storage)
+        for name, position in positions.items():
+            if position != self._positions.get(name):
+                self._check(name, position)
         are_known = len(positions) >= self._trainers
         if self._ahead is not None:
             at_work = [p for p in positions.values() if not p.finished]
@@ -89,6 +96,13 @@ class Pace:
         if self._delete and are_known:
             return self._delete_some(min(p.resume_tuple for p in positions.values()))
         return False
+
+    def _check(self, trainer: str, position: Position) -> None:
+        where = position_file(self._run.storage, trainer)
+        position.check(self._run.read_manifest().tuples, where)
+        passed = self._run.read_plan().shard_of(position.next_tuple) - 1
+        if passed >= 0 and not self._run.is_committed(passed):
+            raise impossible(where, f"next_tuple {position.next_tuple}, but shard {passed:06d} is not made yet")
 
     def _delete_some(self, resume_tuple: int) -> bool:
         start = stop = deleted_shards(self._run)

@@ -1,6 +1,7 @@
 """How far a run is, on any machine that sees it: from its plan, its commit records and its driver's last report."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,6 +17,8 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.storage import Storage
 
 STATUS = "status.json"
+_SAMPLE = 64
+"""Commit records read for the bytes of a run whose driver was killed before it could report them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +27,10 @@ class DriverStatus:
 
     time: float
     """Unix time of writing."""
+    shards: int
+    """All that are committed."""
     bytes: int
-    """Of all committed shards."""
+    """Of these."""
     records_per_second: float
     """Of the current call of generate, since just before its fleet started."""
     seconds_left: float | None
@@ -47,7 +52,9 @@ class RunStatus:
     tuples_ready: int = 0
     """A trainer can read tuples 0 .. tuples_ready - 1."""
     bytes: int | None = None
-    """Of the committed shards, from the driver's last report; None without a report."""
+    """Of the committed shards, including deleted ones; None if there are none or their commit records are damaged."""
+    are_bytes_estimated: bool = False
+    """Whether they follow from a sample of the shards, as the driver's last report is older than the newest shard."""
     records_per_second: float | None = None
     """None unless the run is running."""
     seconds_left: float | None = None
@@ -69,23 +76,24 @@ class DriverLog:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._began: float | None = None
-        self._left = self._bytes = self._done = 0
+        self._left = self._bytes = self._shards = self._done = 0
         self.retries = 0
         """Failed attempts so far that were followed by another."""
 
-    def start(self, left: int, size: int) -> None:
+    def start(self, left: int, committed: dict[int, int]) -> None:
         """The fleet is about to start.
 
         Args:
             left: records to make.
-            size: bytes of the shards committed already.
+            committed: bytes by shard, of the shards committed already.
         """
-        self._left, self._bytes = left, size
+        self._left, self._shards, self._bytes = left, len(committed), sum(committed.values())
         self._began = time.monotonic()
 
     def add(self, records: int, size: int) -> None:
         """A shard was committed."""
         self._done += records
+        self._shards += 1
         self._bytes += size
 
     def write(self) -> None:
@@ -95,6 +103,7 @@ class DriverLog:
         rate = self._done / max(time.monotonic() - self._began, 1e-3)
         status = DriverStatus(
             time=time.time(),
+            shards=self._shards,
             bytes=self._bytes,
             records_per_second=rate,
             seconds_left=(self._left - self._done) / rate if rate else None,
@@ -106,7 +115,7 @@ class DriverLog:
 def read_status(storage: Storage) -> RunStatus:
     """The state of the run in this storage.
 
-    Reads the plan and lists objects, but reads no commit record: a second for a million shards. If the driver's last
+    Reads the plan, lists objects and reads a few commit records: a second for a million shards. If the driver's last
     heartbeat seems old (it was killed on another machine, or a clock is wrong), waits for the next one: at most a dozen
     seconds.
     """
@@ -138,12 +147,30 @@ def read_status(storage: Storage) -> RunStatus:
         deleted=deleted_shards(run),
     )
     driver = _driver(storage)
+    if driver is not None and driver.shards == status.shards_done:
+        status = replace(status, bytes=driver.bytes)
+    else:
+        status = replace(status, bytes=_bytes(run, done), are_bytes_estimated=status.shards_done > _SAMPLE)
     if driver is None:
         return status
-    status = replace(status, bytes=driver.bytes, retries=driver.retries)
+    status = replace(status, retries=driver.retries)
     if status.state != "running":
         return status
     return replace(status, records_per_second=driver.records_per_second, seconds_left=driver.seconds_left)
+
+
+def _bytes(run: RunFolder, done: np.ndarray) -> int | None:
+    """Bytes of these shards, extrapolated from a sample of them.
+
+    Args:
+        done: bool, by shard.
+    """
+    shards = np.flatnonzero(done)
+    sizes = []
+    for shard in shards[:: -(-len(shards) // _SAMPLE) or 1].tolist():
+        with suppress(ShardError):
+            sizes.append(run.read_commit(shard).size)
+    return round(sum(sizes) / len(sizes) * len(shards)) if sizes else None
 
 
 def _driver(storage: Storage) -> DriverStatus | None:

@@ -24,7 +24,6 @@ from postmean.shards.run_paths import commit_path
 from postmean.storage.open import open_storage
 
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
-_FLOAT16_ERROR = 4e-8  # mean squared error of rounding a dense mean to float16; at most (2^-12)^2 = 6e-8 for a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +157,7 @@ def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
     for row in report.rows:
         # sampling estimators promise nothing; the others and the certificate promise the tolerance
         promised = row.kind == "certified" or traits.promise is not None
-        allowed = manifest.estimator.tolerance + _FLOAT16_ERROR
+        allowed = manifest.estimator.tolerance
         # `exact` promises it for each record, the certificate and `auto` in expectation over eps
         error = row.worst if traits.promise == "each" and row.kind == "records" else row.mse
         if traits.estimates_exact_mean and promised and not error <= allowed:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from postmean.base.errors import ShardError
+from postmean.base.errors import MismatchError, ShardError
 from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.storage.storage import Storage
 
@@ -23,6 +23,28 @@ class Position:
     finished: bool
     """Whether the trainer has taken all the tuples it wants."""
 
+    def check(self, tuples: int, where: str) -> None:
+        """Raise MismatchError if no trainer of a run can be there.
+
+        Args:
+            tuples: of the run.
+            where: the position's file, for the message.
+        """
+        if self.batch_size < 1:
+            problem = f"batch_size {self.batch_size}, expected 1 or more"
+        elif not 0 <= self.resume_tuple <= self.next_tuple:
+            problem = f"resume_tuple {self.resume_tuple}, expected 0 to next_tuple {self.next_tuple}"
+        elif self.next_tuple > tuples:
+            problem = f"next_tuple {self.next_tuple}, but the run has {tuples} tuples"
+        else:
+            return
+        raise impossible(where, problem)
+
+
+def impossible(where: str, problem: str) -> MismatchError:
+    """The error for a position that no trainer of the run can have."""
+    return MismatchError(f"{where}: {problem}: no shard is deleted for it: remove the file, its trainer writes another")
+
 
 def write_position(storage: Storage, trainer: str, position: Position) -> None:
     """Replace this trainer's position.
@@ -41,6 +63,11 @@ def read_positions(storage: Storage) -> dict[str, Position]:
         if name:
             positions[name[1]] = _read(storage, path)
     return positions
+
+
+def position_file(storage: Storage, trainer: str) -> str:
+    """Where this trainer's position is, for messages."""
+    return f"{storage.url}/{_path(trainer)}"
 
 
 def _read(storage: Storage, path: str) -> Position:

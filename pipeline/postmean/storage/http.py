@@ -1,10 +1,14 @@
-"""Reads a live run from `postmean serve`, at http:// or, behind a proxy, https://."""
+"""Reads a live run from `postmean serve`, at http:// or https://."""
 
+import ipaddress
 import re
+import socket
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import HTTPStore
 
 from postmean.base.errors import ConfigError, StorageError
@@ -15,32 +19,43 @@ from postmean.storage.serve_token import TOKEN_PATH, find_token
 from postmean.storage.storage import check_path
 
 _REQUEST_SECONDS = 60.0
-"""Timeout of one request; the server answers within half of it, whether the shard is there or not."""
+"""Timeout of one request; the server begins to answer within half of it, whether the shard is there or not."""
+_IDLE_SECONDS = 30.0
+"""After this a connection is not used again: the server closes it somewhat later, and a request could cross that."""
+_NO_PROXY = {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": "*,0.0.0.0/0,::/0"}
+"""Client options: a proxy that no name or address takes. It replaces those of the environment."""
 
 
 class HttpReader:
     """Reads objects at URLs below `url`. Transient errors are retried as for object stores.
 
     Raises:
-        ConfigError: the URL has a user, password, query or fragment, or no host; or there is no valid token.
+        ConfigError: no valid URL, or one with a user, password, query or fragment; or there is no valid token.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname:
+        if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname or not url.isprintable():
             raise ConfigError(f"{parts.scheme}:// URL: expected {parts.scheme}://host:port, with no user or query")
         self.url = url.rstrip("/")
         seconds = deadline_seconds()
-        self._store = HTTPStore.from_url(
-            self.url,
-            client_options={
-                "timeout": timedelta(seconds=_REQUEST_SECONDS),
-                "connect_timeout": timedelta(seconds=5),
-                "allow_http": True,
-                "default_headers": {"Authorization": f"Bearer {find_token()}"},
-            },
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_SECONDS)},
-        )
+        options: Any = {
+            "timeout": timedelta(seconds=_REQUEST_SECONDS),
+            "connect_timeout": timedelta(seconds=5),
+            "pool_idle_timeout": timedelta(seconds=_IDLE_SECONDS),
+            "allow_http": True,
+            "default_headers": {"Authorization": f"Bearer {find_token()}"},
+        }
+        if _is_this_machine(parts.hostname):
+            options |= _NO_PROXY
+        try:
+            self._store = HTTPStore.from_url(
+                self.url,
+                client_options=options,
+                retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_SECONDS)},
+            )
+        except (ValueError, BaseError) as error:  # such as a port above 65535
+            raise ConfigError(f"{self.url}: {str(error).splitlines()[0]}: correct the URL") from error
         self._requests = ObjectRequests(self._store, self.url, seconds, self._translate)
 
     def get(self, path: str) -> bytes:
@@ -64,7 +79,31 @@ class HttpReader:
         status = re.search(r"status code: (\d{3})", str(error))
         if status and status[1] in ("401", "403"):
             return StorageError(f"{self.url}: it refuses the token: set {TOKEN_PATH} to the server's file")
+        distrust = re.search(r"InvalidCertificate\(\s*(\w+)", str(error))
+        if distrust:
+            return StorageError(
+                f"{self.url}: its certificate is not trusted ({distrust[1]}): set SSL_CERT_FILE to a PEM file with the "
+                "server's certificate (not one of an authority, for this host, and not expired) or its issuer's"
+            )
+        if "InvalidContentType" in str(error):
+            return StorageError(f"{self.url}: it does not speak TLS: pass http://, or start the server with --tls-key")
         cause = re.search(r"shard failed: ([^\n]*)", str(error))
         if cause:
             return StorageError(f"{self.url}: a shard could not be made: {cause[1].strip()}")
         return translate(error, self.url)
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether requests to the host stay on this machine: a proxy would look for it on its own."""
+    if host.rpartition(".")[2].lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # short forms, such as 127.1
+        except OSError:
+            return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified

@@ -8,11 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from postmean.base.errors import GenerationError, ShardError
-from postmean.base.files import is_temporary, locked_file, move_into_place, remove_if_abandoned, sync
+from postmean.base.files import create_file, is_temporary, locked_file, move_into_place, remove_if_abandoned, sync
 from postmean.storage.storage import check_path
-
-_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
-"""Errors of os.link on file systems without hard links, such as gcsfuse and some SMB mounts."""
 
 
 class LocalStorage:
@@ -33,20 +30,8 @@ class LocalStorage:
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._target(path)
-        with _write_errors(target), locked_file(target) as temporary:
-            temporary.write_bytes(data)
-            sync(temporary)
-            try:
-                os.link(temporary, target)  # unlike rename, fails where the target exists
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in _NO_HARD_LINKS:
-                    raise
-                if not _create_in_place(target, data):
-                    return False
-            sync(target.parent)
-        return True
+        with _write_errors(target):
+            return create_file(target, data)
 
     def get(self, path: str) -> bytes:
         with self._reading(path) as (descriptor, size):
@@ -144,25 +129,3 @@ def _write_errors(path: str | Path) -> Iterator[None]:
     except OSError as error:
         remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
         raise GenerationError(f"{path}: cannot write: {error.strerror}: {remedy} and run the same again") from error
-
-
-def _create_in_place(target: Path, data: bytes) -> bool:
-    """Create without hard links; False if the file exists.
-
-    Only one writer can create the name, but readers may see a short file: for a moment, or for good if the writer is
-    killed in that moment. Only leases are created this way. A short lease is damaged and belongs to nobody: another
-    process takes the next number, and the short lease's writer, if alive, sees the higher number and stops.
-    """
-    try:
-        file = target.open("xb")
-    except FileExistsError:
-        return False
-    try:
-        with file:
-            file.write(data)
-        sync(target)
-    except OSError:
-        with suppress(OSError):
-            target.unlink()
-        raise
-    return True

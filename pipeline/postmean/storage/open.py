@@ -30,7 +30,10 @@ def open_reader(url: str | Path) -> Reader:
 
     if isinstance(url, Path) or "://" not in url:
         return LocalStorage(local_path(url))
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # the URL is not shown: it may hold a password
+        raise ConfigError(f"{url.partition('://')[0]}:// URL: {error}: correct it") from error
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return LocalStorage(Path(unquote(parts.path)))
     if parts.scheme in OBJECT_STORES:

@@ -20,6 +20,7 @@ class ECTNoise:
 
     kind: ClassVar[str] = "ect"
     has_teacher: ClassVar[bool] = True
+    fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     P_mean: float = -1.1
     P_std: float = 2.0

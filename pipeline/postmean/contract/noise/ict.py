@@ -24,6 +24,7 @@ class ICTNoise:
 
     kind: ClassVar[str] = "ict"
     has_teacher: ClassVar[bool] = True
+    fits_heun: ClassVar[bool] = True
     P_mean: float = -1.1
     P_std: float = 2.0
     s0: int = 10

@@ -16,6 +16,7 @@ class LogNormalNoise:
 
     kind: ClassVar[str] = "lognormal"
     has_teacher: ClassVar[bool] = False
+    fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     P_mean: float = -1.2
     P_std: float = 1.2

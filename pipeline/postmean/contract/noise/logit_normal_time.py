@@ -17,6 +17,7 @@ class LogitNormalTimeNoise:
 
     kind: ClassVar[str] = "logit-normal-t"
     has_teacher: ClassVar[bool] = False
+    fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     mean: float = 0.0
     std: float = 1.0

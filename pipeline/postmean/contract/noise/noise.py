@@ -33,6 +33,11 @@ class Noise(Protocol):
         ...
 
     @property
+    def fits_heun(self) -> bool:
+        """Whether the teacher is near enough for Heun's step: far below sigma, the second slope overshoots."""
+        ...
+
+    @property
     def steps_of(self) -> int | None:
         """Batch size of the training steps that the curriculum counts; None without such a curriculum."""
         ...

@@ -17,6 +17,7 @@ class UniformTimeNoise:
 
     kind: ClassVar[str] = "uniform-t"
     has_teacher: ClassVar[bool] = False
+    fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     t_min: float = 1e-5
     t_max: float = 1.0

@@ -1,0 +1,143 @@
+"""Where the pixels of a population live, and the tiles of them that the matrix products read.
+
+On a CPU the pixels are the store's memory map, and tiles are int8. A GPU gets signed pixels once, at load: rows padded
+to a multiple of 128 and columns to a multiple of 16, because matrix products of other sizes are several times slower.
+Padding is 0. It keeps them in the type of its products where memory allows, else as bytes, converted tile by tile, else
+in pinned host memory, copied tile by tile. All three multiply the same numbers, so they give the same results.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from postmean.base.errors import ConfigError
+
+Place = Literal["device", "device as bytes", "host"]
+
+GPU_TILE_ROWS = 16_384
+"""Images of a tile on a GPU: enough for the full rate of a product with 512 queries (docs/gpu.md)."""
+
+_CPU_TILE_BYTES = 16 << 20  # enough for the matrix product's full rate, little compared with any memory
+_ROW_MULTIPLE, _COLUMN_MULTIPLE = 128, 16
+_RESERVE = 2 << 30  # bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Integer pixels s = pixel - 128 of n images, one row each.
+
+    Args:
+        stored: uint8 pixels (a store's) or signed pixels, [at least n, at least D].
+        count: n. dim: D.
+        device: where tiles are.
+        dtype: of tiles: int8, or float16, which holds all pixels exactly.
+        image_of_row: image of `stored` that each row is, int64 [n]; None: row r is image r.
+    """
+
+    stored: torch.Tensor
+    count: int
+    dim: int
+    device: str
+    dtype: torch.dtype
+    image_of_row: torch.Tensor | None = None
+
+    @property
+    def columns(self) -> int:
+        """Width of a tile: D, or more where rows are padded."""
+        return self.stored.shape[1]
+
+    @property
+    def tile_rows(self) -> int:
+        """Images of a tile."""
+        return GPU_TILE_ROWS if self.device != "cpu" else max(256, _CPU_TILE_BYTES // self.dim)
+
+    def tiles(self) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Range (start, stop) of the images of each tile, and the tile, [at least stop - start, columns]."""
+        for start in range(0, self.count, self.tile_rows):
+            stop = min(start + self.tile_rows, self.count)
+            yield start, stop, self._on_device(self._part(start, stop))
+
+    def rows(self, row: np.ndarray) -> torch.Tensor:
+        """Pixels of these images, [n, D] on the device."""
+        index = torch.from_numpy(row).to(self.stored.device)
+        if self.image_of_row is not None:
+            index = self.image_of_row[index]
+        return self._on_device(self.stored.index_select(0, index))[:, : self.dim]
+
+    def _part(self, start: int, stop: int) -> torch.Tensor:
+        if self.image_of_row is not None:
+            return self.stored.index_select(0, self.image_of_row[start:stop])
+        return self.stored[start : stop if self.device == "cpu" else _padded(stop, _ROW_MULTIPLE)]
+
+    def _on_device(self, stored: torch.Tensor) -> torch.Tensor:
+        signed = _signed(stored) if stored.dtype == torch.uint8 else stored
+        return signed.to(self.device).to(self.dtype)
+
+
+def on_cpu(images: np.ndarray, members: np.ndarray | None) -> Pixels:
+    """Pixels of a memory map, uint8 [N, D]; of the images `members` of it, if given."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        stored = torch.from_numpy(images)
+    image_of_row = None if members is None else torch.from_numpy(members)
+    count = len(images) if members is None else len(members)
+    return Pixels(stored, count, images.shape[1], "cpu", torch.int8, image_of_row)
+
+
+def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: torch.dtype, workspace: float) -> Pixels:
+    """Copy pixels to a GPU, or to pinned host memory if they do not fit.
+
+    Args:
+        images, members: as for `on_cpu`.
+        workspace: bytes that the products need on the GPU beside the pixels.
+    Raises:
+        ConfigError: not even the workspace fits.
+    """
+    count = len(images) if members is None else len(members)
+    rows, columns = _padded(count, _ROW_MULTIPLE), _padded(images.shape[1], _COLUMN_MULTIPLE)
+    place = _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, dtype, device, workspace)
+    # empty rather than zeros: a page of pinned memory is written once
+    if place == "host":
+        stored = torch.empty((rows, columns), dtype=torch.int8, pin_memory=True)
+    else:
+        stored = torch.empty((rows, columns), dtype=dtype if place == "device" else torch.int8, device=device)
+    stored[count:] = 0
+    stored[:, images.shape[1] :] = 0
+    for start in range(0, count, GPU_TILE_ROWS):
+        stop = min(start + GPU_TILE_ROWS, count)
+        part = np.ascontiguousarray(images[start:stop] if members is None else images[members[start:stop]])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            source = torch.from_numpy(part).to(stored.device)
+        stored[start:stop, : images.shape[1]] = _signed(source)
+    return Pixels(stored, count, images.shape[1], device, dtype)
+
+
+def _place(pixels: int, tile: int, dtype: torch.dtype, device: str, workspace: float) -> Place:
+    """Where to keep `pixels` values, given the memory that is free now."""
+    free, total = torch.cuda.mem_get_info(device)
+    left = free - workspace - _RESERVE
+    if left >= pixels * dtype.itemsize:
+        return "device"
+    if left >= pixels + tile * dtype.itemsize:
+        return "device as bytes"
+    if left >= tile * (1 + dtype.itemsize):
+        return "host"
+    raise ConfigError(
+        f"{torch.cuda.get_device_name(device)}: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, the engine needs "
+        f"{(workspace + _RESERVE + tile * (1 + dtype.itemsize)) / 1e9:.1f} GB even without the images: "
+        "stop what else uses this GPU, or take one with more memory"
+    )
+
+
+def _padded(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def _signed(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 pixels to int8 s = pixel - 128, by flipping the top bit."""
+    return torch.bitwise_xor(pixels, 128).view(torch.int8)

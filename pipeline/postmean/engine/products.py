@@ -1,0 +1,107 @@
+"""The two matrix products of a posterior, z with all pixels and weights with all pixels, in int8 or in float16.
+
+On a CPU, int8: pixels are int8, z is split into a high and a low byte, and both products are exact in int32. On a GPU,
+float16: pixels are exact, z is rounded to 11 bits, and sums are float32. Measured on an H200 (docs/gpu.md), one float16
+product is faster than two int8 products of the same size.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+_LOW_BITS = 11  # of z below those of its rounding to float16
+
+
+class Queries(Protocol):
+    """z as the left side of the product with pixels."""
+
+    error: torch.Tensor
+    """float64 [R], standard deviation of the error of z.(s_j - s_i) / sigma^2, per unit of |s_j - s_i|"""
+
+    def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
+        """z.s / sigma^2 for the first `columns` rows s of a tile, float32 [R, columns]."""
+        ...
+
+
+class Int8Queries:
+    """z as two bytes: z = c (hi + lo / 254) + r with c = max|z| / 127, |r_d| <= c / 508.
+
+    Args:
+        z: float32 [R, D], in integer units. sigma2: float64 [R], likewise.
+    """
+
+    def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int) -> None:
+        high = z.abs().amax(1).to(torch.float64).clamp(min=1e-30) / 127
+        hi = torch.round(z / high[:, None].to(torch.float32))
+        low = high / 254
+        rest = z - hi * high[:, None].to(torch.float32)
+        lo = torch.round(rest / low[:, None].to(torch.float32)).clamp_(-127, 127)
+        self._bytes = F.pad(torch.cat([hi, lo]).to(torch.int8), (0, columns - z.shape[1]))
+        self._high = (high / sigma2).to(torch.float32)[:, None]
+        self._low = (low / sigma2).to(torch.float32)[:, None]
+        # uniform rounding error of width c / 254 per coordinate
+        self.error = low / math.sqrt(12) / sigma2
+
+    def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
+        product = int8_product(self._bytes, tile)[:, :columns]
+        count = len(product) // 2
+        return torch.mul(product[:count], self._high).addcmul_(product[count:], self._low)
+
+
+class Float16Queries:
+    """z rounded to float16, after a power of two that brings its largest value near 2^14.
+
+    Where `error` would exceed `needed`, the rest of z, rounded to float16 too, takes a second product.
+
+    Args:
+        z, sigma2: as for `Int8Queries`. needed: largest accepted error.
+    """
+
+    def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int, needed: torch.Tensor) -> None:
+        power = torch.floor(torch.log2(z.abs().amax(1).clamp(min=1e-30))) - 13
+        scaled = torch.ldexp(z, -power[:, None])
+        high = scaled.to(torch.float16)
+        rest = scaled - high.to(torch.float32)
+        low = torch.ldexp(rest, torch.tensor(_LOW_BITS, device=z.device)).to(torch.float16)
+        scale = torch.exp2(power.to(torch.float64)) / sigma2
+        self.error = rest.square().mean(1).sqrt().to(torch.float64) * scale
+        self._imprecise = (self.error > needed).nonzero()[:, 0]
+        self._half = F.pad(torch.cat([high, low[self._imprecise]]), (0, columns - z.shape[1]))
+        self._scale = scale.to(torch.float32)[:, None]
+        self.error[self._imprecise] *= 2.0**-_LOW_BITS
+
+    def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
+        product = float16_product(self._half, tile.t())[:, :columns]
+        count = len(self._scale)
+        if len(self._imprecise):
+            product[:count].index_add_(0, self._imprecise, product[count:], alpha=2.0**-_LOW_BITS)
+        return product[:count].mul_(self._scale)
+
+
+def split(z: torch.Tensor, sigma2: torch.Tensor, columns: int, dtype: torch.dtype, needed: torch.Tensor) -> Queries:
+    """z, float32 [R, D] in integer units, as the left side of products with pixels of this type.
+
+    Args:
+        needed: error above which a query may take more work, float64 on the device.
+    """
+    if dtype == torch.float16:
+        return Float16Queries(z, sigma2, columns, needed)
+    return Int8Queries(z, sigma2, columns)
+
+
+def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left @ right.T of int8 matrices, exact in int32 [M, N].
+
+    On a GPU the sizes of `right` must be multiples of 16. Fewer than 32 rows of `left` are padded there.
+    """
+    rows = len(left)
+    if left.is_cuda:
+        left = F.pad(left, (0, 0, 0, max(32, -(-rows // 16) * 16) - rows))
+    return torch._int_mm(left, right.t())[:rows]  # pyright: ignore[reportPrivateImportUsage]
+
+
+def float16_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left @ right of float16 matrices on a GPU, summed in float32: float32 [M, N]."""
+    return torch.mm(left, right, torch.float32)  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -1,0 +1,95 @@
+"""Sums over lists of members of different lengths, one list per query, in padded batches.
+
+A batch holds lists of similar length, padded to the longest. So a GPU gets a few large operations instead of several
+small ones for every query.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from postmean.engine.population import SCALE, Population
+
+_CPU_VALUES, _GPU_VALUES = 1 << 21, 1 << 27  # most pixels of a batch: float32 in a cache, or half a gigabyte
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of the lists, padded to the longest of them."""
+
+    row: np.ndarray
+    """int64 [r], the lists"""
+    position: np.ndarray
+    """int64 [r, K], positions in the concatenation of all lists; where padded, that of the list's first element"""
+    valid: np.ndarray
+    """bool [r, K], false where padded"""
+
+
+def batches(bounds: np.ndarray, population: Population) -> Iterator[Batch]:
+    """All lists that are not empty, shortest first.
+
+    Args:
+        bounds: int64 [R + 1]; list r is bounds[r] .. bounds[r + 1] - 1 of the concatenation.
+        population: its size of an image and its device decide how many lists a batch holds.
+    """
+    most = max(1, (_CPU_VALUES if population.device == "cpu" else _GPU_VALUES) // population.dim)
+    count = np.diff(bounds)
+    order = np.argsort(count, kind="stable")
+    start = int(np.searchsorted(count[order], 1))
+    while start < len(order):
+        # the padded size of the lists start .. stop - 1 is (stop - start) count[stop - 1], which rises with stop
+        padded = np.arange(1, len(order) - start + 1) * count[order[start:]]
+        stop = start + max(1, int(np.searchsorted(padded, most, side="right")))
+        row = order[start:stop]
+        place = np.arange(int(count[row[-1]]))
+        valid = place < count[row][:, None]
+        yield Batch(row, bounds[row][:, None] + np.where(valid, place, 0), valid)
+        start = stop
+
+
+def weighted_sums(population: Population, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray) -> torch.Tensor:
+    """sum_j weight_j s_j over each list, float32 [R, D] on the device; 0 for an empty list.
+
+    Args:
+        bounds: as for `batches`. member: int64 [P]. weight: float [P].
+    """
+    total = torch.zeros((len(bounds) - 1, population.dim), dtype=torch.float32, device=population.device)
+    for batch in batches(bounds, population):
+        s, w = _gather(population, batch, member, weight)
+        total[_index(batch.row, s)] = torch.bmm(w[:, None], s)[:, 0]
+    return total
+
+
+def moments(
+    population: Population, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Weighted mean of each list in integer units, float32 [R, D], and its variance per dimension of x, float64 [R].
+
+    The variance is a sum of squared differences, so that nothing cancels. Arguments as for `weighted_sums`; the weights
+    of a list sum to 1.
+    """
+    mean = torch.zeros((len(bounds) - 1, population.dim), dtype=torch.float32, device=population.device)
+    variance = torch.zeros(len(mean), dtype=torch.float64, device=population.device)
+    for batch in batches(bounds, population):
+        s, w = _gather(population, batch, member, weight)
+        part = torch.bmm(w[:, None], s)
+        s -= part
+        row = _index(batch.row, s)
+        mean[row] = part[:, 0]
+        variance[row] = (w * torch.linalg.vecdot(s, s)).sum(1, dtype=torch.float64)
+    return mean, variance.cpu().numpy() / population.dim / SCALE**2
+
+
+def _gather(
+    population: Population, batch: Batch, member: np.ndarray, weight: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels, float32 [r, K, D], and weights, float32 [r, K], 0 where padded."""
+    s = population.rows(member[batch.position].ravel()).to(torch.float32).view(*batch.position.shape, population.dim)
+    w = np.where(batch.valid, weight[batch.position], 0.0).astype(np.float32)
+    return s, torch.from_numpy(w).to(population.device)
+
+
+def _index(row: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(row).to(like.device)

@@ -1,0 +1,20 @@
+"""The device of the GPU tests: a real one with -m gpu, the stand-in otherwise."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.support.cuda_stand_in import cuda_stand_in
+
+
+@pytest.fixture(params=["stand-in", pytest.param("real", marks=pytest.mark.gpu)], autouse=True)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """`cuda`, by one of the two."""
+    if request.param == "real":
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no CUDA device")
+        yield "cuda"
+    else:
+        with cuda_stand_in(monkeypatch):
+            yield "cuda"
