@@ -113,14 +113,14 @@ def test_folder_that_contains_itself(tmp_path):
 
 
 def test_member_too_large_for_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("postmean.importers.sources.MAX_MEMBER_BYTES", 10_000)
+    monkeypatch.setattr("postmean.importers.limits.MAX_MEMBER_BYTES", 10_000)
     for form in ("folder", "tar", "tar.gz", "zip"):
         source = make_source(tmp_path, form, FILES | {"cat/big.png": bytes(20_000)})
         refused(source, tmp_path, r"big\.png.*: 20,000 bytes, too large for an image")
 
 
 @pytest.mark.parametrize("form", ["folder", "tar.gz", "zip"])
-@pytest.mark.parametrize("payload", [b"", b"not an image", FILES["dog/0001.png"][:-40], encoded(RGB, "BMP")])
+@pytest.mark.parametrize("payload", [b"", b"not an image", FILES["dog/0001.png"][:-40], encoded(RGB, "TGA")])
 def test_corrupt_image(tmp_path, form, payload):
     source = make_source(tmp_path, form, FILES | {"dog/0001.png": payload})
     refused(source, tmp_path, r"dog/0001\.png.*: corrupt image \(.+\): replace it, or pass --on-corrupt skip")
@@ -135,7 +135,9 @@ def test_corrupt_images_are_skipped_and_counted_when_asked(tmp_path):
     assert store.labels is not None
     assert store.labels.tolist() == [0, 1, 1, 2]
     assert report.skipped == store.header.source["skipped"] == 2
-    assert store.header.source["skipped_names"] == [f"{name} in {source}" for name in bad]
+    names = [f"{name} in {source}" for name in bad]
+    assert store.header.source["skipped_names"] == names
+    assert report.notes == store.header.source["notes"] == [f"skipped as corrupt: {', '.join(names)}"]
 
 
 def test_nothing_but_corrupt_images(tmp_path):

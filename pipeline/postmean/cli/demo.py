@@ -9,6 +9,7 @@ from pathlib import Path
 from postmean.base.command_line import parse, print_report
 from postmean.base.errors import ConfigError, PostmeanError
 from postmean.base.extras import check_installed
+from postmean.base.paths import out_folder
 from postmean.base.progress import duration
 
 SUMMARY = "Digits to targets to a trained model to samples and a picture. The same command again goes on."
@@ -81,7 +82,7 @@ def demo(config: DemoConfig) -> DemoReport:
     from postmean.demo.digits import write_digits
 
     check_installed("demo", "sklearn", "ray", "diffusers", "matplotlib")  # now: the picture comes after five minutes
-    out = config.out
+    out = out_folder(config.out, "a demo")
     images, store, targets, model, samples = (
         out / name for name in ("digits", "digits.store", "targets", "model", "samples")
     )
@@ -135,7 +136,7 @@ def _close(
     folder = RunFolder(open_storage(targets))
     manifest, plan = folder.read_manifest(), folder.read_plan()
     comparison = compare(targets, store, model)
-    picture = config.out / "demo.png"
+    picture = targets.parent / "demo.png"
     draw(comparison, samples, picture)
     shards = sum(file.size for shard in range(len(plan)) for file in folder.read_commit(shard).files)
     seconds["picture"] = round(time.monotonic() - began, 2)

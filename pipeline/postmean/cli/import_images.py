@@ -19,6 +19,7 @@ def run(argv: list[str]) -> int:
     )
     counts = [("converted", report.converted), ("resized", report.resized), ("skipped as corrupt", report.skipped)]
     counts.append(("other files ignored", report.ignored))
-    notes = ", ".join(f"{count:,} {what}" for what, count in counts if count)
-    print_report(report, f"{text} ({notes})" if notes else text, config.json)
+    changes = ", ".join(f"{count:,} {what}" for what, count in counts if count)
+    lines = [f"{text} ({changes})" if changes else text, *(f"note: {note}" for note in report.notes)]
+    print_report(report, "\n".join(lines), config.json)
     return 0

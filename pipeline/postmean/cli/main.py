@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from postmean.base.errors import PostmeanError
 from postmean.base.log import is_structured, log_event
+from postmean.base.one_line import printable
 from postmean.base.streams import prepare_streams
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -66,9 +67,15 @@ def _call(command: str, work: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # of a file or folder of the user, where nothing else has said so
+        if error.filename is None or error.strerror is None:
+            raise
+        _say(command, f"{error.filename}: {error.strerror}: check the path, its permissions and the space on its disk")
+        return PostmeanError.exit_code
 
 
 def _say(command: str, message: str) -> None:
+    message = printable(message)  # a path may hold line ends
     if is_structured():
         log_event("error", command=command, message=message)
     else:

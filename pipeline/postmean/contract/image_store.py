@@ -12,6 +12,7 @@ store checks all but the images, of which a block is checked when it is first re
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ import numpy as np
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.files import move_into_place, temporary_folder
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_sealed_json, unsealed
+from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.image_blocks import ImageBlocks, block_count, hash_blocks
 from postmean.contract.mapped_array import map_array
@@ -71,9 +73,9 @@ class ImageStore:
         Raises:
             DataError: no store there, one of another schema, or one that is not what was imported.
         """
-        path = Path(path)
+        path = local_path(path)
         header_path = path / "header.json"
-        if not header_path.is_file():
+        if not os.path.isfile(header_path):
             raise DataError(
                 f"{path}: no image store there (no header.json): make one with `postmean import SOURCE {path}`"
             )
@@ -165,7 +167,7 @@ class StoreWriter:
     """
 
     def __init__(self, path: Path | str, class_names: tuple[str, ...] | None, source: dict[str, Any]) -> None:
-        self._path = Path(path)
+        self._path = local_path(path)
         if self._path.exists():
             raise DataError(f"{self._path}: already there: remove it or import to another path")
         self._stack = ExitStack()

@@ -19,6 +19,7 @@ import numpy as np
 
 from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
+from postmean.base.paths import local_path
 
 Array = TypeVar("Array")  # numpy array or torch tensor: the functions use only arithmetic
 
@@ -109,7 +110,7 @@ class TableProcess:
     def from_csv(cls, path: Path) -> "TableProcess":
         """Read a CSV with the header t,s,sigma; ConfigError if that fails."""
         try:
-            with path.open(newline="") as file:
+            with local_path(path).open(newline="") as file:
                 rows = [(float(r["t"]), float(r["s"]), float(r["sigma"])) for r in csv.DictReader(file)]
         except (OSError, KeyError, ValueError, TypeError) as error:  # TypeError: a short row
             raise ConfigError(f"process table {path}: {error!r}: expected a CSV with the header t,s,sigma") from error

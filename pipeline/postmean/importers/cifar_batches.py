@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 
 from postmean.base.errors import DataError
+from postmean.base.one_line import printable
+from postmean.importers import limits
 from postmean.importers.config import Split
 from postmean.importers.importer import Item
+from postmean.importers.labels import shown
+from postmean.importers.notes import listed
 from postmean.importers.pickles import load_plain
-from postmean.importers.sources import Source
+from postmean.importers.source import Source
 
 _META = "batches.meta"
+_READ = (b"data", b"labels", b"batch_label")
 _BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 
 
@@ -24,7 +29,6 @@ class CifarBatches:
 
     kind = "cifar"
     encoded = False
-    ignored = ()
 
     def __init__(self, source: Source, split: Split) -> None:
         if split not in _BATCHES:
@@ -35,11 +39,17 @@ class CifarBatches:
         meta = self._load(self._meta)
         try:
             self.class_names: tuple[str, ...] | None = tuple(map(_text, meta[b"label_names"]))
-            self.count = int(meta[b"num_cases_per_batch"]) * len(self._batches)
+            rows = meta[b"num_cases_per_batch"]
+            if type(rows) is not int or not 0 < rows <= limits.MAX_MEMBER_BYTES // 3072:
+                raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{source.place(self._meta)}: no label_names and num_cases_per_batch: copy or download it again"
             ) from error
+        self.count = rows * len(self._batches)
+        known = (_META, *(name for names in _BATCHES.values() for name in names))
+        self.ignored = tuple(name for name in source.names if name.split("/")[-1] not in known)
+        self.notes: tuple[str, ...] = ()
 
     @staticmethod
     def found_in(source: Source) -> bool:
@@ -51,24 +61,34 @@ class CifarBatches:
             images, labels = self._batch(name)
             place = self._source.place(name)
             for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-                yield Item(f"image {i} of {place}", image, int(label))
+                yield Item(f"image {i} of {place}", image, label)
 
-    def _batch(self, name: str) -> tuple[np.ndarray, Any]:
+    def _batch(self, name: str) -> tuple[np.ndarray, list[int]]:
         """uint8 [n, 3, 32, 32] and n labels."""
-        batch = self._load(name)
+        batch, place = self._load(name), self._source.place(name)
         data, labels = batch.get(b"data"), batch.get(b"labels")
+        if isinstance(labels, np.ndarray) and labels.ndim == 1:
+            labels = labels.tolist()
         if not (
             isinstance(data, np.ndarray)
             and data.dtype == np.uint8
             and data.ndim == 2
             and data.shape[1] == 3072
-            and labels is not None
+            and isinstance(labels, list | tuple)
             and len(labels) == len(data)
         ):
-            raise DataError(
-                f"{self._source.place(name)}: expected data as uint8 [n, 3072] and n labels: copy or download it again"
-            )
-        return data.reshape(-1, 3, 32, 32), labels
+            raise DataError(f"{place}: expected data as uint8 [n, 3072] and n labels: copy or download it again")
+        rows = self.count // len(self._batches)
+        if len(data) != rows:
+            raise DataError(f"{place}: {len(data)} images, expected {rows} as {_META} says: copy or download it again")
+        classes = len(self.class_names or ())
+        for i, label in enumerate(labels):
+            if type(label) is not int or not 0 <= label < classes:
+                raise DataError(f"image {i} of {place}: label {shown(label)}: expected 0..{classes - 1}")
+        others = sorted(_text(key) for key in batch if key not in _READ and isinstance(key, bytes))
+        if others and not self.notes:
+            self.notes = (f"fields of the batches that are not kept: {listed(others)}",)
+        return data.reshape(-1, 3, 32, 32), list(labels)
 
     def _load(self, name: str) -> dict[Any, Any]:
         plain = load_plain(self._source.read(name), self._source.place(name))
@@ -85,4 +105,4 @@ class CifarBatches:
 
 
 def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+    return printable(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))

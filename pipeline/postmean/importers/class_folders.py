@@ -1,22 +1,27 @@
-"""Class folders as torchvision reads them: CLASS/*.{jpeg,jpg,png}, optionally below train, test and val folders."""
+"""Class folders as torchvision reads them: CLASS/*.jpg or png, optionally below train, test and val folders."""
 
 from collections.abc import Iterator
 
 from postmean.base.errors import DataError
+from postmean.base.one_line import printable
+from postmean.importers.class_root import ClassRoot, Parts, class_root
 from postmean.importers.config import Split
-from postmean.importers.importer import Item, is_image
-from postmean.importers.sources import Source
-
-_SPLITS = ("train", "test", "val")
+from postmean.importers.importer import Item
+from postmean.importers.notes import listed
+from postmean.importers.source import Source
+from postmean.importers.splits import split_of
+from postmean.importers.suffixes import is_image
 
 
 class ClassFolders:
     """Images of one split, sorted by class and name; the label is the class's index in sorted order.
 
-    Outer folders that hold all the images, such as the root of an archive, are skipped.
+    Every folder beside the class folders is a class, with or without images. The folders of the train split, if there
+    is one, number the classes of every split. Outer folders that hold all the images, such as the root of an archive,
+    are skipped.
 
     Raises:
-        DataError: no images, no such split, or images outside class folders.
+        DataError: no images, no such split, images outside class folders, or classes that the train split lacks.
     """
 
     kind = "folders"
@@ -24,45 +29,65 @@ class ClassFolders:
 
     def __init__(self, source: Source, split: Split) -> None:
         self._source = source
-        images = [tuple(name.split("/")) for name in source.names if is_image(name)]
-        if not images:
-            raise DataError(f"{source.path}: no .jpg, .jpeg or .png image in it: check the path")
-        root = _class_root(source, images, split)
-        self._depth = len(root)
-        self._images = sorted(parts for parts in images if parts[: len(root)] == root)
-        classes = {parts[len(root)] for parts in self._images}
-        for parts in self._images:
-            if len(parts) == len(root) + 1 or classes <= set(_SPLITS):
+        found = [tuple(name.split("/")) for name in source.names if is_image(name)]
+        if not found:
+            raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
+        root = class_root(source, found, split)
+        self._depth = len(root.path)
+        inside = sorted(parts for parts in found if parts[: self._depth] == root.path)
+        for parts in inside:
+            if len(parts) == self._depth + 1:
                 raise DataError(
                     f"{source.place('/'.join(parts))}: lies in no class folder: "
-                    "move images into folders named by class, or pass --kind edm for images without labels"
+                    "move images into folders named by class, or pass --kind edm for images without labels: "
+                    "it drops what names and lists say"
                 )
-        self.class_names: tuple[str, ...] | None = tuple(sorted(classes))
+        self._images = inside if root.is_split else self._of_split(inside, split)
+        classes = self._classes(root)
+        self.class_names: tuple[str, ...] | None = tuple(printable(name) for name in classes)
+        self._labels = {name: label for label, name in enumerate(classes)}
         self.count = len(self._images)
-        prefix = "".join(f"{part}/" for part in root)
+        prefix = "".join(f"{part}/" for part in root.path)
         self.ignored = tuple(n for n in source.names if n.startswith(prefix) and not is_image(n))
+        self.notes = (*root.notes, *self._notes(classes))
 
     def items(self) -> Iterator[Item]:
-        labels = {name: label for label, name in enumerate(self.class_names or ())}
         for parts in self._images:
             name = "/".join(parts)
-            yield Item(self._source.place(name), self._source.read(name), labels[parts[self._depth]])
+            yield Item(self._source.place(name), self._source.read(name), self._labels[parts[self._depth]])
 
+    def _classes(self, root: ClassRoot) -> list[str]:
+        """Names of the classes in the order of their labels."""
+        here = self._source.folders_in("/".join(root.path))
+        if root.train is None or root.train == root.path:
+            return here
+        known = self._source.folders_in("/".join(root.train))
+        new = sorted({parts[self._depth] for parts in self._images} - set(known))
+        if new:
+            raise DataError(
+                f"{self._source.place('/'.join((*root.path, new[0])))}: no class of this name in "
+                f"{self._source.place('/'.join(root.train))}: rename it, or import this folder alone"
+            )
+        return known
 
-def _class_root(source: Source, images: list[tuple[str, ...]], split: Split) -> tuple[str, ...]:
-    """The folder that holds the class folders, as path components."""
-    depth = 0
-    while True:
-        folders = {parts[depth] for parts in images}
-        splits = [name for name in _SPLITS if name in folders]
-        # a folder named train is a split if it holds class folders, a class if it holds images
-        if splits and all(len(parts) >= depth + 3 for parts in images if parts[depth] in splits):
-            if split not in splits:
-                raise DataError(f"{source.path}: no {split} folder, there is {', '.join(splits)}: pass another --split")
-            return (*images[0][:depth], split)
-        if len(folders) > 1 or min(map(len, images)) < depth + 3:
-            break
-        depth += 1
-    if split != "train":
-        raise DataError(f"{source.path}: no train, test or val folders in it: leave out --split {split}")
-    return images[0][:depth]
+    def _of_split(self, inside: list[Parts], split: Split) -> list[Parts]:
+        """The images of the split where each class has its own train, test or val folders; else all of them."""
+        splits = [split_of(parts[self._depth + 1]) if len(parts) > self._depth + 2 else None for parts in inside]
+        if None not in splits:
+            inside = [parts for parts, which in zip(inside, splits, strict=True) if which == split]
+            if not inside:
+                raise DataError(f"{self._source.path}: no {split} folder in any class: pass another --split")
+        elif split != "train":
+            raise DataError(f"{self._source.path}: no train, test or val folders in it: leave out --split {split}")
+        return inside
+
+    def _notes(self, classes: list[str]) -> Iterator[str]:
+        filled = {parts[self._depth] for parts in self._images}
+        if empty := [name for name in classes if name not in filled]:
+            yield f"class folders without images: {listed(empty)}: their labels stay theirs"
+        if len(classes) == 1:
+            yield f"all images are of one class, named after its folder: {printable(classes[0])}"
+        inner = sorted({parts[self._depth + 1 : -1] for parts in self._images})
+        if len(inner) > 1:
+            named = ["/".join(parts) for parts in inner if parts]
+            yield f"folders inside classes are not labels: {listed(named)}"

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from postmean.base.cores import usable_cores
 from postmean.base.errors import ConfigError
 
-Kind = Literal["auto", "folders", "cifar", "edm"]
+Kind = Literal["auto", "folders", "cifar", "edm", "webdataset", "celeba", "tiny-imagenet"]
 Split = Literal["train", "test", "val"]
 Resize = Literal["none", "center-crop", "center-crop-dhariwal"]
 Channels = Literal["as-is", "rgb", "grey"]
@@ -25,8 +25,8 @@ class ImportConfig:
     store: Positional[Path]
     """Image store to create; the path must not exist yet."""
     kind: Kind = "auto"
-    """Layout of the source: folders (CLASS/*.png or jpg), cifar (CIFAR-10 python batches), edm (EDM zip;
-    without a dataset.json the images have no labels)."""
+    """Layout of the source: folders (CLASS/*.png or jpg), cifar (CIFAR-10 python batches), edm (EDM zip; without a
+    dataset.json the images have no labels), webdataset (KEY.jpg with KEY.cls or KEY.json), celeba, tiny-imagenet."""
     split: Split = "train"
     """Part to read of a source with train, test or val folders or batches."""
     resize: Resize = "none"

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from postmean.base.errors import DataError
-from postmean.base.json_files import parse_json
+from postmean.base.one_line import printable
 from postmean.importers.config import Split
-from postmean.importers.importer import Item, is_image
-from postmean.importers.sources import Source
+from postmean.importers.importer import Item
+from postmean.importers.labels import numbered
+from postmean.importers.notes import images, listed
+from postmean.importers.source import Source
+from postmean.importers.source_json import read_source_json
+from postmean.importers.suffixes import is_image
 
 _LABELS = "dataset.json"
+_EXPECTED = '{"labels": [[name, label], ...] or null}'
 
 
 class EdmZip:
@@ -28,11 +33,11 @@ class EdmZip:
         self._source = source
         label_files = [name for name in source.names if name.split("/")[-1] == _LABELS]
         if len(label_files) > 1:
-            raise DataError(
-                f"{source.path}: holds {label_files[0]} and {label_files[1]}: give the folder or zip of one data set"
-            )
+            first, second = map(printable, label_files[:2])
+            raise DataError(f"{source.path}: holds {first} and {second}: give the folder or zip of one data set")
         self._root = label_files[0].removesuffix(_LABELS) if label_files else ""
-        self._images = [name for name in source.names if is_image(name) and name.startswith(self._root)]
+        found = [name for name in source.names if is_image(name)]
+        self._images = [name for name in found if name.startswith(self._root)]
         if not self._images:
             raise DataError(f"{source.path}: no .png or .jpg image in it: check the path")
         self.count = len(self._images)
@@ -41,9 +46,14 @@ class EdmZip:
         )
         self._labels: dict[str, int] | None = None
         self.class_names: tuple[str, ...] | None = None
-        if label_files and (pairs := self._pairs()) is not None:
-            self._labels, classes = self._integers(pairs)
-            self.class_names = tuple(map(str, range(classes)))
+        self.notes: tuple[str, ...] = ()
+        if self.count < len(found):
+            self.notes += (f"{images(len(found) - self.count)} outside {printable(self._root)}, not read",)
+        if not label_files:
+            first = printable(self._images[0])
+            self.notes += (f"no labels: there is no {_LABELS}; folders and names such as {first} are not kept",)
+        elif (pairs := self._pairs()) is not None:
+            self._labels, self.class_names = numbered(pairs, source.place, self._root + _LABELS)
 
     @staticmethod
     def found_in(source: Source) -> bool:
@@ -57,40 +67,27 @@ class EdmZip:
 
     def _pairs(self) -> dict[str, Any] | None:
         """Image -> label as in dataset.json, exactly one per image; None if its labels are null."""
-        place = self._source.place(self._root + _LABELS)
-        try:
-            labels = parse_json(self._source.read(self._root + _LABELS))["labels"]
-            if labels is None:
-                return None
-            pairs = {self._root + name.replace("\\", "/"): label for name, label in labels}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # ValueError: not pairs, or not JSON
-            raise DataError(
-                f'{place}: expected {{"labels": [[name, label], ...] or null}}: make the zip again'
-            ) from error
+        file, source = self._root + _LABELS, self._source
+        plain = read_source_json(source, file, _EXPECTED)
+        if others := sorted(plain.keys() - {"labels"}):
+            self.notes += (f"fields of {_LABELS} that are not kept: {listed(others)}",)
+        labels = plain.get("labels", 0)
+        if labels is None:
+            return None
+        if not isinstance(labels, list):
+            raise DataError(f"{source.place(file)}: expected {_EXPECTED}: make the zip again")
+        pairs: dict[str, Any] = {}
+        for pair in labels:
+            if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+                raise DataError(f"{source.place(file)}: expected {_EXPECTED}: make the zip again")
+            name = self._root + pair[0].replace("\\", "/")
+            if name in pairs:
+                raise DataError(f"{source.place(name)}: labelled twice in {_LABELS}: make the zip again")
+            pairs[name] = pair[1]
         for name in self._images:
             if name not in pairs:
-                raise DataError(f"{self._source.place(name)}: no label in {_LABELS}: add it, or set labels to null")
+                raise DataError(f"{source.place(name)}: no label in {_LABELS}: add it, or set labels to null")
         missing = sorted(pairs.keys() - set(self._images))
         if missing:
-            raise DataError(
-                f"{self._source.place(missing[0])}: labelled in {_LABELS} but not there: make the zip again"
-            )
+            raise DataError(f"{source.place(missing[0])}: labelled in {_LABELS} but not there: make the zip again")
         return pairs
-
-    def _integers(self, pairs: dict[str, Any]) -> tuple[dict[str, int], int]:
-        """Image -> integer label, and the number of classes, from integers or one-hot vectors."""
-        integers: dict[str, int] = {}
-        lengths: set[int | None] = set()
-        for name, label in pairs.items():
-            lengths.add(len(label) if isinstance(label, list) else None)
-            if isinstance(label, list):
-                if label.count(1) != 1 or label.count(0) != len(label) - 1:
-                    raise DataError(f"{self._source.place(name)}: its label is a vector but not one-hot: give a class")
-                label = label.index(1)
-            if type(label) is not int or label < 0:
-                raise DataError(f"{self._source.place(name)}: label {label!r} in {_LABELS}: expected 0, 1, 2, ...")
-            integers[name] = label
-        if len(lengths) != 1:
-            place = self._source.place(self._root + _LABELS)
-            raise DataError(f"{place}: labels of different kinds or lengths: make the zip again")
-        return integers, lengths.pop() or max(integers.values()) + 1

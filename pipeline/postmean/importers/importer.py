@@ -6,8 +6,6 @@ from typing import Protocol
 
 import numpy as np
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
-
 
 @dataclass(frozen=True)
 class Item:
@@ -16,7 +14,7 @@ class Item:
     place: str
     """Its name in messages."""
     payload: bytes | np.ndarray
-    """A JPEG or PNG file, or uint8 [C, H, W]."""
+    """An image file, or uint8 [C, H, W]."""
     label: int | None
 
 
@@ -32,12 +30,9 @@ class Importer(Protocol):
     """Whether payloads are encoded files; else they are pixels."""
     ignored: tuple[str, ...]
     """Other files beside the images, which are not read."""
+    notes: tuple[str, ...]
+    """What the source says about its images and the store will not keep, one line each; not the ignored files."""
 
     def items(self) -> Iterator[Item]:
         """The images, in an order that depends only on names and on the order within each file."""
         ...
-
-
-def is_image(name: str) -> bool:
-    """Whether the file's suffix is that of an image."""
-    return name.lower().endswith(IMAGE_SUFFIXES)

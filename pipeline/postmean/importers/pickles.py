@@ -2,6 +2,9 @@
 
 A pickle is a program that may call anything. This reader refuses every global that a pickle names, except those with
 which numpy writes an array, and maps these to code in this file: the pickle can call no code of numpy or others.
+
+A value of some hundred bytes may share its parts so often that to hash, compare or print it never ends. So keys are
+plain texts or integers, and no message prints a value.
 """
 
 import io
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from postmean.base.errors import DataError
+from postmean.base.one_line import brief
 
 
 def load_plain(data: bytes, place: str) -> Any:
@@ -23,14 +27,14 @@ def load_plain(data: bytes, place: str) -> Any:
         DataError: the pickle holds anything else, or is damaged.
     """
     try:
-        return _finished(_PlainUnpickler(io.BytesIO(data), encoding="bytes").load(), {})
+        return _finished(_PlainUnpickler(data).load(), {})
     except _RefusedError as error:
         raise DataError(
-            f"{place}: refused to unpickle {error}: only plain values and number arrays are read: "
+            f"{place}: refused to unpickle {brief(error)}: only plain values and number arrays are read: "
             "download the batches from their official site"
         ) from error
     except Exception as error:  # a damaged pickle fails in any way
-        raise DataError(f"{place}: not a readable batch ({error}): copy or download it again") from error
+        raise DataError(f"{place}: not a readable batch ({brief(error)}): copy or download it again") from error
 
 
 class _RefusedError(Exception):
@@ -50,7 +54,7 @@ class _Dtype:
 
     def made(self) -> np.dtype:
         if self.code not in ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"):
-            raise _RefusedError(f"an array of type {self.code!r}")
+            raise _RefusedError("an array of another type than numbers")
         return np.dtype(self.code).newbyteorder(">" if self.order == ">" else "<")
 
 
@@ -65,8 +69,9 @@ class _Array:
         if not isinstance(self.dtype, _Dtype) or not isinstance(self.raw, bytes | bytearray):
             raise _RefusedError("an array of objects")
         array = np.frombuffer(self.raw, self.dtype.made())
-        if math.prod(self.shape) != len(array):
-            raise ValueError(f"{len(array)} numbers for an array of shape {self.shape}")
+        sizes = self.shape if isinstance(self.shape, tuple) and len(self.shape) <= 8 else ()
+        if not all(type(size) is int and 0 <= size <= len(array) for size in sizes) or math.prod(sizes) != len(array):
+            raise ValueError(f"{len(array)} numbers for an array of another shape")
         return array.reshape(self.shape, order="F" if self.order in ("F", b"F") else "C")
 
 
@@ -80,10 +85,19 @@ def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     return array
 
 
-def _encode(text: str, encoding: Any) -> bytes:
-    if encoding not in (b"latin1", "latin1"):
-        raise _RefusedError(f"text encoded as {encoding!r}")
-    return text.encode("latin1")
+class _Encode:
+    """Stands for codecs.encode, with which protocol 2 writes bytes; the results are no longer than the pickle."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def __call__(self, text: str, encoding: Any) -> bytes:
+        if encoding not in (b"latin1", "latin1"):
+            raise _RefusedError("text of another encoding than latin1")
+        self._left -= len(text)
+        if self._left < 0:
+            raise _RefusedError("more bytes than are in the file")
+        return text.encode("latin1")
 
 
 _ALLOWED = {
@@ -93,7 +107,6 @@ _ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.numeric", "_frombuffer"): _from_buffer,
     ("numpy._core.numeric", "_frombuffer"): _from_buffer,
-    ("_codecs", "encode"): _encode,
 }
 
 
@@ -103,7 +116,13 @@ _Unpickler: Any = pickle._Unpickler  # the Python version: the C version allocat
 class _PlainUnpickler(_Unpickler):
     dispatch = dict(_Unpickler.dispatch)  # noqa: RUF012
 
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self._encode = _Encode(2 * len(data))
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
         try:
             return _ALLOWED[module, name]
         except KeyError:
@@ -112,15 +131,45 @@ class _PlainUnpickler(_Unpickler):
     def load_build(self) -> None:
         state = self.stack.pop()
         if type(self.stack[-1]) not in (_Dtype, _Array):
-            raise _RefusedError(f"a state for {self.stack[-1]!r}")
+            raise _RefusedError(f"a state for a value of type {type(self.stack[-1]).__name__}")
         self.stack[-1].__setstate__(state)
 
     def load_bytearray8(self) -> None:
         size = int.from_bytes(self.read(8), "little")
         self.append(bytearray(self.read(size)))
 
-    dispatch[pickle.BUILD[0]] = load_build
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        _check_keys(items[::2])
+        self.append({items[i]: items[i + 1] for i in range(0, len(items), 2)})
+
+    def load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        _Unpickler.load_setitem(self)
+
+    def load_setitems(self) -> None:
+        _check_keys(self.stack[::2])
+        _Unpickler.load_setitems(self)
+
+    def refuse_set(self) -> None:
+        raise _RefusedError("a set")
+
+    dispatch |= {
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.EMPTY_SET[0]: refuse_set,
+        pickle.ADDITEMS[0]: refuse_set,
+        pickle.FROZENSET[0]: refuse_set,
+    }
+
+
+def _check_keys(keys: list[Any]) -> None:
+    """Raise unless these are keys that are hashed at once: a nested tuple of shared ones takes for ever."""
+    if not all(isinstance(key, bytes | str | int) for key in keys):
+        raise _RefusedError("a dict with other keys than texts and integers")
 
 
 def _finished(value: Any, done: dict[int, Any]) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 
 from postmean.base.extras import check_installed
 from postmean.base.files import remove_leftovers, write_file
+from postmean.base.paths import out_folder
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.estimators.estimate import Estimator
@@ -44,6 +45,7 @@ def report_estimators(
         progress: shows how many cells are computed, then how many noise levels are drawn.
     """
     check_installed("report", "matplotlib", "PIL")  # checked first: the pictures come last
+    out = out_folder(out, "a report")
     has_network = network is not None
     remove_leftovers(out / PARTS)
     evaluation = Evaluation(store, settings, network)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from postmean.base.errors import ConfigError, GenerationError, MismatchError
 from postmean.base.extras import check_installed
 from postmean.base.json_files import to_json
+from postmean.base.paths import check_out
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.outcome import Outcome
@@ -61,6 +62,7 @@ def generate(config: GenerateConfig, progress: ShowProgress = NoProgress) -> Gen
         raise ConfigError("--dry-run: generate writes shards: call plan for what they take")
     check_installed("generate", "ray")  # before it plans for minutes
     run = RunFolder(open_storage(config.out))
+    check_out(run.storage.url, "a run of `postmean generate`")
     refuse_if_held(run.storage)
     job = prepare(config, run, progress)
     began = time.monotonic()

@@ -18,7 +18,7 @@ def profile_settings() -> dict[str, str]:
         ("AWS_SHARED_CREDENTIALS_FILE", "credentials", name),
     ):
         parser = configparser.RawConfigParser()
-        path = Path(os.environ.get(variable) or Path("~/.aws").expanduser() / default)
+        path = Path(os.path.expanduser(os.environ.get(variable) or f"~/.aws/{default}"))
         try:
             parser.read_string(path.read_text())
         except (OSError, UnicodeDecodeError, configparser.Error):

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from postmean.base.errors import ConfigError
+from postmean.base.paths import local_path
 from postmean.storage.storage import Reader, Storage
 
 OBJECT_STORES = ("s3", "gs", "az")
@@ -15,7 +16,7 @@ def open_storage(url: str | Path) -> Storage:
     A folder need not exist before the first write; a bucket must.
 
     Raises:
-        ConfigError: a URL of another kind, or the URL of a live run, which is read-only.
+        ConfigError: a URL of another kind, or the URL of a live run, which is read-only; or no path (see `local_path`).
     """
     storage = open_reader(url)
     if not isinstance(storage, Storage):
@@ -28,7 +29,7 @@ def open_reader(url: str | Path) -> Reader:
     from postmean.storage.local import LocalStorage
 
     if isinstance(url, Path) or "://" not in url:
-        return LocalStorage(Path(url))
+        return LocalStorage(local_path(url))
     try:
         parts = urlsplit(url)
     except ValueError as error:  # the URL is not shown: it may hold a password

@@ -10,6 +10,7 @@ CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder i
 The checkpoint of step 1000 is RUN/checkpoints/00001000. Such a folder is complete: it is renamed into place.
 """
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
 from postmean.base.files import move_into_place, remove_leftovers, temporary_folder
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
+from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, write_hashes
@@ -110,8 +112,8 @@ def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 def find_checkpoint(path: Path | str) -> Path:
     """A checkpoint folder itself, or the newest one of a run's folder; DataError where there is none."""
-    path = Path(path)
-    if (path / "denoiser.json").is_file():
+    path = local_path(path)
+    if os.path.isfile(path / "denoiser.json"):
         return path
     checkpoints = complete_checkpoints(path)
     if not checkpoints:

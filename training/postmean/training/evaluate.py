@@ -1,6 +1,9 @@
 """Score images, from a folder or drawn from a checkpoint, against an image store."""
 
+from pathlib import Path
+
 from postmean.base.extras import check_installed
+from postmean.base.paths import local_path
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.training.distributed import device_of
@@ -26,11 +29,15 @@ def evaluate(config: EvaluateConfig, progress: ShowProgress = NoProgress) -> Sco
             images,
             store,
             device_of(config.device),
-            weights=config.feature_extractor_weights,
+            weights=_path(config.feature_extractor_weights),
             batch_size=config.batch_size,
-            cache=config.cache,
+            cache=_path(config.cache),
             progress=line.update,
         )
+
+
+def _path(path: Path | None) -> Path | None:
+    return None if path is None else local_path(path)
 
 
 def _images(config: EvaluateConfig, progress: ShowProgress) -> Images:

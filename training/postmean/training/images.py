@@ -7,6 +7,7 @@ import numpy as np
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
+from postmean.base.paths import local_path
 
 with needs("train"):
     from PIL import Image
@@ -64,7 +65,7 @@ class ImageFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._paths = sorted(p for p in folder.glob("*.png") if p.name != GRID)
+        self._paths = sorted(p for p in local_path(folder).glob("*.png") if p.name != GRID)
         if not self._paths:
             raise DataError(
                 f"{folder}: no PNG images there: make some with `postmean sample CHECKPOINT --out {folder}`"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from postmean.base.extras import check_installed
+from postmean.base.paths import out_folder
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints, find_checkpoint, step_of
@@ -63,8 +64,9 @@ def train(  # noqa: PLR0913
     if loss is not None:
         config = replace(config, loss=cast(AnyLoss, loss))
     check_installed("train", "diffusers", "safetensors")  # before waiting for targets
+    out = out_folder(out, "a training run")
     with World.join(device) as world:
-        run = TrainingRun.open(config, str(targets), ImageStore.open(store), Path(out), world, follow_seconds)
+        run = TrainingRun.open(config, str(targets), ImageStore.open(store), out, world, follow_seconds)
         start, last_loss = time.perf_counter(), None
         try:
             if run.first_step < config.steps:

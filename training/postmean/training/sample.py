@@ -7,6 +7,7 @@ import numpy as np
 
 from postmean.base.files import write_file
 from postmean.base.json_files import to_json
+from postmean.base.paths import out_folder
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.training.drawing import Drawing
 from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
@@ -42,24 +43,25 @@ def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleR
         DataError: there is no checkpoint, or the folder holds other images.
         ConfigError: sampler or label do not fit the checkpoint, or this machine lacks the device.
     """
+    out = out_folder(config.out, "samples of a model")
     drawing = Drawing.of(config)
     start = time.perf_counter()
     batches = drawing.batches()
-    begin_folder(config.out)
-    (config.out / RECORD).write_text("{}\n")  # marks the folder as ours
+    begin_folder(out)
+    (out / RECORD).write_text("{}\n")  # marks the folder as ours
     shown: list[np.ndarray] = []
     written = 0
     with progress("sample", config.count, "images") as line:
         for pixels in batches:
             if written < _SHOWN:
                 shown.append(pixels)
-            written = write_images(config.out, pixels, written)
+            written = write_images(out, pixels, written)
             line.update(written)
-    write_grid(config.out / GRID, np.concatenate(shown)[:_SHOWN], columns=min(8, config.count))
+    write_grid(out / GRID, np.concatenate(shown)[:_SHOWN], columns=min(8, config.count))
     seconds = time.perf_counter() - start
     report = SampleReport(
         checkpoint=str(drawing.checkpoint),
-        out=str(config.out),
+        out=str(out),
         count=config.count,
         seed=config.seed,
         sampler=drawing.sampler.name,
@@ -68,5 +70,5 @@ def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleR
         seconds=seconds,
         images_per_second=config.count / seconds,
     )
-    write_file(config.out / RECORD, to_json(report))
+    write_file(out / RECORD, to_json(report))
     return report

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
+from postmean.base.paths import local_path
 from postmean.contract.image_store import ImageStore
 
 EXTRACTOR = "inception-v3-compat"
@@ -83,7 +84,7 @@ def score(
             input1=_FidelityDataset(images, counter),
             input2=_FidelityDataset(_StoreImages(store), counter),
             input2_cache_name=f"postmean-{store.header.fingerprint[:16]}-{digest[:16]}",
-            cache_root=None if cache is None else str(cache),
+            cache_root=str(cache or _torch_hub().parent / "fidelity_cache"),  # the default is torch-fidelity's own
             cuda=device.type == "cuda",
             batch_size=batch_size,
             isc=True,
@@ -159,7 +160,7 @@ class _FidelityDataset(Dataset):
 def _downloaded_weights() -> Path:
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    folder = _torch_hub() / "checkpoints"
     path = folder / URL_INCEPTION_V3.rsplit("/", 1)[1]
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,6 +173,11 @@ def _downloaded_weights() -> Path:
                 f"internet and pass {WEIGHTS_FLAG} FILE"
             ) from error
     return path
+
+
+def _torch_hub() -> Path:
+    """Where torch keeps what it downloads; ConfigError without a home folder, where torch would make one named ~."""
+    return local_path(torch.hub.get_dir())
 
 
 def _check_weights(path: Path) -> str:
