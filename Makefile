@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # one more than cores, because some tests wait for Ray to start; up to 8, because each takes some 2 GB
 TEST_PROCESSES ?= $(shell PYTHONPATH=pipeline $(PYTHON) -c 'from postmean.base.cores import usable_cores; print(min(8, usable_cores() + 1))')
 
-.PHONY: setup test test-slow check demo gpu clean
+.PHONY: setup test test-slow chaos check demo gpu clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+# random kills and stops of every process of a run; POSTMEAN_CHAOS_SEED=N repeats an order
+chaos: setup
+	$(BIN)/pytest -m slow -s tests/chaos
 
 check: setup
 	$(BIN)/ruff format --check .

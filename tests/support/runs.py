@@ -123,7 +123,9 @@ def descendants(pid: int) -> dict[int, str]:
                 state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
                 if state != "Z":
                     parents[int(folder.name)] = int(parent)
-                    titles[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                    titles[int(folder.name)] = (
+                        (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    )
     found: dict[int, str] = {}
     fringe = {pid}
     while fringe:

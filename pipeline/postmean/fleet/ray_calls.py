@@ -12,6 +12,7 @@ from postmean.fleet.causes import cause, death, is_ours
 from postmean.fleet.ray_thread import ANSWER_SECONDS, RayHangs, RayThread
 
 _RESULT_SECONDS = 60.0  # an ended call's result may be on another machine
+_KILL_SECONDS = 20.0  # less than a command has to end after a signal
 
 
 class RayCalls:
@@ -48,7 +49,7 @@ class RayCalls:
 
     def kill(self, actor: Actor) -> None:
         with suppress(RayHangs):  # the next call raises it; actors end with the session
-            self._ask(lambda: ray.kill(actor))
+            self._ask(lambda: ray.kill(actor), _KILL_SECONDS)
 
     def now(self) -> float:
         return time.monotonic()

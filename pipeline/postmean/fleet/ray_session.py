@@ -22,7 +22,7 @@ from postmean.fleet.ray_thread import RayHangs, RayThread
 
 _JOIN_SECONDS = 60.0
 """Deadline for a cluster to answer; Ray itself tries for a quarter of an hour."""
-_START_SECONDS = 300.0
+_START_SECONDS = 120.0
 """Deadline for an embedded Ray to start, which takes six seconds where nothing else runs."""
 _LEAVE_SECONDS = 15.0
 
@@ -88,12 +88,11 @@ def _start(thread: RayThread, cpus: int, gpus: int, folder: str) -> None:
     options: dict[str, Any] = {"address": "local", "num_cpus": cpus, "num_gpus": gpus, "_temp_dir": folder}
     try:
         thread.ask(lambda: _init(include_dashboard=False, **options), _START_SECONDS)
-    except RayHangs:
-        raise
     except Exception as error:
+        line = f"no answer within {_START_SECONDS:g} s" if isinstance(error, RayHangs) else _first_line(error)
         raise GenerationError(
-            f"Ray did not start on this machine ({_first_line(error)}): check its memory, its disk and the limits of "
-            "processes and open files, and run the same command again"
+            f"Ray did not start on this machine ({line}): check its memory, its disk, /dev/shm, the network interface "
+            "lo and the limits of processes and open files, and run the same command again"
         ) from error
 
 
