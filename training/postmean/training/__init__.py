@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from postmean.base.lazy import exports
 
 if TYPE_CHECKING:
-    from postmean.contract.process import score as score
-    from postmean.contract.process import velocity as velocity
     from postmean.contract.recipe import TargetRecipe as TargetRecipe
+    from postmean.contract.score import score as score
+    from postmean.contract.score import velocity as velocity
     from postmean.training.checkpoint import load_denoiser as load_denoiser
     from postmean.training.config import CMPreconditioning as CMPreconditioning
     from postmean.training.config import ConstantEMA as ConstantEMA
