@@ -16,8 +16,9 @@ from postmean.contract.manifest import Manifest
 from postmean.training.config import FREE_FIELDS, TrainConfig
 
 CONFIG = "config.json"
-# manifest fields that say how targets are stored or computed, not what they are
-_FREE_TARGET_FIELDS = ("tuples", "segments", "code_version", "threads_per_actor", "device")
+# manifest fields that say how targets are stored or computed, not what they are; and the recipe, which the stream
+# compares with the trainer's
+_FREE_TARGET_FIELDS = ("recipe", "tuples", "segments", "code_version", "threads_per_actor", "device")
 _FREE_SHARD_FIELDS = ("format", "records_per_shard")
 
 

@@ -24,6 +24,7 @@ class ICTNoise:
 
     kind: ClassVar[str] = "ict"
     has_teacher: ClassVar[bool] = True
+    uses_process: ClassVar[bool] = False
     P_mean: float = -1.1
     P_std: float = 2.0
     s0: int = 10
@@ -63,6 +64,11 @@ class ICTNoise:
         # s1 is reached long before 40 doublings; the cap keeps the shift inside int64
         doublings = np.minimum(np.asarray(step, np.int64) // self.steps_per_stage, 40)
         return np.minimum(np.int64(self.s0) << doublings, self.s1) + 1
+
+    @property
+    def sigma_alone(self) -> "ICTNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         sizes = self.grid_size(np.asarray(tuple_id, np.int64) // self.batch_size)

@@ -16,6 +16,7 @@ class LogNormalNoise:
 
     kind: ClassVar[str] = "lognormal"
     has_teacher: ClassVar[bool] = False
+    uses_process: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     P_mean: float = -1.2
     P_std: float = 1.2
@@ -23,6 +24,11 @@ class LogNormalNoise:
     def __post_init__(self) -> None:
         check_finite("noise", P_mean=self.P_mean)
         check_finite_positive("noise", P_std=self.P_std)
+
+    @property
+    def sigma_alone(self) -> "LogNormalNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         return NoiseLevels(np.exp(self.P_mean + self.P_std * normal_quantile(uniform)).astype(np.float32), None)

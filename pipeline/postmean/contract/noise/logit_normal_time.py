@@ -17,6 +17,7 @@ class LogitNormalTimeNoise:
 
     kind: ClassVar[str] = "logit-normal-t"
     has_teacher: ClassVar[bool] = False
+    uses_process: ClassVar[bool] = True
     steps_of: ClassVar[int | None] = None
     mean: float = 0.0
     std: float = 1.0
@@ -27,6 +28,11 @@ class LogitNormalTimeNoise:
         check_finite_positive("noise", std=self.std)
         if not 0 < self.t_min < 0.5:
             raise ConfigError(f"noise: expected 0 < t_min < 0.5, got {self.t_min}")
+
+    @property
+    def sigma_alone(self) -> "LogitNormalTimeNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         logit = self.mean + self.std * normal_quantile(uniform)

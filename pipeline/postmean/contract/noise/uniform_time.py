@@ -17,6 +17,7 @@ class UniformTimeNoise:
 
     kind: ClassVar[str] = "uniform-t"
     has_teacher: ClassVar[bool] = False
+    uses_process: ClassVar[bool] = True
     steps_of: ClassVar[int | None] = None
     t_min: float = 1e-5
     t_max: float = 1.0
@@ -25,6 +26,11 @@ class UniformTimeNoise:
         check_finite("noise", t_max=self.t_max)
         if not 0 < self.t_min < self.t_max:
             raise ConfigError(f"noise: expected 0 < t_min < t_max, got {self.t_min}, {self.t_max}")
+
+    @property
+    def sigma_alone(self) -> "UniformTimeNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         t = self.t_min + (self.t_max - self.t_min) * uniform
