@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from postmean.base.errors import DataError
-from postmean.contract.image_store import ImageStore
+from postmean.contract.image_store import ImageStore, fingerprint
 from postmean.importers import pool, run
 from postmean.importers.config import ImportConfig
 from postmean.importers.run import import_images
@@ -35,7 +35,7 @@ def test_pixels_and_labels_are_those_of_the_files(tmp_path, form, root):
     assert store.labels is not None
     assert store.labels.tolist() == LABELS
     assert store.header.class_names == ("ant", "cat", "dog")
-    assert store.header.fingerprint == store.content_fingerprint()
+    assert store.header.fingerprint == fingerprint(store.images, store.labels)
 
 
 def test_jpeg_pixels_are_those_that_pillow_decodes(tmp_path):

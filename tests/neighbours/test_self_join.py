@@ -99,7 +99,8 @@ def test_saved_join_is_read_back_and_another_one_refused(tmp_path):
 
     other = store_of(tmp_path / "other", random_images(20, seed=1), labels)
     self_join(other, False, False).save(other)
-    (store.path / "index" / "self-join.npz").write_bytes(SelfJoin.path(other, False, False).read_bytes())
+    for name in ("self-join.npz", "self-join.json"):
+        (store.path / "index" / name).write_bytes((other.path / "index" / name).read_bytes())
     with pytest.raises(DataError, match="other images"):
         SelfJoin.load(store, False, False)
 

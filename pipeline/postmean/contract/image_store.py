@@ -1,15 +1,18 @@
 """The image store: memory-mapped uint8 images, labels and a header; the only code that maps uint8 <-> [-1, 1].
 
-    STORE/header.json   shape, class names, source, content fingerprint
-    STORE/images.npy    uint8 [N, C, H, W]
-    STORE/labels.npy    int64 [N], only where the source has labels
+    STORE/header.json        shape, class names, source, content fingerprint; sealed
+    STORE/images.npy         uint8 [N, C, H, W]
+    STORE/labels.npy         int64 [N], only where the source has labels
+    STORE/block_hashes.npy   uint8 [blocks, 32], SHA-256 of each block of images
 
-Plain `numpy.load(..., mmap_mode="r")` reads both arrays.
+Plain `numpy.load(..., mmap_mode="r")` reads the arrays. The fingerprint is a hash of labels and block hashes: opening a
+store checks all but the images, of which a block is checked when it is first read.
 """
 
 import hashlib
 import io
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from postmean.base.errors import DataError
+from postmean.base.errors import ConfigError, DataError
 from postmean.base.files import move_into_place, temporary_folder
-from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
+from postmean.base.json_files import JsonError, check_schema, parse_json, to_sealed_json, unsealed
 from postmean.base.serialise import from_dict
+from postmean.contract.image_blocks import ImageBlocks, block_count, hash_blocks
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def to_unit(pixels: np.ndarray) -> np.ndarray:
@@ -47,25 +51,24 @@ class StoreHeader:
     source: dict[str, Any]
     """Importer, path, resize and counts of converted and skipped images."""
     fingerprint: str
-    """SHA-256 over shape, pixels and labels: the identity of the data set."""
+    """Hash of shape, pixels and labels (see `fingerprint`): the identity of the data set."""
 
 
 @dataclass(frozen=True)
 class ImageStore:
-    """An opened store. `images` is a read-only memory map shared by all processes of a machine."""
+    """An opened store. Its images are a read-only memory map shared by all processes of a machine."""
 
     path: Path
     header: StoreHeader
-    images: np.ndarray = field(repr=False)
+    blocks: ImageBlocks = field(repr=False)
     labels: np.ndarray | None = field(repr=False)
 
     @classmethod
     def open(cls, path: Path | str) -> "ImageStore":
-        """Open a store made by `postmean import`.
+        """Open a store made by `postmean import`. Images are checked later, as they are read.
 
         Raises:
-            DataError: no store there, another schema, or files that do not match the header.
-            ConfigError: unknown or missing fields in header.json, or fields of a wrong type.
+            DataError: no store there, one of another schema, or one that is not what was imported.
         """
         path = Path(path)
         header_path = path / "header.json"
@@ -73,23 +76,29 @@ class ImageStore:
             raise DataError(
                 f"{path}: no image store there (no header.json): make one with `postmean import SOURCE {path}`"
             )
+        remedy = f"remove {path} and import again, then index again"
         try:
             plain = parse_json(header_path.read_bytes())
-        except JsonError as error:
-            raise DataError(f"{header_path}: not JSON ({error}): import again") from error
-        try:
             check_schema(plain, SCHEMA_VERSION)
-        except JsonError as error:
-            raise DataError(f"{header_path}: {error}: import again") from error
-        header = from_dict(StoreHeader, plain, str(header_path))
-        images = _load(path / "images.npy", np.dtype(np.uint8), header.shape)
+            header = from_dict(StoreHeader, unsealed(plain), "header")
+        except (OSError, JsonError, ConfigError) as error:
+            raise DataError(f"{header_path}: {error}: {remedy}") from error
+        images = _load(path / "images.npy", np.dtype(np.uint8), header.shape, remedy)
+        hashes = _load(path / "block_hashes.npy", np.dtype(np.uint8), (block_count(header.shape), 32), remedy)
         labels = None
         if header.class_names is not None:
-            labels = np.asarray(_load(path / "labels.npy", np.dtype(np.int64), header.shape[:1]))
-        return cls(path, header, images, labels)
+            labels = np.array(_load(path / "labels.npy", np.dtype(np.int64), header.shape[:1], remedy))
+        if _fingerprint(header.shape, hashes, labels) != header.fingerprint:
+            raise DataError(f"{path}: labels.npy or block_hashes.npy is damaged: {remedy}")
+        return cls(path, header, ImageBlocks(images, hashes, path / "images.npy", remedy), labels)
 
     def __len__(self) -> int:
         return self.header.shape[0]
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, uint8 [N, C, H, W], read-only; DataError if one is damaged. Checks them once in a process."""
+        return self.blocks.all()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -108,9 +117,9 @@ class ImageStore:
         return len(self.header.class_names or ())
 
     def pixels(self, entry: np.ndarray) -> np.ndarray:
-        """Pixels of entries (an entry >= N is a flipped image), uint8 [n, C, H, W]."""
+        """Pixels of entries (an entry >= N is a flipped image), uint8 [n, C, H, W]; DataError if one is damaged."""
         entry = np.asarray(entry)
-        out = self.images[entry % len(self)]
+        out = self.blocks.rows(entry % len(self))
         flipped = entry >= len(self)
         if flipped.any():
             out[flipped] = out[flipped][..., ::-1]
@@ -120,16 +129,15 @@ class ImageStore:
         """Labels of entries, int64 [n], None without labels."""
         return None if self.labels is None else self.labels[np.asarray(entry) % len(self)]
 
-    def content_fingerprint(self) -> str:
-        """The fingerprint of the files on disk now; equals `header.fingerprint` unless they are damaged."""
-        return fingerprint(self.images, self.labels)
-
 
 def fingerprint(images: np.ndarray, labels: np.ndarray | None) -> str:
-    """SHA-256 over shape, pixels and labels, streamed."""
-    digest = hashlib.sha256(json.dumps(list(images.shape)).encode())
-    for start in range(0, len(images), 4096):
-        digest.update(np.ascontiguousarray(images[start : start + 4096]).data)
+    """SHA-256 of shape, hashes of all blocks of images, and labels."""
+    return _fingerprint(images.shape, hash_blocks(images), labels)
+
+
+def _fingerprint(shape: tuple[int, ...], hashes: np.ndarray, labels: np.ndarray | None) -> str:
+    digest = hashlib.sha256(json.dumps(list(shape)).encode())
+    digest.update(hashes.tobytes())
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, np.int64).data)
     return digest.hexdigest()
@@ -198,14 +206,16 @@ class StoreWriter:
                 )
             np.save(self._partial / "labels.npy", labels, allow_pickle=False)
         images = np.load(self._partial / "images.npy", mmap_mode="r", allow_pickle=False)
+        hashes = hash_blocks(images)
+        np.save(self._partial / "block_hashes.npy", hashes, allow_pickle=False)
         header = StoreHeader(
             schema_version=SCHEMA_VERSION,
             shape=(self._count, *self._shape),
             class_names=self._class_names,
             source=self._source | counts,
-            fingerprint=fingerprint(images, labels),
+            fingerprint=_fingerprint(images.shape, hashes, labels),
         )
-        (self._partial / "header.json").write_bytes(to_json(header))
+        (self._partial / "header.json").write_bytes(to_sealed_json(header))
         try:
             move_into_place(self._partial, self._path)
         except OSError as error:
@@ -221,11 +231,23 @@ class StoreWriter:
         self._file.write(header.getvalue())
 
 
-def _load(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def _load(path: Path, dtype: np.dtype, shape: tuple[int, ...], remedy: str) -> np.ndarray:
+    """A memory map of the array; DataError unless the file holds exactly this dtype and shape."""
+    # not numpy's parser: it evaluates the header as Python, and a damaged header makes it fail in many ways
+    described = (
+        f"{{'descr': '{np.lib.format.dtype_to_descr(dtype)}', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
+    )
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: {error}: the store is incomplete, import again") from error
-    if array.dtype != dtype or array.shape != tuple(shape):
-        raise DataError(f"{path}: got {array.dtype} {array.shape}, header says {dtype} {tuple(shape)}: import again")
-    return array
+        with path.open("rb") as file:
+            magic = file.read(10)
+            header = file.read(int.from_bytes(magic[8:], "little"))
+        size = path.stat().st_size
+        start = len(magic) + len(header)
+        expected = start + math.prod(shape) * dtype.itemsize
+        if magic[:8] != b"\x93NUMPY\x01\x00" or header.rstrip(b" \n") != described.encode():
+            raise DataError(f"{path}: not an array of {dtype} {tuple(shape)}, as the header says: {remedy}")
+        if size != expected:
+            raise DataError(f"{path}: {size} bytes, expected {expected}: {remedy}")
+        return np.memmap(path, dtype, "r", start, tuple(shape))
+    except (OSError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: {error}: {remedy}") from error

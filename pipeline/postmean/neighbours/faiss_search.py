@@ -15,10 +15,10 @@ import torch
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
-from postmean.base.files import move_into_place, temporary_file, write_file
-from postmean.base.json_files import parse_json, to_json
+from postmean.base.files import move_into_place, temporary_file
 from postmean.contract.image_store import ImageStore
 from postmean.engine.population import SCALE, Population
+from postmean.neighbours.cards import read_card, write_card
 from postmean.neighbours.search import Neighbours, sharpen
 
 GPU_MOST_NEIGHBOURS = 2048  # limit of FAISS on a GPU, unless built with cuVS
@@ -105,8 +105,7 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
     with temporary_file(path) as temporary:
         faiss.write_index(index, str(temporary))
         move_into_place(temporary, path)
-    header = {"store_fingerprint": store.header.fingerprint, "entries": entries}
-    write_file(path.with_suffix(".json"), to_json(header))
+    write_card(path, {"store_fingerprint": store.header.fingerprint, "entries": entries})
     return path
 
 
@@ -158,13 +157,13 @@ def _read(population: Population, spec: FaissSpec) -> Any:
 
     store = population.store
     path, remedy = built_index(store, spec, population.flips), _remedy(store, spec, population.flips)
+    made_from = read_card(path, remedy)  # first: FAISS takes most damaged files, and answers with other neighbours
     try:
-        header = parse_json(path.with_suffix(".json").read_bytes())
         index = faiss.read_index(str(path))
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
     expected = {"store_fingerprint": store.header.fingerprint, "entries": len(population)}
-    if header != expected or (index.ntotal, index.d) != (len(population), store.dim):
+    if made_from != expected or (index.ntotal, index.d) != (len(population), store.dim):
         raise DataError(f"{path}: built from other images than the store's: {remedy}")
     return index
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from postmean.base.errors import DataError
+from postmean.base.errors import ConfigError, DataError
 from postmean.base.files import write_file
-from postmean.base.json_files import JsonError, read_json, to_json
+from postmean.base.serialise import from_dict, to_dict
 from postmean.contract.image_store import ImageStore
 from postmean.engine.log_weights import int8_product
 from postmean.engine.population import Population
+from postmean.neighbours.cards import read_card, write_card
 from postmean.neighbours.distance_table import STEPS, add_counts, empty_counts, tabulate
 
 _ROW_BYTES = 256 << 20  # of int32 distances held at a time
@@ -57,9 +58,9 @@ class SelfJoin:
         """Write beside the store, atomically."""
         path = self.path(store, self.header.flips, self.header.conditional)
         buffer = io.BytesIO()
-        header = np.frombuffer(to_json(self.header), np.uint8)
-        np.savez(buffer, header=header, distance2=self.distance2, others=self.others, table=self.table)
+        np.savez(buffer, distance2=self.distance2, others=self.others, table=self.table)
         write_file(path, buffer.getvalue())
+        write_card(path, to_dict(self.header))
         return path
 
     @classmethod
@@ -75,12 +76,13 @@ class SelfJoin:
         if not path.is_file():
             raise DataError(f"{path}: no self-join for this store: {remedy}")
         try:
+            header = from_dict(SelfJoinHeader, read_card(path, remedy), "card")
             with np.load(path, allow_pickle=False) as file:
-                header = read_json(SelfJoinHeader, file["header"].tobytes(), str(path))
                 loaded = cls(header, file["distance2"], file["others"], file["table"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, JsonError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ConfigError) as error:
             raise DataError(f"{path}: damaged ({error}): {remedy}") from error
-        if loaded.header.store_fingerprint != store.header.fingerprint:
+        made_from = (header.store_fingerprint, header.flips, header.conditional)
+        if made_from != (store.header.fingerprint, flips, conditional):
             raise DataError(f"{path}: made from other images than the store's: {remedy}")
         return loaded
 

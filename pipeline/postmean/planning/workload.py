@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from postmean.base.errors import ConfigError
+from postmean.contract.image_blocks import ImageBlocks
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import uncertified
@@ -62,7 +63,7 @@ class Workload:
         store = self.store
         header = replace(store.header, shape=(count, *store.image_shape))
         labels = None if store.labels is None else store.labels[rows]
-        small = replace(store, header=header, images=np.ascontiguousarray(store.images[rows]), labels=labels)
+        small = replace(store, header=header, blocks=ImageBlocks(store.pixels(rows)), labels=labels)
         certified = None if self.certified_sigma is None else self.certified_sigma[rows]
         manifest = replace(self.manifest, store_shape=header.shape)
         _, _, sample = _count(manifest, certified, _COUNTED // 4)

@@ -4,6 +4,7 @@ CHECKPOINT/unet/              averaged (EMA) weights: UNet2DModel.from_pretraine
 CHECKPOINT/denoiser.json      preconditioning, time conditioning, process: how to use the network
 CHECKPOINT/state.safetensors  raw weights and optimiser, to resume training
 CHECKPOINT/state.json         step, next tuple
+CHECKPOINT/files.json         SHA-256 of all these files, which is checked before they are loaded
 CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder is a ConsistencyModelPipeline
 
 The checkpoint of step 1000 is RUN/checkpoints/00001000. Such a folder is complete: it is renamed into place.
@@ -23,6 +24,7 @@ from postmean.base.files import move_into_place, remove_leftovers, temporary_fol
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
+from postmean.training.checkpoint_files import check_files, write_hashes
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
 from postmean.training.model.preconditioning import Denoiser
 
@@ -67,6 +69,7 @@ def save_checkpoint(
         (temporary / "denoiser.json").write_bytes(to_json(card))
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "state.safetensors")
         (temporary / "state.json").write_bytes(to_json(place))
+        write_hashes(temporary)
         move_into_place(temporary, final)
     for old in complete_checkpoints(run)[:-keep]:
         shutil.rmtree(old)
@@ -91,10 +94,14 @@ def step_of(checkpoint: Path) -> int:
 
 
 def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The tensors to resume training from; raises DataError where the file is missing or damaged."""
+    """The tensors to resume training from; DataError where they are missing, damaged or of another step."""
     with needs("train"):
         from safetensors.torch import load_file
 
+    check_files(checkpoint, "state.")
+    place = parse_json((checkpoint / "state.json").read_bytes())
+    if place["step"] != step_of(checkpoint):
+        raise DataError(f"{checkpoint}: holds step {place['step']}: it was renamed: name it {place['step']:08d}")
     try:
         return load_file(checkpoint / "state.safetensors")
     except Exception as error:  # safetensors raises its own kinds
@@ -115,6 +122,7 @@ def find_checkpoint(path: Path | str) -> Path:
 def read_card(path: Path | str) -> DenoiserCard:
     """The card of a checkpoint, or of the newest checkpoint of a run; DataError where it cannot be used."""
     file = find_checkpoint(path) / "denoiser.json"
+    check_files(file.parent, file.name)
     try:
         plain = parse_json(file.read_bytes())
     except JsonError as error:
@@ -135,6 +143,7 @@ def read_card(path: Path | str) -> DenoiserCard:
 def load_denoiser(path: Path | str, device: torch.device | str = "cpu") -> Denoiser:
     """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label)."""
     checkpoint, card = find_checkpoint(path), read_card(path)
+    check_files(checkpoint, "unet/")
     with needs("train"):
         from diffusers.models.unets.unet_2d import UNet2DModel
 

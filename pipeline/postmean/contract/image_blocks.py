@@ -1,0 +1,101 @@
+"""The images of a store in blocks of about 1 MiB: each is compared with its hash before its first use in a process.
+
+So a process that reads few images hashes little, and one that reads all of them hashes each once, whatever the order:
+about a second per GB and core. Nothing is remembered on disk: no time stamp has to be trusted.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from postmean.base.errors import DataError
+
+_BLOCK_BYTES = 1 << 20
+_THREADS = 4
+
+T = TypeVar("T")
+
+
+def images_per_block(dim: int) -> int:
+    """Images of a block; the last block of a store may have fewer."""
+    return max(1, _BLOCK_BYTES // dim)
+
+
+def block_count(shape: tuple[int, ...]) -> int:
+    """Blocks of images of this shape, [N, C, H, W]."""
+    return -(-shape[0] // images_per_block(int(np.prod(shape[1:]))))
+
+
+def hash_blocks(images: np.ndarray) -> np.ndarray:
+    """SHA-256 of each block, uint8 [blocks, 32].
+
+    Args:
+        images: uint8 [N, C, H, W].
+    """
+    return np.stack(_each(lambda block: _hash(images, block), range(block_count(images.shape))))
+
+
+class ImageBlocks:
+    """Images that are checked as they are read. Several threads may read.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        hashes: uint8 [blocks, 32]; None if there is nothing to check, as for images made in memory.
+        path: file of the images, for messages.
+        remedy: what to do about a damaged file.
+    """
+
+    def __init__(
+        self, images: np.ndarray, hashes: np.ndarray | None = None, path: Path | None = None, remedy: str = ""
+    ) -> None:
+        self._images, self._hashes, self._path, self._remedy = images, hashes, path, remedy
+        self._per_block = images_per_block(int(np.prod(images.shape[1:])))
+        self._unchecked = np.full(0 if hashes is None else len(hashes), True)
+
+    def all(self) -> np.ndarray:
+        """All images, uint8 [N, C, H, W].
+
+        Raises:
+            DataError: a block has another hash.
+        """
+        _each(self._check, np.flatnonzero(self._unchecked).tolist())
+        return self._images
+
+    def rows(self, image: np.ndarray) -> np.ndarray:
+        """A copy of some images, uint8 [n, C, H, W].
+
+        Args:
+            image: their numbers, int64 [n].
+        Raises:
+            DataError: a block has another hash.
+        """
+        if self._unchecked.any():
+            blocks = np.unique(image // self._per_block)
+            _each(self._check, blocks[self._unchecked[blocks]].tolist())
+        return self._images[image]
+
+    def _check(self, block: int) -> None:
+        assert self._hashes is not None
+        if not np.array_equal(_hash(self._images, block), self._hashes[block]):
+            first = block * self._per_block
+            last = min(first + self._per_block, len(self._images)) - 1
+            raise DataError(f"{self._path}: damaged: images {first}..{last} are not those imported: {self._remedy}")
+        self._unchecked[block] = False
+
+
+def _hash(images: np.ndarray, block: int) -> np.ndarray:
+    size = images_per_block(int(np.prod(images.shape[1:])))
+    data = np.ascontiguousarray(images[block * size : (block + 1) * size])
+    return np.frombuffer(hashlib.sha256(data.data).digest(), np.uint8)
+
+
+def _each(work: Callable[[int], T], blocks: Sequence[int]) -> list[T]:
+    """`work` of each block, several at a time: while it hashes, Python runs other threads."""
+    if len(blocks) < 2:
+        return [work(block) for block in blocks]
+    with ThreadPoolExecutor(min(_THREADS, len(blocks))) as pool:
+        return list(pool.map(work, blocks))

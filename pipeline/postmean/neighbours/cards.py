@@ -1,0 +1,52 @@
+"""Cards of the files in STORE/index: X.json beside X says what X was made from, and its hash.
+
+It is written after X. A file whose card is missing or tells another hash is damaged, or was being replaced.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from postmean.base.errors import DataError
+from postmean.base.files import write_file
+from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unsealed
+
+
+def write_card(path: Path, made_from: dict[str, Any]) -> None:
+    """Write the card of a file that is complete.
+
+    Args:
+        made_from: what it was made from, a plain object without the field `file_sha256`.
+    """
+    write_file(_card(path), to_sealed_json(made_from | {"file_sha256": _hash(path)}))
+
+
+def read_card(path: Path, remedy: str) -> dict[str, Any]:
+    """What a file was made from, once its hash is found right: a second per GB.
+
+    Args:
+        remedy: what to do if it is not.
+    Raises:
+        DataError: the file or its card is damaged or missing, or was written by postmean 0.1.
+    """
+    card = _card(path)
+    if not card.is_file():
+        raise DataError(f"{card}: missing, it holds the hash of {path.name}: {remedy}")
+    try:
+        made_from = unsealed(parse_json(card.read_bytes()))
+        expected = made_from.pop("file_sha256")
+        found = _hash(path)
+    except (OSError, JsonError, KeyError) as error:
+        raise DataError(f"{card}: damaged or of another version ({error}): {remedy}") from error
+    if found != expected:
+        raise DataError(f"{path}: damaged: its SHA-256 is not the one in {card.name}: {remedy}")
+    return made_from
+
+
+def _card(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,44 @@
+"""The hashes of a checkpoint's files: CHECKPOINT/files.json, sealed. What is loaded was what training wrote."""
+
+import hashlib
+from pathlib import Path
+
+from postmean.base.errors import DataError
+from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unsealed
+
+FILES = "files.json"
+
+
+def write_hashes(folder: Path) -> None:
+    """Write the hashes of all files in a checkpoint that is complete: a second per GB."""
+    hashes = {path.relative_to(folder).as_posix(): _hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    (folder / FILES).write_bytes(to_sealed_json(hashes))
+
+
+def check_files(checkpoint: Path, start: str = "") -> None:
+    """Check the files of a checkpoint before they are loaded: a second per GB.
+
+    Args:
+        start: of the paths to check, such as "unet/"; "" for all.
+    Raises:
+        DataError: a file is missing or is not what training wrote, or the checkpoint has no hashes of them.
+    """
+    remedy = "take another checkpoint, or remove it: training then goes on from the one before"
+    path = checkpoint / FILES
+    try:
+        hashes = unsealed(parse_json(path.read_bytes()))
+        names = [name for name in hashes if name.startswith(start)]
+        damaged = [name for name in names if _hash(checkpoint / name) != hashes[name]]
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: missing: not a whole checkpoint of this version: {remedy}") from error
+    except (OSError, JsonError) as error:
+        raise DataError(f"{path}: damaged ({error}): {remedy}") from error
+    if damaged or not names:
+        raise DataError(
+            f"{checkpoint / (damaged or [start])[0]}: damaged, its SHA-256 is not that in {FILES}: {remedy}"
+        )
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
