@@ -27,6 +27,7 @@ from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, write_hashes
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.notices import tell
 
 SCHEMA_VERSION = 1
 FOLDER = "checkpoints"
@@ -99,13 +100,46 @@ def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
     check_files(checkpoint, "state.")
-    place = parse_json((checkpoint / "state.json").read_bytes())
-    if place["step"] != step_of(checkpoint):
-        raise DataError(f"{checkpoint}: holds step {place['step']}: it was renamed: name it {place['step']:08d}")
     try:
         return load_file(checkpoint / "state.safetensors")
     except Exception as error:  # safetensors raises its own kinds
         raise DataError(f"{checkpoint}: not a whole checkpoint ({error}): remove it, the one before is used") from error
+
+
+def read_place(checkpoint: Path) -> dict[str, int]:
+    """`step` and `next_tuple` of a checkpoint; DataError where they are missing or damaged."""
+    check_files(checkpoint, "state.json")
+    return parse_json((checkpoint / "state.json").read_bytes())
+
+
+def newest_whole(run: Path) -> Path | None:
+    """The newest checkpoint of the run that is not damaged; None where the run has none at all. Says what it passes by.
+
+    Raises:
+        DataError: all are damaged.
+    """
+    checkpoints = complete_checkpoints(run)
+    for checkpoint in reversed(checkpoints):
+        try:
+            check_files(checkpoint)
+            step = read_place(checkpoint)["step"]
+            if step != step_of(checkpoint):
+                raise DataError(f"{checkpoint}: holds step {step}: it was renamed: name it {step:08d}")
+            return checkpoint
+        except DataError as error:
+            if checkpoint == checkpoints[0]:
+                raise
+            tell("checkpoint damaged", f"{error}", checkpoint=str(checkpoint), message=str(error))
+    return None
+
+
+def set_aside_after(run: Path, step: int) -> None:
+    """Rename the checkpoints of later steps, which are damaged, to NAME.damaged: training will write them again."""
+    for checkpoint in complete_checkpoints(run):
+        if step_of(checkpoint) > step:
+            aside = checkpoint.with_name(f"{checkpoint.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            checkpoint.rename(aside)
 
 
 def find_checkpoint(path: Path | str) -> Path:

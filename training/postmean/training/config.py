@@ -116,7 +116,7 @@ AnyEMA = ConstantEMA | HalfLifeEMA
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training recipe. All fields except `FREE_FIELDS` affect the weights at a given step."""
+    """A training recipe. All fields except `FREE_FIELDS` decide the weights at a given step, but for roundings."""
 
     recipe: TargetRecipe
     """Recipe that the targets must have been generated with."""
@@ -164,5 +164,7 @@ class TrainConfig:
             raise ConfigError(f"noise.sigma_min {lowest}, preconditioning.sigma_min {boundary}: pass one value")
 
 
-FREE_FIELDS = frozenset({"steps", "log_every", "checkpoint_every", "keep_checkpoints"})
+TOLD_FIELDS = frozenset({"micro_batch", "precision"})
+"""Fields that may change when a run is resumed, and are told: they change roundings and dropout masks."""
+FREE_FIELDS = TOLD_FIELDS | {"steps", "log_every", "checkpoint_every", "keep_checkpoints"}
 """Fields that may change when a run is resumed."""
