@@ -1,13 +1,15 @@
 """The JSON reader returns what was written; any other bytes raise the same kind of error."""
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postmean.base.json_files import JsonError, parse_json, read_json, to_json
+from postmean.base.json_files import JsonError, parse_json, read_json, to_json, to_sealed_json, unsealed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,3 +93,33 @@ def test_errors_say_where_and_what() -> None:
 def test_a_file_cut_anywhere_is_a_json_error(length: int) -> None:
     with pytest.raises(JsonError):
         read_json(Example, to_json(EXAMPLE)[:length], "here")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text().filter(lambda name: name != "sha256"), VALUES, max_size=4))
+def test_a_sealed_file_gives_back_what_was_sealed(plain: dict[str, Any]) -> None:
+    assert unsealed(parse_json(to_sealed_json(plain))) == plain
+    rewritten = json.dumps(dict(reversed(json.loads(to_sealed_json(plain)).items())))
+    assert unsealed(parse_json(rewritten.encode())) == plain, "white space and order do not matter"
+
+
+@given(st.data())
+def test_a_sealed_file_with_another_value_is_refused(data: st.DataObject) -> None:
+    plain = data.draw(st.dictionaries(st.text().filter(lambda name: name != "sha256"), VALUES, min_size=1, max_size=4))
+    name, value = data.draw(st.sampled_from(sorted(plain))), data.draw(VALUES)
+    sealed = json.loads(to_sealed_json(plain))
+    if json.dumps(sealed[name], sort_keys=True) != json.dumps(value, sort_keys=True):
+        with pytest.raises(JsonError, match="sha256"):
+            unsealed(sealed | {name: value})
+
+
+@pytest.mark.parametrize("plain", [None, [], 3, {}, {"shards": 3}, {"sha256": None}, {"shards": 3, "sha256": "0" * 64}])
+def test_an_unsealed_file_is_refused(plain: object) -> None:
+    with pytest.raises(JsonError, match="sha256"):
+        unsealed(plain)

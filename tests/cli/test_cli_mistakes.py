@@ -212,7 +212,7 @@ def test_a_truncated_plan_or_certificate_is_refused_and_made_again_once_removed(
 def test_a_truncated_commit_is_no_commit(run: Path, settings: list[str], store: ImageStore, capsys) -> None:
     os.truncate(run / "commits/000002.json", 40)
     assert postmean("verify", [str(run), f"--store={store.path}"]) == 4
-    assert "1 of 6 shards are missing: run the same generate command again" in capsys.readouterr().err
+    assert "1 of 6 shards are missing: run the same `postmean generate` again" in capsys.readouterr().err
 
 
 def test_an_index_that_cannot_be_written_is_one_line(store: ImageStore, tmp_path: Path, capsys) -> None:

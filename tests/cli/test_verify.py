@@ -16,7 +16,7 @@ from postmean.contract.settings import ShardFormat
 from postmean.runs.verify import SIGMA_EDGES, check_run
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from tests.support.runs import make_by_hand
+from tests.support.runs import assert_one_line, make_by_hand
 from tests.support.settings import generate_config
 
 
@@ -53,7 +53,7 @@ def test_a_flipped_byte_is_found(damaged: tuple[Path, Path], store: ImageStore, 
     file.write_bytes(data)
     found = findings(capsys, out, store.path)
     assert "shard 000002: " in found and "SHA-256 differs" in found
-    assert f"remove {out}/commits/000002.json and run the same generate again" in found
+    assert f"remove {out}/commits/000002.json and run the same `postmean generate` again" in found
 
 
 def test_a_truncated_shard_is_found(damaged: tuple[Path, Path], store: ImageStore, capsys) -> None:
@@ -68,7 +68,7 @@ def test_a_missing_shard_is_found(damaged: tuple[Path, Path], store: ImageStore,
     file.unlink()
     assert "shard 000002: " in findings(capsys, out, store.path)
     (out / "commits/000002.json").unlink()
-    assert "1 of 6 shards are missing: run the same generate command again" in findings(capsys, out, store.path)
+    assert "1 of 6 shards are missing: run the same `postmean generate` again" in findings(capsys, out, store.path)
 
 
 def rewrite(out: Path, shard: int, change) -> None:
@@ -124,13 +124,14 @@ def test_values_that_no_mean_has_are_found_without_any_sample(
 
 
 def test_a_changed_image_store_is_found(finished: Path, store: ImageStore, tmp_path: Path, capsys) -> None:
-    for name, change in (("images.npy", 7), ("labels.npy", 1)):
+    for name, change, code in (("images.npy", 7, 4), ("labels.npy", 1, 2)):
         copy = tmp_path / name
         shutil.copytree(store.path, copy)
         data = bytearray((copy / name).read_bytes())
         data[-change] ^= 1
         (copy / name).write_bytes(data)
-        assert "images or labels differ from the header's fingerprint" in findings(capsys, finished, copy)
+        assert postmean("verify", [str(finished), f"--store={copy}"]) == code
+        assert_one_line(capsys.readouterr().err, name, "damaged", f"remove {copy} and import again")
 
 
 def test_json_is_one_document_with_the_findings(damaged: tuple[Path, Path], store: ImageStore, capsys) -> None:

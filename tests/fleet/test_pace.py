@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from postmean.base.errors import ShardError
+from postmean.base.json_files import to_sealed_json
 from postmean.fleet.backlog import PlannedShards
 from postmean.runs.pace import Pace
 from postmean.shards.positions import Position, write_position
@@ -93,7 +94,7 @@ def test_a_trainer_that_waits_for_a_shard_that_is_being_made_is_not_blamed(run: 
 def test_what_was_announced_and_not_deleted_is_deleted_by_the_next_call(run: RunFolder, tmp_path: Path) -> None:
     """As after a kill. Deletion proceeds in parts, but is complete before a run ends."""
     plan, before = run.read_plan(), files_of(tmp_path)
-    run.storage.put("deleted.json", b'{"shards": 3}')
+    run.storage.put("deleted.json", to_sealed_json({"shards": 3}))
     write_position(run.storage, "a", at(4000, resume=int(plan.last_tuple[6])))
     with Pace(run, PlannedShards([]), None, 1, True, 60.0):
         pass
@@ -131,7 +132,7 @@ def test_what_no_trainer_can_need_again_is_deleted_and_nothing_else(run: RunFold
 
 
 def test_a_damaged_account_of_what_was_deleted_is_an_error(run: RunFolder) -> None:
-    for damaged in (b"", b"[]", b'{"shards": -1}', b'{"shards": 1000000}', b'{"shards": true}'):
+    for damaged in (b"", b"[]", b'{"shards": 1}', *(to_sealed_json({"shards": n}) for n in (-1, 10**6, True))):
         run.storage.put("deleted.json", damaged)
         with pytest.raises(ShardError, match=r"deleted\.json: damaged"):
             deleted_shards(run)

@@ -12,6 +12,7 @@ from postmean.shards.retention import delete_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.stream.stream import TargetStream
+from tests.support.settings import edit_manifest
 
 COMMIT = "commits/000001.json"
 SHARD = "shards/000001.tar"
@@ -56,8 +57,7 @@ def test_a_commit_record_that_names_other_files_is_refused_and_they_stay(
 
 def test_a_manifest_with_another_format_is_refused(url: str) -> None:
     storage = open_storage(url)
-    manifest = json.loads(storage.get("manifest.json"))
-    storage.put("manifest.json", json.dumps(manifest | {"format": "../../beside"}).encode())
+    edit_manifest(storage, format="../../beside")
     with pytest.raises(PostmeanError, match="format"):
         RunFolder(storage).read_manifest()
 

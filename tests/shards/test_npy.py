@@ -63,7 +63,7 @@ def with_header(text: str, content: bytes = b"") -> bytes:
     ],
 )
 def test_hostile_headers_are_refused(text: str) -> None:
-    with pytest.raises(ShardError, match="generate it again"):
+    with pytest.raises(ShardError, match=r"not an array|do not hold"):
         from_npy(with_header(text, bytes(4)), "a")
 
 

@@ -14,6 +14,7 @@ from postmean.contract.settings import ShardFormat
 from postmean.shards.run_folder import RunFolder
 from postmean.shards.run_reader import layout_of
 from postmean.storage.open import open_storage
+from tests.support.settings import edit_manifest
 from tests.support.shard_examples import LAYOUT, MANIFEST, assert_equal, plan_of, records_of
 
 PLAN = plan_of(LAYOUT)
@@ -118,8 +119,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_a_manifest_of_impossible_sizes_is_refused(run: RunFolder, change: dict) -> None:
-    plain = json.loads(run.storage.get("manifest.json")) | change
-    run.storage.put("manifest.json", json.dumps(plain).encode())
+    edit_manifest(run.storage, **change)
     with pytest.raises(ShardError, match=r"manifest\.json"):
         reopen(run).layout()
 

@@ -256,7 +256,7 @@ def test_a_damaged_shard_is_an_error_and_never_a_target(folder: Path, store: Ima
         data[len(data) // 2] ^= 1
     file.write_bytes(data)
     got: list[int] = []
-    with pytest.raises(ShardError, match="generate again"):
+    with pytest.raises(ShardError, match="`postmean generate` again"):
         for batch in TargetStream.open(path, store, 20):
             got += batch.tuple_id.tolist()
     assert got == list(range(40))

@@ -9,6 +9,10 @@ class PostmeanError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        # messages of other libraries and names of files, which are quoted in ours, may have several lines
+        super().__init__(" ".join(message.splitlines()))
+
 
 class ConfigError(PostmeanError):
     """A setting is out of range or contradicts another."""

@@ -23,11 +23,9 @@ class FileDigest:
     def check(self, data: bytes, where: str) -> None:
         """Raise ShardError unless `data` is what was committed."""
         if len(data) != self.size:
-            raise ShardError(
-                f"{where}: {len(data)} bytes, committed were {self.size}: remove its commit and generate again"
-            )
+            raise ShardError(f"{where}: {len(data)} bytes, committed were {self.size}")
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ShardError(f"{where}: SHA-256 differs from the committed one: remove its commit and generate again")
+            raise ShardError(f"{where}: SHA-256 differs from the committed one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,4 +56,4 @@ class Commit:
         try:
             return read_json(cls, data, where)
         except JsonError as error:
-            raise ShardError(f"{where}: not a commit record ({error}): remove it and generate again") from error
+            raise ShardError(f"{where}: not a commit record ({error})") from error

@@ -17,7 +17,7 @@ from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.contract.tuples import TupleSource
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def code_version() -> str:
@@ -113,7 +113,9 @@ class Manifest:
         try:
             check_schema(plain, SCHEMA_VERSION)
         except JsonError as error:
-            raise ShardError(f"{where}: {error}: generate again or install the version that wrote it") from error
+            raise ShardError(
+                f"{where}: {error}: generate into another folder or install the version that wrote it"
+            ) from error
         try:
             return from_dict(cls, plain, where)
         except (ConfigError, TypeError) as error:

@@ -6,6 +6,7 @@ last of a segment has exactly R records, and no shard ever changes. The manifest
 segments end. The plan is a Parquet table with one row per shard.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,11 @@ class Plan:
         last = int(np.searchsorted(self.first_tuple, stop, side="left"))
         return range(first, max(first, last))
 
+    def sha256(self) -> str:
+        """Hash of the rows, whatever wrote the file: Parquet's bytes differ between versions of pyarrow."""
+        columns = np.stack([self.first_tuple, self.last_tuple, self.records])
+        return hashlib.sha256(columns.astype("<i8").tobytes()).hexdigest()
+
     def to_bytes(self) -> bytes:
         """Parquet file, the same bytes for the same plan."""
         columns = [np.arange(len(self)), self.first_tuple, self.last_tuple, self.records]
@@ -91,13 +97,13 @@ class Plan:
         try:
             table = pq.read_table(io.BytesIO(data), columns=list(COLUMNS), page_checksum_verification=True)
             shard, first, last, records = (table[name].to_numpy().astype(np.int64) for name in COLUMNS)
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            raise ShardError(f"{where}: not a plan ({error}): remove it and run generate again") from error
+        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+            raise ShardError(f"{where}: not a plan ({error})") from error
         if not np.array_equal(shard, np.arange(len(shard))):
-            raise ShardError(f"{where}: shards are not numbered 0..{len(shard) - 1}: remove it and run generate again")
+            raise ShardError(f"{where}: shards are not numbered 0..{len(shard) - 1}")
         in_order = (first >= 0) & (first <= last) & (records >= 1) & (records <= last - first + 1)
         if not in_order.all() or (last[:-1] >= first[1:]).any():
-            raise ShardError(f"{where}: its tuples are not in order: remove it and run generate again")
+            raise ShardError(f"{where}: its tuples are not in order")
         return cls(first, last, records)
 
 

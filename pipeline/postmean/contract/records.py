@@ -157,7 +157,7 @@ class Records:
                 plain={name[6:]: column for name, column in arrays.items() if name.startswith("plain.")},
             )
         except KeyError as error:
-            raise ShardError(f"{where}: column {error} is missing: generate this shard again") from error
+            raise ShardError(f"{where}: column {error} is missing") from error
         lengths = {len(column) for name, column in arrays.items() if "mean" not in name}
         for target in means.values():
             lengths.add(len(target))
@@ -167,7 +167,7 @@ class Records:
                 or len(target.weight) != pairs
                 or len(target.dense) != (target.count < 0).sum()
             ):
-                raise ShardError(f"{where}: its columns contradict each other: generate this shard again")
+                raise ShardError(f"{where}: its columns contradict each other")
         if len(lengths) != 1:
-            raise ShardError(f"{where}: columns of {sorted(lengths)} rows: generate this shard again")
+            raise ShardError(f"{where}: columns of {sorted(lengths)} rows")
         return records

@@ -19,7 +19,7 @@ from postmean.runs.lease import Lease, refuse_if_held
 from postmean.runs.status import DriverLog
 from postmean.shards.positions import TRAINERS
 from postmean.shards.run_folder import RunFolder
-from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, FAILURES, PLAN
+from postmean.shards.run_paths import COMMITS, FAILURES
 from postmean.storage.open import open_storage
 
 CONFIG = "config.json"
@@ -115,9 +115,8 @@ def _make_missing(
 
 def is_finished(job: Job, run: RunFolder, progress: ShowProgress = NoProgress) -> bool:
     """Whether every shard of the job is committed."""
-    complete = run.has_manifest() and run.storage.exists(PLAN)
-    complete = complete and (job.certified_sigma is None or run.storage.exists(CERTIFIED_SIGMA))
-    return complete and run.read_manifest() == job.manifest and len(committed_shards(run, progress)) == len(job.plan)
+    is_begun = run.has_manifest() and run.read_manifest() == job.manifest and not run.lacks_files()
+    return is_begun and len(committed_shards(run, progress)) == len(job.plan)
 
 
 def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
@@ -133,7 +132,7 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
     if stored != job.manifest:  # the run begins, or is extended
         job.begin(run)
         run.storage.put(CONFIG, to_json(config))
-    elif not run.storage.exists(PLAN) or (job.certified_sigma is not None and not run.storage.exists(CERTIFIED_SIGMA)):
+    elif fresh.lacks_files():
         job.begin(run)  # these files were removed because they were damaged; the same bytes are written again
 
 

@@ -83,6 +83,8 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: ShowProgress = N
                 )
                 plan = segment if plan is None else plan.followed_by(segment)
     assert plan is not None
+    if begun:
+        begun.check_made_again(plan, certified)
     return Job(store, manifest, certified, plan)
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from postmean.base.errors import ShardError, VerificationError
+from postmean.base.errors import DataError, ShardError, VerificationError
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
@@ -20,7 +20,6 @@ from postmean.runs.commits import committed_shards
 from postmean.runs.config import VerifyConfig
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
-from postmean.shards.run_paths import commit_path
 from postmean.storage.open import open_storage
 
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
@@ -109,9 +108,12 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
     manifest, plan = run.read_manifest(), run.read_plan()
     manifest.check_store(store.header.fingerprint, run.storage.url)
     manifest.check_tuples(run.storage.url)
-    if store.content_fingerprint() != store.header.fingerprint:
-        raise VerificationError(f"{store.path}: images or labels differ from the header's fingerprint: import again")
+    try:
+        _ = store.images
+    except DataError as error:
+        raise VerificationError(str(error)) from error
     certified = run.read_certified_sigma()
+    run.check_metadata()
     deleted = deleted_shards(run)
     committed = sorted(shard for shard in run.committed() if shard >= deleted)
     each = -(-sample // max(1, len(committed)))
@@ -123,9 +125,10 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
         try:
             records = run.read_shard(shard)
             block = shard_tuples(manifest.tuple_source(), plan[shard], manifest.plan_certificate(certified))
+            remedy = run.make_again(shard)
             if not np.array_equal(records.tuple_id, block.tuple_id):
-                raise ShardError("its tuples are not the plan's")
-            _check_values(records, manifest)
+                raise ShardError(f"its tuples are not the plan's: {remedy}")
+            _check_values(records, manifest, remedy)
         except ShardError as error:
             damaged[shard] = str(error)
             continue
@@ -147,13 +150,10 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
 
 def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
     """The problems of a run, one line each; empty if there are none."""
-    problems = [
-        f"shard {shard:06d}: {cause} (remove {report.out}/{commit_path(shard)} and run the same generate again)"
-        for shard, cause in report.damaged.items()
-    ]
+    problems = [f"shard {shard:06d}: {cause}" for shard, cause in report.damaged.items()]
     if report.committed < report.shards:
         missing = report.shards - report.committed
-        problems.append(f"{missing} of {report.shards} shards are missing: run the same generate command again")
+        problems.append(f"{missing} of {report.shards} shards are missing: run the same `postmean generate` again")
     traits = traits_of(manifest.estimator.name)
     for row in report.rows:
         # sampling estimators promise nothing; the others and the certificate promise the tolerance
@@ -179,7 +179,7 @@ def _quantiles(count: int, shift: float) -> np.ndarray:
     return (np.arange(count) + shift) / count
 
 
-def _check_values(records: Records, manifest: Manifest) -> None:
+def _check_values(records: Records, manifest: Manifest, remedy: str) -> None:
     """Raise ShardError unless every mean can be one of this store's images: a valid hash does not prove that."""
     entries = manifest.tuple_source().entries
     for means in (records.mean, records.mean_next):
@@ -187,13 +187,15 @@ def _check_values(records: Records, manifest: Manifest) -> None:
             continue
         pixels = means.dense.astype(np.float32)
         if not np.isfinite(pixels).all() or np.abs(pixels).max(initial=0.0) > 1.001:
-            raise ShardError("a mean is not finite or leaves [-1, 1]")
+            raise ShardError(f"a mean is not finite or leaves [-1, 1]: {remedy}")
         if (means.entry >= entries).any() or not ((means.weight >= 0) & (means.weight <= 1.001)).all():
-            raise ShardError(f"a mean has an entry beyond the {entries} of the data set or a weight outside [0, 1]")
+            raise ShardError(
+                f"a mean has an entry beyond the {entries} of the data set or a weight outside [0, 1]: {remedy}"
+            )
         sparse = means.count[means.count >= 0]
         total = np.bincount(np.repeat(np.arange(len(sparse)), sparse), means.weight, len(sparse))
         if (np.abs(total - 1) > 1e-3).any():
-            raise ShardError("the weights of a mean do not sum to 1")
+            raise ShardError(f"the weights of a mean do not sum to 1: {remedy}")
 
 
 def _take(

@@ -32,11 +32,11 @@ def from_npy(data: bytes | memoryview, where: str) -> np.ndarray:
     start = 10 + int.from_bytes(view[8:10], "little")
     header = _read_header(bytes(view[: min(start, _LONGEST_HEADER)]))
     if header is None:
-        raise ShardError(f"{where}: not an array of numbers in the npy format: generate it again")
+        raise ShardError(f"{where}: not an array of numbers in the npy format")
     dtype, shape, count = header
     # checked before anything of the declared size is allocated: count is a Python integer and cannot overflow
     if len(view) - start != count * dtype.itemsize or max(shape, default=0) > len(view):
-        raise ShardError(f"{where}: {len(view)} bytes do not hold {dtype} {shape}: generate it again")
+        raise ShardError(f"{where}: {len(view)} bytes do not hold {dtype} {shape}")
     return np.frombuffer(view, dtype, count, start).reshape(shape)
 
 

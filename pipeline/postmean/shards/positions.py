@@ -1,10 +1,13 @@
-"""Positions of the trainers that follow a run, in OUT/trainers/NAME.json. Only the trainer itself writes its file."""
+"""Positions of the trainers that follow a run, in OUT/trainers/NAME.json. Only the trainer itself writes its file.
+
+The files are sealed: by a digit that changed, generation would delete shards that a trainer still needs.
+"""
 
 import re
 from dataclasses import dataclass
 
 from postmean.base.errors import ShardError
-from postmean.base.json_files import JsonError, read_json, to_json
+from postmean.base.json_files import JsonError, read_sealed_json, to_sealed_json
 from postmean.storage.storage import Storage
 
 TRAINERS = "trainers"
@@ -30,7 +33,7 @@ def write_position(storage: Storage, trainer: str, position: Position) -> None:
     Args:
         trainer: its name in this run, of letters, digits and hyphens.
     """
-    storage.put(_path(trainer), to_json(position))
+    storage.put(_path(trainer), to_sealed_json(position))
 
 
 def read_positions(storage: Storage) -> dict[str, Position]:
@@ -45,7 +48,7 @@ def read_positions(storage: Storage) -> dict[str, Position]:
 
 def _read(storage: Storage, path: str) -> Position:
     try:
-        return read_json(Position, storage.get(path), path)
+        return read_sealed_json(Position, storage.get(path), path)
     except (ShardError, JsonError):
         return Position(next_tuple=0, batch_size=1, resume_tuple=0, finished=False)
 

@@ -1,10 +1,11 @@
 """Retention: shards that all trainers have consumed may be deleted. Their commit records stay as evidence.
 
-OUT/deleted.json holds the number of deleted shards, counted from shard 0; it is written before anything is deleted.
+OUT/deleted.json holds the number of deleted shards, counted from shard 0, and is sealed; it is written before anything
+is deleted.
 """
 
 from postmean.base.errors import ShardError
-from postmean.base.json_files import JsonError, parse_json, to_json
+from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unsealed
 from postmean.shards.run_folder import RunFolder
 from postmean.shards.run_reader import RunReader
 
@@ -20,12 +21,15 @@ def deleted_shards(run: RunReader) -> int:
     if not run.reader.exists(DELETED):
         return 0
     try:
-        count = parse_json(run.reader.get(DELETED))["shards"]
+        count = unsealed(parse_json(run.reader.get(DELETED)))["shards"]
         if type(count) is int and 0 <= count <= len(run.read_plan()):
             return count
     except (JsonError, KeyError, TypeError):
         pass
-    raise ShardError(f'{run.url}/{DELETED}: damaged: write {{"shards": N}} with the first shard that is there')
+    raise ShardError(
+        f"{run.url}/{DELETED}: damaged: remove it and run the same `postmean generate` again: with --delete-consumed "
+        "it writes it anew, from the positions of the trainers"
+    )
 
 
 def delete_shards(run: RunFolder, start: int, stop: int) -> None:
@@ -35,7 +39,7 @@ def delete_shards(run: RunFolder, start: int, stop: int) -> None:
     """
     if start == stop:
         return
-    run.storage.put(DELETED, to_json({"shards": stop}))
+    run.storage.put(DELETED, to_sealed_json({"shards": stop}))
     for shard in range(start, stop):
         for path in run.shard_paths(shard):
             run.storage.delete(path)

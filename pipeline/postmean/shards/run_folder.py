@@ -14,13 +14,12 @@ from contextlib import suppress
 import numpy as np
 
 from postmean.base.errors import ShardError
-from postmean.base.json_files import to_json
 from postmean.contract.commit import Commit, FileDigest
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import Plan, ShardPlan
 from postmean.contract.records import QUALITY_COLUMNS, Records
 from postmean.shards.codecs import codec
-from postmean.shards.npy import to_npy
+from postmean.shards.run_digests import RunDigests, certificate_bytes, manifest_bytes
 from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, MANIFEST, PLAN, commit_path, shard_of_commit
 from postmean.shards.run_reader import RunReader, layout_of
 from postmean.storage.storage import Storage
@@ -46,15 +45,23 @@ class RunFolder(RunReader):
         Args:
             certified_sigma: float32 [N]; None in a run without the certificate, which removes any existing file.
         """
+        metadata = codec(manifest.shards.format).run_files(layout_of(manifest, plan))
+        digests = RunDigests.of(plan, certified_sigma, metadata)
         if certified_sigma is None:
             self.storage.delete(CERTIFIED_SIGMA)
         else:
-            self.storage.put(CERTIFIED_SIGMA, to_npy(np.asarray(certified_sigma, np.float32)))
+            self.storage.put(CERTIFIED_SIGMA, certificate_bytes(certified_sigma))
         self.storage.put(PLAN, plan.to_bytes())
-        for path, data in codec(manifest.shards.format).run_files(layout_of(manifest, plan)).items():
+        for path, data in metadata.items():
             self.storage.put(path, data)
-        self.storage.put(MANIFEST, to_json(manifest))
-        self._manifest, self._plan = manifest, plan
+        self.storage.put(MANIFEST, manifest_bytes(manifest, digests))
+        self._manifest, self._digests, self._plan = manifest, digests, plan
+
+    def lacks_files(self) -> bool:
+        """Whether a file that belongs to the manifest was removed: plan, certificate or metadata of the format."""
+        digests = self.read_digests()
+        paths = [PLAN, *digests.metadata, *([CERTIFIED_SIGMA] if digests.certified_sigma else [])]
+        return not all(self.storage.exists(path) for path in paths)
 
     def commit_shard(self, row: ShardPlan, records: Records) -> Commit:
         """Encode and write the files of a shard, then its commit record. Committing twice is harmless."""

@@ -1,8 +1,11 @@
 """Reading a run: manifest, plan, certificate and shards of a run folder or a live run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
-from postmean.base.errors import ConfigError, ShardError
+from postmean.base.errors import ConfigError, MismatchError, ShardError
 from postmean.base.json_files import JsonError, parse_json
 from postmean.contract.commit import Commit
 from postmean.contract.manifest import Manifest
@@ -11,8 +14,11 @@ from postmean.contract.records import Records
 from postmean.shards.codec import Layout, ShardCodec
 from postmean.shards.codecs import codec
 from postmean.shards.npy import from_npy
+from postmean.shards.run_digests import RunDigests, read_manifest_bytes, sha256_of
 from postmean.shards.run_paths import CERTIFIED_SIGMA, MANIFEST, PLAN, commit_path
 from postmean.storage.storage import Reader
+
+_MAKE_AGAIN = "remove it, if it is there, and run the same `postmean generate` again"
 
 
 def layout_of(manifest: Manifest, plan: Plan) -> Layout:
@@ -34,12 +40,22 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
         raise ShardError(f"{MANIFEST}: {error}: it was edited, generate again") from error
 
 
+@contextmanager
+def _remedy(remedy: str) -> Iterator[None]:
+    """Add to a ShardError what to do about it."""
+    try:
+        yield
+    except ShardError as error:
+        raise ShardError(f"{error}: {remedy}") from error
+
+
 class RunReader:
     """Reads a run. Manifest and plan are read once and cached: open the run again to see an extension."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._manifest: Manifest | None = None
+        self._digests: RunDigests | None = None
         self._plan: Plan | None = None
 
     @property
@@ -61,19 +77,31 @@ class RunReader:
                 plain = parse_json(self.reader.get(MANIFEST))
             except JsonError as error:
                 raise ShardError(f"{where}: not JSON ({error}): generate again into another folder") from error
-            self._manifest = Manifest.from_dict(plain, where)
+            try:
+                self._manifest, self._digests = read_manifest_bytes(plain, where)
+            except (JsonError, ConfigError) as error:
+                raise ShardError(f"{where}: {error}: generate again into another folder") from error
         return self._manifest
 
+    def read_digests(self) -> RunDigests:
+        """The hashes in the manifest; ShardError if it is missing or damaged."""
+        self.read_manifest()
+        assert self._digests is not None
+        return self._digests
+
     def read_plan(self) -> Plan:
-        """The plan; ShardError if it is missing or damaged.
+        """The plan; ShardError if it is missing, damaged or not the one that the manifest belongs to.
 
         Shards beyond the manifest's tuples are left out: they belong to an extension that was not completed.
         """
         if self._plan is None:
             # read the manifest first: a plan is written before its manifest
-            tuples = self.read_manifest().tuples if self.has_manifest() else None
-            plan = Plan.from_bytes(self.reader.get(PLAN), self._where(PLAN))
-            self._plan = plan if tuples is None else plan.until(tuples)
+            digests, where = self.read_digests(), self._where(PLAN)
+            with _remedy(_MAKE_AGAIN):
+                plan = Plan.from_bytes(self.reader.get(PLAN), where).until(self.read_manifest().tuples)
+                if plan.sha256() != digests.plan:
+                    raise ShardError(f"{where}: not the plan that this run began with")
+            self._plan = plan
         return self._plan
 
     def read_certified_sigma(self) -> np.ndarray | None:
@@ -86,11 +114,42 @@ class RunReader:
         if not manifest.estimator.certificate:
             return None
         where = self._where(CERTIFIED_SIGMA)
-        certified = from_npy(self.reader.get(CERTIFIED_SIGMA), where)
+        with _remedy(_MAKE_AGAIN):
+            data = self.reader.get(CERTIFIED_SIGMA)
+            if sha256_of(data) != self.read_digests().certified_sigma:
+                raise ShardError(f"{where}: not the certificate that this run began with")
+        certified = from_npy(data, where)
         if certified.dtype != np.float32 or certified.shape != (manifest.store_shape[0],):
             got = f"{certified.dtype} {certified.shape}"
             raise ShardError(f"{where}: {got}, expected float32 ({manifest.store_shape[0]},)")
         return certified
+
+    def check_metadata(self) -> None:
+        """Raise ShardError if a file that other readers of the format need, and this one does not, is damaged."""
+        for path, sha256 in self.read_digests().metadata.items():
+            with _remedy(_MAKE_AGAIN):
+                if sha256_of(self.reader.get(path)) != sha256:
+                    raise ShardError(f"{self._where(path)}: not what was written")
+
+    def check_made_again(self, plan: Plan, certified_sigma: np.ndarray | None) -> None:
+        """Check a plan, and a certificate, that were made again because the run's own were removed.
+
+        Args:
+            plan: may go beyond this run's tuples.
+        Raises:
+            MismatchError: they are not those that the run began with.
+        """
+        digests = self.read_digests()
+        again = RunDigests.of(plan.until(self.read_manifest().tuples), certified_sigma, {})
+        for path, ours, theirs in (
+            (CERTIFIED_SIGMA, again.certified_sigma, digests.certified_sigma),
+            (PLAN, again.plan, digests.plan),
+        ):
+            if ours != theirs:
+                raise MismatchError(
+                    f"{self._where(path)}: made again, it is not the one that this run began with: the store was "
+                    "indexed with other settings since: pass another --out"
+                )
 
     def layout(self) -> Layout:
         """`layout_of` this run."""
@@ -106,17 +165,18 @@ class RunReader:
         It may be of another run: a folder or live server may have been restarted with other settings since the
         manifest was read.
         """
+        row, run = self._row(shard), self.read_manifest().fingerprint
         path = commit_path(shard)
-        row = self._row(shard)
-        commit = Commit.from_bytes(self.reader.get(path), self._where(path))
-        run = self.read_manifest().fingerprint
-        if commit.run != run:
-            raise ShardError(
-                f"{self._where(path)}: made by a run of other settings ({commit.run[:12]}) than the manifest says "
-                f"({run[:12]}): start `postmean serve` as before, or remove the record and generate again"
-            )
-        if ShardPlan(commit.shard, commit.first_tuple, commit.last_tuple, commit.records) != row:
-            raise ShardError(f"{self._where(path)}: not of this plan's shard {row}: remove it and generate again")
+        where = self._where(path)
+        with _remedy(self.make_again(shard)):
+            commit = Commit.from_bytes(self.reader.get(path), where)
+            if commit.run != run:
+                raise ShardError(
+                    f"{where}: made by a run of other settings ({commit.run[:12]}) than the manifest says "
+                    f"({run[:12]}): if it is live, start `postmean serve` as before"
+                )
+            if ShardPlan(commit.shard, commit.first_tuple, commit.last_tuple, commit.records) != row:
+                raise ShardError(f"{where}: not of this plan's shard {row}")
         return commit
 
     def read_shard(self, shard: int, check_hash: bool = True) -> Records:
@@ -129,13 +189,18 @@ class RunReader:
         """
         row, layout = self._row(shard), self.layout()
         commit, paths = self.read_commit(shard), self.shard_paths(shard)
-        if [file.path for file in commit.files] != paths:
-            raise ShardError(f"{self._where(commit_path(shard))}: its files are not this shard's: generate it again")
-        files = {path: self.reader.get(path) for path in paths}
-        if check_hash:
-            for file in commit.files:
-                file.check(files[file.path], self._where(file.path))
-        return self._codec().decode(row, layout, files.__getitem__)
+        with _remedy(self.make_again(shard)):
+            if [file.path for file in commit.files] != paths:
+                raise ShardError(f"{self._where(commit_path(shard))}: its files are not this shard's")
+            files = {path: self.reader.get(path) for path in paths}
+            if check_hash:
+                for file in commit.files:
+                    file.check(files[file.path], self._where(file.path))
+            return self._codec().decode(row, layout, files.__getitem__)
+
+    def make_again(self, shard: int) -> str:
+        """What to do about a damaged shard."""
+        return f"remove {self._where(commit_path(shard))} and run the same `postmean generate` again"
 
     def shard_paths(self, shard: int) -> list[str]:
         """Paths of this shard's files."""

@@ -38,14 +38,14 @@ def unpack(data: bytes, where: str) -> list[tuple[str, memoryview]]:
             size = int(header[124:135], 8)
             decoded = name.decode("ascii")
         except ValueError as error:
-            raise ShardError(f"{where}: damaged at byte {position}: generate this shard again") from error
+            raise ShardError(f"{where}: damaged at byte {position}") from error
         start = position + _BLOCK
         if size < 0 or start + size > len(data) or header != _header(name, size):
-            raise ShardError(f"{where}: truncated or damaged at byte {position}: generate this shard again")
+            raise ShardError(f"{where}: truncated or damaged at byte {position}")
         members.append((decoded, view[start : start + size]))
         position = start + size + -size % _BLOCK
     if data[position:] != _END:
-        raise ShardError(f"{where}: truncated or damaged at its end: generate this shard again")
+        raise ShardError(f"{where}: truncated or damaged at its end")
     return members
 
 

@@ -122,7 +122,7 @@ def _decode_samples(members: list[tuple[str, memoryview]], layout: Layout, where
         try:
             out[column] = np.array([values[index] for values in rows], expected[column].dtype)
         except (ValueError, TypeError, OverflowError) as error:
-            raise ShardError(f"{where}: column {column} is damaged: generate this shard again") from error
+            raise ShardError(f"{where}: column {column} is damaged") from error
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
         out[f"{target}.count"] = np.full(len(samples), -1, np.int32)
         out[f"{target}.entry"], out[f"{target}.weight"] = np.empty(0, np.uint32), np.empty(0, np.float32)
@@ -133,11 +133,11 @@ def _numbers(content: memoryview, names: list[str], where: str) -> list[float]:
     try:
         numbers = parse_json(bytes(content))
     except JsonError as error:
-        raise ShardError(f"{where}: not JSON: generate this shard again") from error
+        raise ShardError(f"{where}: not JSON") from error
     if not isinstance(numbers, dict) or list(numbers) != names:
-        raise ShardError(f"{where}: expected the keys {', '.join(names)}: generate this shard again")
+        raise ShardError(f"{where}: expected the keys {', '.join(names)}")
     if not all(type(value) in (int, float) for value in numbers.values()):
-        raise ShardError(f"{where}: a value is not a number: generate this shard again")
+        raise ShardError(f"{where}: a value is not a number")
     return list(numbers.values())
 
 
@@ -155,8 +155,8 @@ def _samples(
                     f"{where}: member {name!r} where {key}.{suffix} is due: it was not written by postmean"
                 )
         if len(group) < len(suffixes):
-            raise ShardError(f"{where}: sample {key} lacks {suffixes[len(group)]}: generate this shard again")
+            raise ShardError(f"{where}: sample {key} lacks {suffixes[len(group)]}")
         samples.append((key, [content for _, content in group]))
     if not samples:
-        raise ShardError(f"{where}: no records in it: generate this shard again")
+        raise ShardError(f"{where}: no records in it")
     return samples

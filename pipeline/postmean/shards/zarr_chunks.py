@@ -27,12 +27,12 @@ def check_chunks(data: bytes, inner: int, shard: int, records: int, record_bytes
     chunks, present = shard // inner, -(-records // inner)
     start = len(data) - _CHECKSUM - 16 * chunks
     if start < 0:
-        raise ShardError(f"{where}: truncated: generate this shard again")
+        raise ShardError(f"{where}: truncated")
     index = np.frombuffer(data, "<u8", 2 * chunks, start).reshape(chunks, 2)
     offset, size = index[:present].T
     inside = (size >= _HEADER) & (size <= start) & (offset <= start) & (offset <= start - np.minimum(size, start))
     if not inside.all() or not (index[present:] == _ABSENT).all():
-        raise ShardError(f"{where}: damaged index of chunks: generate this shard again")
+        raise ShardError(f"{where}: damaged index of chunks")
     header = np.frombuffer(data, np.uint8)[offset.astype(np.int64)[:, None] + np.arange(_HEADER)].view("<u4")
     if not ((header[:, 1] == inner * record_bytes).all() and (header[:, 3] == size).all()):
-        raise ShardError(f"{where}: a chunk is not of the run's size: generate this shard again")
+        raise ShardError(f"{where}: a chunk is not of the run's size")

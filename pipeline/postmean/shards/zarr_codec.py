@@ -70,7 +70,7 @@ class ZarrCodec:
             try:
                 values[name] = np.asarray(arrays[name][start:stop])
             except (RuntimeError, ValueError, TypeError) as error:
-                raise ShardError(f"{path}: damaged ({error}): generate shard {row.shard} again") from error
+                raise ShardError(f"{path}: damaged ({error})") from error
             del files[key]
         records = _from_arrays(values, layout)
         check_records(records, row, layout, f"{GROUP} shard {row.shard}")

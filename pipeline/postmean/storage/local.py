@@ -113,7 +113,7 @@ class LocalStorage:
         try:
             descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ShardError(f"{self._root}/{path}: missing: generate it again or copy it there") from error
+            raise ShardError(f"{self._root}/{path}: missing") from error
         except OSError as error:
             raise ShardError(f"{self._root}/{path}: cannot read it: {error.strerror}") from error
         try:
@@ -130,7 +130,7 @@ class LocalStorage:
             while length:
                 parts.append(os.pread(descriptor, length, start))
                 if not parts[-1]:
-                    raise ShardError(f"{self._root}/{path}: ends {length} bytes early: generate it again")
+                    raise ShardError(f"{self._root}/{path}: ends {length} bytes early")
                 start, length = start + len(parts[-1]), length - len(parts[-1])
         except OSError as error:
             raise ShardError(f"{self._root}/{path}: cannot read it: {error.strerror}") from error

@@ -19,13 +19,13 @@ class MemoryStorage:
 
     def get(self, path: str) -> bytes:
         if check_path(path) not in self.files:
-            raise ShardError(f"{self.url}/{path}: missing: generate it again")
+            raise ShardError(f"{self.url}/{path}: missing")
         return self.files[path]
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         part = self.get(path)[start : start + length]
         if len(part) < length:
-            raise ShardError(f"{self.url}/{path}: ends {length - len(part)} bytes early: generate it again")
+            raise ShardError(f"{self.url}/{path}: ends {length - len(part)} bytes early")
         return part
 
     def exists(self, path: str) -> bool:

@@ -77,14 +77,14 @@ class ObjectRequests:
                 parts.append(b"")
             if len(parts[-1]) < wanted:
                 short = start + length - begin - len(parts[-1])
-                raise ShardError(f"{self._url}/{path}: ends {short} bytes early: generate it again")
+                raise ShardError(f"{self._url}/{path}: ends {short} bytes early")
         return b"".join(parts)
 
     def _read(self, path: str, attempt: Callable[[int], bytes]) -> bytes:
         try:
             return self.run(path, attempt)
         except Missing:
-            raise ShardError(f"{self._url}/{path}: missing: generate it again or copy it there") from None
+            raise ShardError(f"{self._url}/{path}: missing") from None
 
     def _part(self, path: str, start: int, length: int) -> bytes:
         return self._read(path, lambda _: bytes(obstore.get_range(self._store, path, start=start, length=length)))
