@@ -39,13 +39,17 @@ class TrainRunConfig(TrainConfig):
     """Print the report as JSON."""
 
 
-def run(argv: list[str]) -> int:
-    """Run the subcommand."""
+def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
+    """Summary and settings of each preset by name; the paths are missing."""
     paths = dict(targets=tyro.MISSING, store=tyro.MISSING, out=tyro.MISSING)
-    presets = {
+    return {
         name: (TARGETS[name].summary, TrainRunConfig(**_recipe(recipe), **paths)) for name, recipe in PRESETS.items()
     }
-    config = parse_preset(presets, argv, "train", SUMMARY)
+
+
+def run(argv: list[str]) -> int:
+    """Run the subcommand."""
+    config = parse_preset(preset_configs(), argv, "train", SUMMARY)
     from postmean.training.loop import train  # imported late: torch takes seconds
     from postmean.training.stop_signals import TrainingStopped
 
