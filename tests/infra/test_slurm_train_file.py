@@ -1,4 +1,4 @@
-"""The Slurm script of a training with stand-ins for `srun`, `scontrol` and `postmean` that record how they were called."""
+"""The Slurm script of a training with stand-ins for `srun`, `scontrol` and `postmean` that record their calls."""
 
 import re
 import shlex

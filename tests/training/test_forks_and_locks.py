@@ -1,4 +1,4 @@
-"""A run goes on from any checkpoint with other settings; damage, a second trainer and divergence are refused or passed."""
+"""A run goes on from any checkpoint with other settings; damage, divergence and a second trainer do it no harm."""
 
 import dataclasses
 import fcntl
@@ -106,7 +106,7 @@ def test_a_diverged_run_goes_on_from_a_checkpoint_at_a_lower_rate(
 def test_weights_are_tried_before_they_are_saved(store: ImageStore, tmp_path: Path) -> None:
     """The loss of the first step is that of the initial weights: it is finite whatever the step does to them."""
     wild = dataclasses.replace(CONFIG, optimiser=OptimiserConfig(name="adam", lr=1e30), checkpoint_every=1, log_every=1)
-    with pytest.raises(TrainingError, match="the weights of step 1 give no finite loss.*none, no checkpoint"):
+    with pytest.raises(TrainingError, match=r"the weights of step 1 give no finite loss.*none, no checkpoint"):
         call(store, tmp_path / "out", wild)
     assert not complete_checkpoints(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "metrics.jsonl").read_text())["step"] == 1
@@ -128,11 +128,11 @@ def test_a_fork_of_another_batch_size_keeps_the_place_in_the_stream(
 def test_what_cannot_be_forked_is_refused(store: ImageStore, whole: Path, copy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"@3: no such checkpoint: \S+ has the steps 2, 4, 6"):
         call(store, tmp_path / "out", start_from=f"{whole}@3")
-    with pytest.raises(ConfigError, match="expected RUN@STEP.*has the steps 2, 4, 6"):
+    with pytest.raises(ConfigError, match=r"expected RUN@STEP.*has the steps 2, 4, 6"):
         call(store, tmp_path / "out", start_from=str(whole))
     with pytest.raises(ConfigError, match="no checkpoints"):
         call(store, tmp_path / "out", start_from="nowhere@2")
-    with pytest.raises(ConfigError, match="of --out .* itself"):
+    with pytest.raises(ConfigError, match=r"of --out .* itself"):
         call(store, copy, start_from=f"{copy}@2")
     with pytest.raises(ConfigError, match="pass one of them"):
         call(store, tmp_path / "out", start_from=f"{whole}@2", init=str(whole))
@@ -213,7 +213,7 @@ def test_a_damaged_newest_checkpoint_is_passed_by(
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(store: ImageStore, copy: Path) -> None:
     for checkpoint in complete_checkpoints(copy):
         flip(checkpoint / STATE)
-    with pytest.raises(DataError, match="00000002.*damaged"):
+    with pytest.raises(DataError, match=r"00000002.*damaged"):
         call(store, copy)
     assert len(complete_checkpoints(copy)) == 3
 

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and SIGHUP save a checkpoint and end; the same call then ends with the weights of an undisturbed run."""
+"""SIGTERM, SIGUSR1 and SIGHUP save a checkpoint and end; the same call then gives the weights of an undisturbed run."""
 
 import dataclasses
 import os

@@ -99,7 +99,8 @@ def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     with needs("train"):
         from safetensors.torch import load_file
 
-    check_files(checkpoint, "state.")
+    check_files(checkpoint, "state.safetensors")
+    read_place(checkpoint)
     try:
         return load_file(checkpoint / "state.safetensors")
     except Exception as error:  # safetensors raises its own kinds
@@ -107,9 +108,12 @@ def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def read_place(checkpoint: Path) -> dict[str, int]:
-    """`step` and `next_tuple` of a checkpoint; DataError where they are missing or damaged."""
+    """`step` and `next_tuple` of a checkpoint; DataError where they are missing, damaged or not those of its name."""
     check_files(checkpoint, "state.json")
-    return parse_json((checkpoint / "state.json").read_bytes())
+    place = parse_json((checkpoint / "state.json").read_bytes())
+    if re.fullmatch(r"\d{8,}", checkpoint.name) and place["step"] != step_of(checkpoint):
+        raise DataError(f"{checkpoint}: holds step {place['step']}: it was renamed: name it {place['step']:08d}")
+    return place
 
 
 def newest_whole(run: Path) -> Path | None:
@@ -122,9 +126,7 @@ def newest_whole(run: Path) -> Path | None:
     for checkpoint in reversed(checkpoints):
         try:
             check_files(checkpoint)
-            step = read_place(checkpoint)["step"]
-            if step != step_of(checkpoint):
-                raise DataError(f"{checkpoint}: holds step {step}: it was renamed: name it {step:08d}")
+            read_place(checkpoint)
             return checkpoint
         except DataError as error:
             if checkpoint == checkpoints[0]:
