@@ -27,14 +27,20 @@ _FREE_SHARD_FIELDS = ("format", "records_per_shard")
 class Begun:
     """How a run begins, as config.json keeps it."""
 
-    init: str
+    init: str = ""
     """Absolute path of the weights that it begins with; empty: random ones."""
-    origin: str
+    origin: str = ""
     """Absolute path of the checkpoint that it goes on from (--from); empty: tuple 0."""
-    ranks: int
+    ranks: int = 1
 
 
-def check_same_run(out: Path, config: TrainConfig, manifest: Manifest, begun: Begun, checkpoint: Path | None) -> None:
+NEW = Begun()
+"""At tuple 0, with random weights, in one process."""
+
+
+def check_same_run(
+    out: Path, config: TrainConfig, manifest: Manifest, begun: Begun = NEW, checkpoint: Path | None = None
+) -> None:
     """Raise MismatchError if OUT holds a run with another config, other targets or another beginning.
 
     Settings in which a run may change are told.
