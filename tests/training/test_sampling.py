@@ -95,6 +95,17 @@ def test_consistency_levels_fall_from_sigma_max(steps: int) -> None:
     assert len(sampler.sigmas) == steps and sampler.sigmas[0] == 80.0 and sampler.sigmas[-1] > 0.002
 
 
+@pytest.mark.parametrize("side, second", [(32, 0.821), (64, 1.526)])
+def test_the_second_of_two_levels_is_that_of_the_image_size(side: int, second: float) -> None:
+    sampler = make_sampler("consistency", 2, side=side)
+    assert isinstance(sampler, ConsistencySampler) and sampler.sigmas == (80.0, second)
+    given = make_sampler("consistency", None, sigmas=(80.0, 5.0, 1.1), side=side)
+    assert isinstance(given, ConsistencySampler) and given.sigmas == (80.0, 5.0, 1.1)
+    for bad in (dict(name="heun", steps=None), dict(name="consistency", steps=3)):
+        with pytest.raises(ConfigError, match="--sigmas"):
+            make_sampler(**bad, sigmas=(80.0, second))
+
+
 @pytest.mark.parametrize("sampler", [HeunSampler(steps=4, churn=3), ConsistencySampler(sigmas=(80.0, 0.8))])
 def test_images_depend_on_seed_and_number_alone(sampler: Sampler) -> None:
     torch.manual_seed(0)

@@ -23,6 +23,8 @@ class NetworkConfig:
     attention_resolutions: tuple[int, ...]
     """Image sides with self-attention."""
     dropout: float = 0.0
+    dropout_side: int | None = None
+    """Largest image side at which dropout applies; None: at every side."""
 
     def __post_init__(self) -> None:
         if self.channels < 4 or self.layers_per_block < 1 or not self.channel_mult or min(self.channel_mult) < 1:
@@ -58,7 +60,7 @@ AnyPreconditioning = EDMPreconditioning | CMPreconditioning
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """Adam or RAdam at a constant rate after a linear warm-up."""
+    """Adam or RAdam. The rate rises linearly, then is constant or falls with the square root of the images seen."""
 
     name: Literal["adam", "radam"]
     lr: float
@@ -66,14 +68,17 @@ class OptimiserConfig:
     beta2: float = 0.999
     warmup_kimg: float = 0.0
     """Thousands of images over which the rate rises from 0."""
+    decay_kimg: float | None = None
+    """Thousands of images K after which the rate falls as sqrt(K / kimg) (Karras et al. 2024); None: it does not."""
     clip_norm: float | None = None
     """Largest norm of the gradient; None: no clipping."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.warmup_kimg < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
+        bounds = (self.decay_kimg, self.clip_norm)
+        if self.lr <= 0 or self.warmup_kimg < 0 or any(bound is not None and bound <= 0 for bound in bounds):
             raise ConfigError(
-                f"optimiser: expected lr > 0, warmup_kimg >= 0, clip_norm > 0, got "
-                f"{self.lr}, {self.warmup_kimg}, {self.clip_norm}"
+                f"optimiser: expected lr > 0, warmup_kimg >= 0, decay_kimg > 0, clip_norm > 0, got "
+                f"{self.lr}, {self.warmup_kimg}, {self.decay_kimg}, {self.clip_norm}"
             )
 
 
