@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from postmean.training.sample_config import EvaluateConfig as EvaluateConfig
     from postmean.training.sample_config import SampleConfig as SampleConfig
     from postmean.training.scores import Scores as Scores
+    from postmean.training.stop_signals import TrainingStopped as TrainingStopped
     from postmean.training.stream.batch import TargetBatch as TargetBatch
     from postmean.training.stream.stream import TargetStream as TargetStream
+    from postmean.training.train_log import TrainingError as TrainingError
 
 __getattr__, __dir__, __all__ = exports(__name__)
