@@ -248,3 +248,38 @@ def test_a_refused_call_leaves_nothing(store: ImageStore, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(DataError, match="may write to"):
         call(store, tmp_path / "file")
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(store: ImageStore, whole: Path, small_disk: Path) -> None:
+    out = small_disk / "model"
+    call(store, out, dataclasses.replace(CONFIG, steps=2))
+    (small_disk / "filler").write_bytes(bytes(max(0, shutil.disk_usage(small_disk).free - 100_000)))
+    with pytest.raises(DataError, match=r"00000004: cannot be written .*make room"):
+        call(store, out)
+    assert [c.name for c in complete_checkpoints(out)] == ["00000002"]
+    roomy = shutil.copytree(out, small_disk.parent / "roomy")
+    assert call(store, roomy).resumed_from == 2
+    assert_same_weights(whole / "checkpoints" / "00000006", roomy / "checkpoints" / "00000006")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(seed=-1),
+        dict(optimiser=dict(lr=float("nan"))),
+        dict(optimiser=dict(lr=float("inf"))),
+        dict(optimiser=dict(beta1=1.0)),
+        dict(optimiser=dict(warmup_kimg=float("nan"))),
+        dict(optimiser=dict(decay_kimg=0.0)),
+        dict(preconditioning=dict(sigma_data=0.0)),
+        dict(ema=dict(half_life_kimg=float("nan"))),
+    ],
+    ids=str,
+)
+def test_numbers_that_no_training_can_have_are_refused(change: dict) -> None:
+    with pytest.raises(ConfigError):
+        fields = {
+            name: dataclasses.replace(getattr(CONFIG, name), **value) if isinstance(value, dict) else value
+            for name, value in change.items()
+        }
+        dataclasses.replace(CONFIG, **fields)

@@ -58,22 +58,28 @@ def save_checkpoint(
 
     Args:
         unet: UNet2DModel with the averaged weights.
-        tensors: raw weights and optimiser state, see `postmean.training.resume`.
+        tensors: raw weights and optimiser state, see `postmean.training.training_state`.
         place: step and next_tuple.
+    Raises:
+        DataError: it cannot be written.
     """
     with needs("train"):
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
     final = run / FOLDER / f"{place['step']:08d}"
-    with temporary_folder(final) as temporary:
-        _write_weights(temporary, unet, card)
-        (temporary / "denoiser.json").write_bytes(to_json(card))
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "state.safetensors")
-        (temporary / "state.json").write_bytes(to_json(place))
-        write_hashes(temporary)
-        move_into_place(temporary, final)
-    for old in complete_checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+    try:
+        with temporary_folder(final) as temporary:
+            _write_weights(temporary, unet, card)
+            (temporary / "denoiser.json").write_bytes(to_json(card))
+            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "state.safetensors")
+            (temporary / "state.json").write_bytes(to_json(place))
+            write_hashes(temporary)
+            move_into_place(temporary, final)
+        for old in complete_checkpoints(run)[:-keep]:
+            shutil.rmtree(old)
+    except (OSError, SafetensorError) as error:  # such as a full disk
+        raise DataError(f"{final}: cannot be written ({error}): make room, and run the same command again") from error
     return final
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from postmean.base.checks import check_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
 from postmean.training.model.losses import AnyLoss
@@ -44,6 +45,9 @@ class EDMPreconditioning:
     time_conditioning: ClassVar[str] = "0.25 ln sigma"
     sigma_data: float = 0.5
 
+    def __post_init__(self) -> None:
+        check_finite_positive("preconditioning", sigma_data=self.sigma_data)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CMPreconditioning:
@@ -53,6 +57,9 @@ class CMPreconditioning:
     time_conditioning: ClassVar[str] = "250 ln sigma"
     sigma_data: float = 0.5
     sigma_min: float = 0.002
+
+    def __post_init__(self) -> None:
+        check_finite_positive("preconditioning", sigma_data=self.sigma_data, sigma_min=self.sigma_min)
 
 
 AnyPreconditioning = EDMPreconditioning | CMPreconditioning
@@ -74,11 +81,12 @@ class OptimiserConfig:
     """Largest norm of the gradient; None: no clipping."""
 
     def __post_init__(self) -> None:
-        bounds = (self.decay_kimg, self.clip_norm)
-        if self.lr <= 0 or self.warmup_kimg < 0 or any(bound is not None and bound <= 0 for bound in bounds):
+        positive = {"lr": self.lr, "decay_kimg": self.decay_kimg, "clip_norm": self.clip_norm}
+        check_finite_positive("optimiser", **{name: value for name, value in positive.items() if value is not None})
+        if not (0 <= self.warmup_kimg < float("inf") and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ConfigError(
-                f"optimiser: expected lr > 0, warmup_kimg >= 0, decay_kimg > 0, clip_norm > 0, got "
-                f"{self.lr}, {self.warmup_kimg}, {self.decay_kimg}, {self.clip_norm}"
+                f"optimiser: expected finite warmup_kimg >= 0 and 0 <= beta1, beta2 < 1, got "
+                f"{self.warmup_kimg}, {self.beta1}, {self.beta2}"
             )
 
 
@@ -107,8 +115,7 @@ class HalfLifeEMA:
     ramp: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.half_life_kimg <= 0 or self.ramp <= 0:
-            raise ConfigError(f"ema: half_life_kimg {self.half_life_kimg} and ramp {self.ramp} must be positive")
+        check_finite_positive("ema", half_life_kimg=self.half_life_kimg, ramp=self.ramp)
 
     def decay_at(self, images: int, batch_size: int) -> float:
         """Decay of the step that takes the run to `images` images."""
@@ -151,6 +158,8 @@ class TrainConfig:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch: expected at least 1, got {self.micro_batch}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
         noise = self.recipe.noise
         if self.loss.is_consistency != noise.has_teacher:
             raise ConfigError(

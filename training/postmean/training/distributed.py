@@ -117,11 +117,13 @@ class World:
             try:
                 outcome["value"] = call()
             except PostmeanError as error:
-                outcome["error"] = [type(error).__name__, str(error)]
+                outcome["error"] = [type(error).__name__, str(error), error.exit_code]
         outcome = json.loads(self._texts(json.dumps(outcome))[0])
         if "error" in outcome:
-            kind, message = outcome["error"]
-            raise getattr(errors, kind, PostmeanError)(message)
+            kind, message, exit_code = outcome["error"]
+            told = getattr(errors, kind, PostmeanError)(message)
+            told.exit_code = exit_code
+            raise told
         return outcome["value"]
 
     def agree(self, *values: int) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from postmean.base.errors import DataError
 from postmean.base.files import write_file
 
 SIGMA_EDGES = (0.05, 0.2, 1.0, 4.0, 16.0)
@@ -49,8 +50,13 @@ class MetricsLog:
 
     def write(self, **values: Any) -> None:
         """Append one line."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:  # such as a full disk
+            raise DataError(
+                f"{self._path}: {error.strerror}: make room, and run the same command again to go on"
+            ) from error
 
 
 def _step_of(line: str) -> float:
