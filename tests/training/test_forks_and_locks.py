@@ -126,21 +126,22 @@ def test_a_fork_of_another_batch_size_keeps_the_place_in_the_stream(
 
 
 def test_what_cannot_be_forked_is_refused(store: ImageStore, whole: Path, copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"@3: no such checkpoint: \S+ has the steps 2, 4, 6"):
+    with pytest.raises(ConfigError, match=r"00000003 is no checkpoint: pass RUN@STEP.*has the steps 2, 4, 6"):
         call(store, tmp_path / "out", start_from=f"{whole}@3")
-    with pytest.raises(ConfigError, match=r"expected RUN@STEP.*has the steps 2, 4, 6"):
+    with pytest.raises(ConfigError, match=r"is no checkpoint: pass RUN@STEP.*has the steps 2, 4, 6"):
         call(store, tmp_path / "out", start_from=str(whole))
     with pytest.raises(ConfigError, match="no checkpoints"):
         call(store, tmp_path / "out", start_from="nowhere@2")
+    inner = shutil.copytree(whole / "checkpoints" / "00000002", copy / "inside" / "checkpoints" / "kept")
     with pytest.raises(ConfigError, match=r"of --out .* itself"):
-        call(store, copy, start_from=f"{copy}@2")
+        call(store, copy / "inside", start_from=str(inner))
     with pytest.raises(ConfigError, match="pass one of them"):
         call(store, tmp_path / "out", start_from=f"{whole}@2", init=str(whole))
     wider = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, channels=16))
     with pytest.raises(MismatchError, match="another network"):
         call(store, tmp_path / "out", wider, start_from=f"{whole}@2")
     flip(copy / "checkpoints" / "00000004" / AVERAGE)
-    with pytest.raises(DataError, match=r"--from .*@4: .*damaged"):
+    with pytest.raises(DataError, match=r"--from: .*damaged"):
         call(store, tmp_path / "out", start_from=f"{copy}@4")
     assert not (tmp_path / "out").exists()
 
@@ -152,6 +153,9 @@ def test_a_run_goes_on_only_from_where_it_began(store: ImageStore, whole: Path, 
         call(store, out, start_from=f"{whole}@4")
     assert call(store, out).resumed_from == 4, "its own checkpoints need no --from"
     assert call(store, out, start_from=f"{whole}@2").resumed_from == 6
+    moved = whole.rename(whole.with_name("moved"))
+    assert call(store, out, start_from=f"{whole}@2").resumed_from == 6, "the origin is not needed any more"
+    moved.rename(whole)
     shutil.rmtree(out / "checkpoints")  # as after a kill before the first one
     with pytest.raises(MismatchError, match=r"--from is '\S+00000002' there, 'nothing' here"):
         call(store, out)

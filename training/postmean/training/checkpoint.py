@@ -67,7 +67,7 @@ def save_checkpoint(
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-    final = run / FOLDER / f"{place['step']:08d}"
+    final = checkpoint_of(run, place["step"])
     try:
         with temporary_folder(final) as temporary:
             _write_weights(temporary, unet, card)
@@ -93,6 +93,11 @@ def complete_checkpoints(run: Path) -> list[Path]:
 def remove_partial(run: Path) -> None:
     """Remove partial checkpoints of killed runs."""
     remove_leftovers(run / FOLDER)
+
+
+def checkpoint_of(run: Path, step: int) -> Path:
+    """Folder of the run's checkpoint of this step."""
+    return run / FOLDER / f"{step:08d}"
 
 
 def step_of(checkpoint: Path) -> int:

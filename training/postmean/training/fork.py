@@ -7,12 +7,20 @@ run's. So a run that diverged goes on from before it did, at a lower rate.
 from pathlib import Path
 
 from postmean.base.errors import ConfigError, DataError, MismatchError
-from postmean.training.checkpoint import complete_checkpoints, read_place, step_of
+from postmean.training.checkpoint import FOLDER, checkpoint_of, complete_checkpoints, read_place, step_of
 from postmean.training.checkpoint_files import check_files
 
 
-def find_origin(text: str, out: Path) -> Path:
-    """The checkpoint that RUN@STEP names, or the folder of a checkpoint itself.
+def origin_of(text: str) -> Path:
+    """The checkpoint that RUN@STEP names, or the folder of a checkpoint itself; it need not exist any more."""
+    run, at, step = text.rpartition("@")
+    if at and step.isdecimal() and not Path(text).exists():
+        return checkpoint_of(Path(run), int(step))
+    return Path(text)
+
+
+def check_origin(origin: Path, out: Path) -> None:
+    """Check that a new run can begin from the checkpoint.
 
     Args:
         out: folder of the new run.
@@ -20,22 +28,15 @@ def find_origin(text: str, out: Path) -> Path:
         ConfigError: there is no such checkpoint, or it is one of `out` itself.
         DataError: it is damaged.
     """
-    run, at, step = text.rpartition("@")
-    if at and step.isdecimal() and not Path(text).exists():
-        origin = next((c for c in complete_checkpoints(Path(run)) if step_of(c) == int(step)), None)
-        if origin is None:
-            raise ConfigError(f"--from {text}: no such checkpoint: {_those_of(Path(run))}")
-    else:
-        origin = Path(text)
-        if not (origin / "denoiser.json").is_file():
-            raise ConfigError(f"--from {text}: expected RUN@STEP or the folder of a checkpoint: {_those_of(origin)}")
+    if not (origin / "denoiser.json").is_file():
+        run = origin.parent.parent if origin.parent.name == FOLDER else origin
+        raise ConfigError(f"--from: {origin} is no checkpoint: pass RUN@STEP, or the folder of one: {_those_of(run)}")
     if origin.resolve().is_relative_to(out.resolve()):
-        raise ConfigError(f"--from {text}: a checkpoint of --out {out} itself: pass another --out")
+        raise ConfigError(f"--from: {origin} is a checkpoint of --out {out} itself: pass another --out")
     try:
         check_files(origin)
     except DataError as error:
-        raise DataError(f"--from {text}: {error}") from error
-    return origin
+        raise DataError(f"--from: {error}") from error
 
 
 def first_step(origin: Path, batch_size: int, steps: int) -> int:

@@ -9,7 +9,7 @@ from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints, newest_whole, remove_partial, set_aside_after, step_of
 from postmean.training.config import TrainConfig
 from postmean.training.distributed import World
-from postmean.training.fork import find_origin, first_step
+from postmean.training.fork import check_origin, first_step, origin_of
 from postmean.training.notices import tell
 from postmean.training.resume import Begun, check_same_run, identity_of, trainer_name, write_config
 from postmean.training.stream.stream import TargetStream
@@ -74,9 +74,10 @@ class TrainingRun:
         world.check_same(str(out), _SHARE_OUT, step=step_of(checkpoints[-1]) if checkpoints else 0)
         whole = world.led(lambda: str(newest_whole(out) or ""))
         own = Path(whole) if whole else None
-        origin = find_origin(paths.start_from, out) if paths.start_from else None
+        origin = origin_of(paths.start_from) if paths.start_from else None
         checkpoint, step = own, step_of(own) if own else 0
         if origin and not own:
+            check_origin(origin, out)
             checkpoint, step = origin, first_step(origin, config.batch_size, config.steps)
         begun = Begun(init=_absolute(paths.init), origin=_absolute(origin), ranks=world.size)
         trainer = trainer_name(out)
@@ -95,7 +96,7 @@ class TrainingRun:
         )
         stream.never_before((step_of(checkpoints[0]) if own else step) * config.batch_size)
         targets_are = identity_of(stream.manifest.to_dict())
-        same = dict(batches=len(stream), targets=targets_are, config=to_dict(config), begun=to_dict(begun))
+        same = dict(step=step, batches=len(stream), targets=targets_are, config=to_dict(config))
         world.check_same(paths.targets, _SAME_COMMAND, **same)
         world.led(lambda: check_same_run(out, config, stream.manifest, begun, own))
         return cls(
