@@ -222,6 +222,15 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(store: ImageS
     assert len(complete_checkpoints(copy)) == 3
 
 
+def test_checkpoints_without_their_config_are_not_gone_on_with_by_guess(store: ImageStore, copy: Path) -> None:
+    (copy / "config.json").unlink()
+    (copy / "metrics.jsonl").write_bytes(b"\xff torn")
+    longer = dataclasses.replace(CONFIG, steps=7)
+    with pytest.raises(DataError, match=r"config\.json: missing: go on with another --out and --from \S+@6"):
+        call(store, copy, longer)
+    assert call(store, copy.with_name("next"), longer, start_from=f"{copy}@6").step == 7
+
+
 def test_a_second_trainer_is_refused_while_the_first_works(store: ImageStore, copy: Path) -> None:
     lock = OutLock(copy)
     lock.take()

@@ -45,7 +45,7 @@ class MetricsLog:
     def __init__(self, path: Path, resumed_step: int) -> None:
         self._path = path
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resumed_step]
+            kept = [line for line in path.read_text(errors="replace").splitlines() if _step_of(line) <= resumed_step]
             write_file(path, "".join(line + "\n" for line in kept).encode())
 
     def write(self, **values: Any) -> None:

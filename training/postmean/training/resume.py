@@ -49,10 +49,13 @@ def check_same_run(
         begun: how this call would begin a new run, and with how many ranks.
         checkpoint: the one of OUT to go on from, if any.
     Raises:
-        DataError: config.json cannot be read.
+        DataError: config.json is missing beside checkpoints, or cannot be read.
     """
     path = out / CONFIG
     if not path.exists():
+        if checkpoint:
+            step = step_of(checkpoint)
+            raise DataError(f"{path}: missing: go on with another --out and --from {out}@{step}, which needs no config")
         return
     try:
         plain = parse_json(path.read_bytes())
