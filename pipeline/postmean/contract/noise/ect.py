@@ -20,8 +20,8 @@ class ECTNoise:
     """
 
     kind: ClassVar[str] = "ect"
-    has_teacher: ClassVar[bool] = True
     uses_process: ClassVar[bool] = False
+    has_teacher: ClassVar[bool] = True
     steps_of: ClassVar[int | None] = None
     P_mean: float = -1.1
     P_std: float = 2.0

@@ -23,8 +23,8 @@ class ICTNoise:
     """
 
     kind: ClassVar[str] = "ict"
-    has_teacher: ClassVar[bool] = True
     uses_process: ClassVar[bool] = False
+    has_teacher: ClassVar[bool] = True
     P_mean: float = -1.1
     P_std: float = 2.0
     s0: int = 10

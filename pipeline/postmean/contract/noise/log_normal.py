@@ -15,8 +15,8 @@ class LogNormalNoise:
     """EDM: ln sigma ~ N(P_mean, P_std^2) (Karras et al. 2022, Table 1)."""
 
     kind: ClassVar[str] = "lognormal"
-    has_teacher: ClassVar[bool] = False
     uses_process: ClassVar[bool] = False
+    has_teacher: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     P_mean: float = -1.2
     P_std: float = 1.2

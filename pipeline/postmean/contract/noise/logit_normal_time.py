@@ -16,8 +16,8 @@ class LogitNormalTimeNoise:
     """logit t ~ N(mean, std^2), clipped to [t_min, 1 - t_min] (flow matching, Esser et al. 2024)."""
 
     kind: ClassVar[str] = "logit-normal-t"
-    has_teacher: ClassVar[bool] = False
     uses_process: ClassVar[bool] = True
+    has_teacher: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     mean: float = 0.0
     std: float = 1.0

@@ -28,13 +28,13 @@ class Noise(Protocol):
         ...
 
     @property
-    def has_teacher(self) -> bool:
-        """Whether levels have a sigma_next, which gives the teacher point."""
+    def uses_process(self) -> bool:
+        """Whether sigma depends on the process, as where times are drawn."""
         ...
 
     @property
-    def uses_process(self) -> bool:
-        """Whether sigma depends on the process, as where times are drawn."""
+    def has_teacher(self) -> bool:
+        """Whether levels have a sigma_next, which gives the teacher point."""
         ...
 
     @property

@@ -16,8 +16,8 @@ class UniformTimeNoise:
     """Process time t uniform in [t_min, t_max]: VP (Song et al. 2021) and flow matching (Lipman et al. 2023)."""
 
     kind: ClassVar[str] = "uniform-t"
-    has_teacher: ClassVar[bool] = False
     uses_process: ClassVar[bool] = True
+    has_teacher: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
     t_min: float = 1e-5
     t_max: float = 1.0
