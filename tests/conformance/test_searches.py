@@ -207,6 +207,11 @@ def test_missing_wrong_or_damaged_index_is_refused_with_the_remedy(tmp_path, nam
     path.with_suffix(".json").write_bytes(other_path.with_suffix(".json").read_bytes())
     assert "other images" in refused()
 
+    same_images = build(store, FaissSpec("sq8" if name == "flat" else "flat"), False)
+    for suffix in (".faiss", ".json"):
+        path.with_suffix(suffix).write_bytes(same_images.with_suffix(suffix).read_bytes())
+    assert "of another kind" in refused()
+
 
 @pytest.mark.parametrize("name", FAISS)
 def test_index_is_the_same_bytes_when_built_again(tmp_path, name):

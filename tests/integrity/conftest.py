@@ -12,6 +12,9 @@ from sklearn.datasets import load_digits
 from postmean.base.json_files import to_json
 from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
+from postmean.report.cells import Cell, CellStore
+from postmean.report.grids import GridStore
+from postmean.report.settings import Method, ReportSettings
 from postmean.runs.lease import Holder
 from postmean.runs.status import STATUS, DriverStatus
 from postmean.shards.positions import Position, write_position
@@ -24,6 +27,17 @@ from tests.support.runs import make_by_hand
 from tests.support.settings import generate_config
 
 IMAGES, BATCH = 120, 50
+CELL = Cell(
+    method=Method(estimator="exact"),
+    sigma=2.0,
+    mse=1e-9,
+    mse_se=1e-10,
+    bias2=1e-9,
+    bias2_se=0.0,
+    variance=0.0,
+    variance_se=0.0,
+    posterior_variance=0.3,
+)
 GENERATE = ["edm-digits", "--tuples=600", "--records-per-shard=64", "--estimator=exact", "--max-support=8"]
 TRAINING = replace(
     PRESETS["edm-digits"],
@@ -47,6 +61,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_runs(root, store)
     make_followed(root)
     train(TRAINING, root / "tar", store.path, root / "model", device="cpu")
+    cells_of(root).write(CELL)
+    grids_of(root).write({"exact": np.random.default_rng(0).random((4, 3, 1, 8, 8), np.float32)})
     return root
 
 
@@ -56,6 +72,16 @@ def world(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     shutil.copytree(whole, root, dirs_exist_ok=True)
     return root
+
+
+def cells_of(root: Path) -> CellStore:
+    """Where a report keeps its numbers."""
+    return CellStore(root / "report", "fingerprint", ReportSettings(points=8, repeats=2, sigmas=(CELL.sigma,)), None)
+
+
+def grids_of(root: Path) -> GridStore:
+    """Where a report keeps its images."""
+    return GridStore(root / "report", {"name": "grids"})
 
 
 def import_store(root: Path) -> ImageStore:

@@ -68,6 +68,8 @@ def test_a_damaged_store_is_refused_by_all_and_right_once_imported_again(
         assert f"remove {world / 'store'} and import again, then index again" in str(error.value)
     assert postmean("verify", [f"{world / 'tar'}", f"--store={world / 'store'}"]) in (2, 4)
     assert_one_line(capsys.readouterr().err, "import again")
+    assert postmean("generate", [*GENERATE, f"--store={world / 'store'}", f"--out={world / 'new'}"]) == 2  # before Ray
+    assert_one_line(capsys.readouterr().err, "import again")
     shutil.rmtree(world / "store")
     import_store(world)
     assert readings.targets(world, "tar") == before

@@ -42,7 +42,7 @@ def test_resume_computes_only_missing_cells_and_gives_identical_files(store, set
     assert first.computed == first.cells == len(settings.sigmas) * len(settings.methods(False))
     before, parts = contents(out), {p: p.stat().st_mtime_ns for p in (out / "parts").iterdir()}
     assert run(store, out, settings).computed == 0
-    lost = sorted(parts)[3:6]
+    lost = sorted(path for path in parts if not path.name.startswith("grids"))[3:6]
     lost[0].unlink()
     lost[1].write_text("{")
     lost[2].write_text(lost[2].read_text()[:40])

@@ -16,6 +16,7 @@ from postmean.base.errors import DataError
 
 _BLOCK_BYTES = 1 << 20
 _THREADS = 4
+_AT_ONCE = 256  # blocks between two reports of progress
 
 T = TypeVar("T")
 
@@ -56,13 +57,19 @@ class ImageBlocks:
         self._per_block = images_per_block(int(np.prod(images.shape[1:])))
         self._unchecked = np.full(0 if hashes is None else len(hashes), True)
 
-    def all(self) -> np.ndarray:
+    def all(self, progress: Callable[[int], None] = lambda done: None) -> np.ndarray:
         """All images, uint8 [N, C, H, W].
 
+        Args:
+            progress: called with the number of images checked so far.
         Raises:
             DataError: a block has another hash.
         """
-        _each(self._check, np.flatnonzero(self._unchecked).tolist())
+        unchecked = np.flatnonzero(self._unchecked)
+        for start in range(0, len(unchecked), _AT_ONCE):
+            blocks = unchecked[start : start + _AT_ONCE].tolist()
+            _each(self._check, blocks)
+            progress(min((blocks[-1] + 1) * self._per_block, len(self._images)))
         return self._images
 
     def rows(self, image: np.ndarray) -> np.ndarray:

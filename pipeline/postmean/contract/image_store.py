@@ -12,7 +12,7 @@ store checks all but the images, of which a block is checked when it is first re
 import hashlib
 import io
 import json
-import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from postmean.base.files import move_into_place, temporary_folder
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_sealed_json, unsealed
 from postmean.base.serialise import from_dict
 from postmean.contract.image_blocks import ImageBlocks, block_count, hash_blocks
+from postmean.contract.mapped_array import map_array
 
 SCHEMA_VERSION = 2
 
@@ -81,13 +82,15 @@ class ImageStore:
             plain = parse_json(header_path.read_bytes())
             check_schema(plain, SCHEMA_VERSION)
             header = from_dict(StoreHeader, unsealed(plain), "header")
-        except (OSError, JsonError, ConfigError) as error:
+        except OSError as error:
+            raise DataError(f"{header_path}: {error.strerror}: make it readable") from error
+        except (JsonError, ConfigError) as error:
             raise DataError(f"{header_path}: {error}: {remedy}") from error
-        images = _load(path / "images.npy", np.dtype(np.uint8), header.shape, remedy)
-        hashes = _load(path / "block_hashes.npy", np.dtype(np.uint8), (block_count(header.shape), 32), remedy)
+        images = map_array(path / "images.npy", np.dtype(np.uint8), header.shape, remedy)
+        hashes = map_array(path / "block_hashes.npy", np.dtype(np.uint8), (block_count(header.shape), 32), remedy)
         labels = None
         if header.class_names is not None:
-            labels = np.array(_load(path / "labels.npy", np.dtype(np.int64), header.shape[:1], remedy))
+            labels = np.array(map_array(path / "labels.npy", np.dtype(np.int64), header.shape[:1], remedy))
         if _fingerprint(header.shape, hashes, labels) != header.fingerprint:
             raise DataError(f"{path}: labels.npy or block_hashes.npy is damaged: {remedy}")
         return cls(path, header, ImageBlocks(images, hashes, path / "images.npy", remedy), labels)
@@ -99,6 +102,14 @@ class ImageStore:
     def images(self) -> np.ndarray:
         """All images, uint8 [N, C, H, W], read-only; DataError if one is damaged. Checks them once in a process."""
         return self.blocks.all()
+
+    def check(self, progress: Callable[[int], None] = lambda done: None) -> None:
+        """Check all images now; DataError if one is damaged.
+
+        Args:
+            progress: called with the number of images checked so far.
+        """
+        self.blocks.all(progress)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -229,25 +240,3 @@ class StoreWriter:
         shape = (count, *self._shape)
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
         self._file.write(header.getvalue())
-
-
-def _load(path: Path, dtype: np.dtype, shape: tuple[int, ...], remedy: str) -> np.ndarray:
-    """A memory map of the array; DataError unless the file holds exactly this dtype and shape."""
-    # not numpy's parser: it evaluates the header as Python, and a damaged header makes it fail in many ways
-    described = (
-        f"{{'descr': '{np.lib.format.dtype_to_descr(dtype)}', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
-    )
-    try:
-        with path.open("rb") as file:
-            magic = file.read(10)
-            header = file.read(int.from_bytes(magic[8:], "little"))
-        size = path.stat().st_size
-        start = len(magic) + len(header)
-        expected = start + math.prod(shape) * dtype.itemsize
-        if magic[:8] != b"\x93NUMPY\x01\x00" or header.rstrip(b" \n") != described.encode():
-            raise DataError(f"{path}: not an array of {dtype} {tuple(shape)}, as the header says: {remedy}")
-        if size != expected:
-            raise DataError(f"{path}: {size} bytes, expected {expected}: {remedy}")
-        return np.memmap(path, dtype, "r", start, tuple(shape))
-    except (OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: {error}: {remedy}") from error

@@ -78,7 +78,7 @@ class Manifest:
         if fingerprint != self.store_fingerprint:
             raise MismatchError(
                 f"{where}: made from the data set {self.store_fingerprint[:12]}, the store is {fingerprint[:12]}: "
-                "pass the --store that the targets were generated from, or generate again"
+                "pass the --store that the targets were generated from, or generate again into another --out"
             )
 
     def check_code(self, where: str) -> None:

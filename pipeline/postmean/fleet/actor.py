@@ -130,4 +130,5 @@ class ShardMaker:
         manifest.check_store(images.header.fingerprint, where)
         manifest.check_code(where)
         manifest.check_tuples(where)
+        images.check()  # now: with a damaged store every shard would fail, one after the other
         return Replica(manifest, images, self._run.read_certified_sigma())

@@ -1,4 +1,4 @@
-"""Cards of the files in STORE/index: X.json beside X says what X was made from, and its hash.
+"""Cards of computed files, as in STORE/index: X.json beside X says what X was made from, and its hash.
 
 It is written after X. A file whose card is missing or tells another hash is damaged, or was being replaced.
 """
@@ -36,7 +36,9 @@ def read_card(path: Path, remedy: str) -> dict[str, Any]:
         made_from = unsealed(parse_json(card.read_bytes()))
         expected = made_from.pop("file_sha256")
         found = _hash(path)
-    except (OSError, JsonError, KeyError) as error:
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}: make it readable") from error
+    except (JsonError, KeyError) as error:
         raise DataError(f"{card}: damaged or of another version ({error}): {remedy}") from error
     if found != expected:
         raise DataError(f"{path}: damaged: its SHA-256 is not the one in {card.name}: {remedy}")

@@ -105,7 +105,7 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
     with temporary_file(path) as temporary:
         faiss.write_index(index, str(temporary))
         move_into_place(temporary, path)
-    write_card(path, {"store_fingerprint": store.header.fingerprint, "entries": entries})
+    write_card(path, _made_from(store, spec, flips))
     return path
 
 
@@ -162,10 +162,16 @@ def _read(population: Population, spec: FaissSpec) -> Any:
         index = faiss.read_index(str(path))
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
-    expected = {"store_fingerprint": store.header.fingerprint, "entries": len(population)}
-    if made_from != expected or (index.ntotal, index.d) != (len(population), store.dim):
-        raise DataError(f"{path}: built from other images than the store's: {remedy}")
+    if made_from != _made_from(store, spec, population.flips) or (index.ntotal, index.d) != (
+        len(population),
+        store.dim,
+    ):
+        raise DataError(f"{path}: built from other images than the store's, or of another kind: {remedy}")
     return index
+
+
+def _made_from(store: ImageStore, spec: FaissSpec, flips: bool) -> dict[str, Any]:
+    return {"store_fingerprint": store.header.fingerprint, "index": spec.name, "flips": flips}
 
 
 def _remedy(store: ImageStore, spec: FaissSpec, flips: bool) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from postmean.base.files import write_file
-from postmean.base.json_files import JsonError, read_json, to_json
+from postmean.base.json_files import JsonError, read_sealed_json, to_sealed_json
 from postmean.base.serialise import to_dict
 from postmean.contract.manifest import code_version
 from postmean.report.settings import Method, ReportSettings
@@ -75,14 +75,14 @@ class CellStore:
         """The cell, None where there is none yet or the file is damaged."""
         path = self.path(method, sigma)
         try:
-            cell = read_json(Cell, path.read_bytes(), str(path))
+            cell = read_sealed_json(Cell, path.read_bytes(), str(path))
         except (OSError, JsonError):
             return None
         return cell if (cell.method, cell.sigma) == (method, sigma) else None
 
     def write(self, cell: Cell) -> None:
         """Save the cell; it appears whole or not at all."""
-        write_file(self.path(cell.method, cell.sigma), to_json(cell))
+        write_file(self.path(cell.method, cell.sigma), to_sealed_json(cell))
 
 
 def digest(key: Any) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from postmean.base.errors import DataError
 from postmean.base.files import write_file
+from postmean.neighbours.cards import read_card, write_card
 from postmean.report.cells import PARTS, digest
 from postmean.report.evaluate import Evaluation
 from postmean.report.memo_search import MemoSearch
@@ -61,13 +63,15 @@ class GridStore:
     def read(self) -> dict[str, np.ndarray] | None:
         """The images, None where there are none yet or the file is damaged."""
         try:
-            with np.load(self._path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError):
+            read_card(self._path, "")
+        except DataError:
             return None
+        with np.load(self._path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
 
     def write(self, grids: dict[str, np.ndarray]) -> None:
         """Save the images."""
         buffer = io.BytesIO()
         np.savez(buffer, **grids)  # type: ignore[arg-type]
         write_file(self._path, buffer.getvalue())
+        write_card(self._path, {})

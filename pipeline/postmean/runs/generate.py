@@ -103,6 +103,8 @@ def _make_missing(
         committed = committed_shards(run, progress)
         missing = sorted(set(range(len(job.plan))) - committed.keys())
         log.start(sum(job.plan[shard].records for shard in missing), sum(committed.values()))
+        if missing:
+            job.check_store(progress)
         driver = FolderDriver(config, job, run, missing, lease, log, progress)
         try:
             outcome = driver.run() if missing else Outcome()

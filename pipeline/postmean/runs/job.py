@@ -35,6 +35,11 @@ class Job:
     """float32 [N], None without the certificate"""
     plan: Plan
 
+    def check_store(self, progress: ShowProgress) -> None:
+        """Check the images before a fleet starts, which takes longer; DataError if one is damaged."""
+        with progress("check store", len(self.store), "images") as line:
+            self.store.check(line.update)
+
     def begin(self, run: RunFolder) -> None:
         """Begin this run in a folder, or extend the run there: completely or not at all."""
         run.begin(self.manifest, self.plan, self.certified_sigma)

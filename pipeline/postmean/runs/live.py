@@ -59,6 +59,7 @@ def serve(
     check_installed("generate", "ray")  # before it plans for minutes
     token = find_or_make_token()
     job = prepare(config, None, progress)
+    job.check_store(progress)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)

@@ -109,7 +109,7 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
     manifest.check_store(store.header.fingerprint, run.storage.url)
     manifest.check_tuples(run.storage.url)
     try:
-        _ = store.images
+        store.check()
     except DataError as error:
         raise VerificationError(str(error)) from error
     certified = run.read_certified_sigma()

@@ -37,7 +37,7 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
             earlier_segments=tuple(np.diff([0, *ends]).tolist()),
         )
     except (ConfigError, TypeError, IndexError) as error:
-        raise ShardError(f"{MANIFEST}: {error}: it was edited, generate again") from error
+        raise ShardError(f"{MANIFEST}: {error}: it was edited: generate again into another folder") from error
 
 
 @contextmanager

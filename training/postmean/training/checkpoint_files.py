@@ -31,7 +31,9 @@ def check_files(checkpoint: Path, start: str = "") -> None:
         damaged = [name for name in names if _hash(checkpoint / name) != hashes[name]]
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: missing: not a whole checkpoint of this version: {remedy}") from error
-    except (OSError, JsonError) as error:
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}: make it readable") from error
+    except JsonError as error:
         raise DataError(f"{path}: damaged ({error}): {remedy}") from error
     if damaged or not names:
         raise DataError(

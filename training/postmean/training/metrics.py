@@ -1,6 +1,7 @@
 """The metrics log, one JSON object per line, and the loss sums between two lines."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from postmean.base.errors import DataError
 from postmean.base.files import write_file
+from postmean.base.json_files import JsonError, parse_json
 
 SIGMA_EDGES = (0.05, 0.2, 1.0, 4.0, 16.0)
 """Noise levels that separate the bins of loss_by_sigma."""
@@ -45,8 +47,8 @@ class MetricsLog:
     def __init__(self, path: Path, resumed_step: int) -> None:
         self._path = path
         if path.exists():
-            kept = [line for line in path.read_text(errors="replace").splitlines() if _step_of(line) <= resumed_step]
-            write_file(path, "".join(line + "\n" for line in kept).encode())
+            kept = [line for line in path.read_bytes().splitlines() if _step_of(line) <= resumed_step]
+            write_file(path, b"".join(line + b"\n" for line in kept))
 
     def write(self, **values: Any) -> None:
         """Append one line."""
@@ -59,8 +61,8 @@ class MetricsLog:
             ) from error
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # cut off by a kill
+        return float(parse_json(line)["step"])
+    except (JsonError, KeyError, TypeError, ValueError, OverflowError):
+        return math.inf  # cut off by a kill, or damaged

@@ -95,7 +95,8 @@ class TargetReader:
             mean[here] = records.mean.decode(store)
             if mean_next is not None:
                 if records.mean_next is None:
-                    raise ShardError(f"shard {number:06d}: no mean_next though solver is heun: generate it again")
+                    remedy = run.reader.make_again(number)
+                    raise ShardError(f"shard {number:06d}: no mean_next though solver is heun: {remedy}")
                 mean_next[here] = records.mean_next.decode(store)
             rows = rows[len(here) :]
         return TargetBatch(
@@ -124,7 +125,7 @@ class TargetReader:
         if number >= len(self._run.plan):
             raise MismatchError(
                 f"plan: tuple {tuple_id[0]} needs a record and no shard holds it: the certificate and the plan are "
-                "of different runs: generate again"
+                "of different runs: generate again into another folder"
             )
         return int(np.searchsorted(tuple_id, self._run.plan[number].last_tuple, side="right"))
 
@@ -136,7 +137,8 @@ class TargetReader:
             wrong = np.setdiff1d(tuple_id, asked.tuple_id)
             raise MismatchError(
                 f"shard {number:06d}: tuple_id: expected records of {tuple_id[0]}..{tuple_id[-1]}, "
-                f"{len(wrong)} of {len(tuple_id)} are other ones: it belongs to another run, generate it again"
+                f"{len(wrong)} of {len(tuple_id)} are other ones: it belongs to another run: "
+                f"{self._run.reader.make_again(number)}"
             )
         return asked
 
