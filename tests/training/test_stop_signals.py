@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +114,23 @@ def test_a_signal_before_the_first_step_ends_at_once_and_leaves_nothing(
     assert_one_line(capsys.readouterr().err, "stopped by SIGTERM: run the same command again")
     assert not (tmp_path / "out").exists()
     timer.join()
+
+
+WAITS = """
+import os, signal, sys, time
+from postmean.training import stop_signals
+stop_signals._SAME_SECONDS = float(sys.argv[1])
+with stop_signals.StopSignals() as signals, signals.deferred():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+    assert signals.received == signal.SIGTERM
+"""
+
+
+@pytest.mark.parametrize("same_seconds, code", [(60.0, 0), (0.01, -signal.SIGTERM)])
+def test_a_second_signal_ends_at_once_unless_it_is_the_first_by_another_way(same_seconds: float, code: int) -> None:
+    assert subprocess.run([sys.executable, "-c", WAITS, str(same_seconds)]).returncode == code
 
 
 @pytest.mark.parametrize("follow_seconds", [0.0, 3600.0, float("inf")])

@@ -1,6 +1,8 @@
 """Signals that ask a trainer to save a checkpoint and end, so that the same command goes on later."""
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -9,6 +11,8 @@ from typing import Any
 from postmean.base.errors import PostmeanError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_SAME_SECONDS = 1.0
+"""Signals this close are one."""
 
 
 class TrainingStopped(PostmeanError):
@@ -36,12 +40,13 @@ class StopSignals:
     """Takes the signals within a `with` block; in another thread than the main one they stay as they are.
 
     A signal ends the work at once by `Interrupted`, or within `deferred` is kept in `received` for the loop to see.
-    Further ones change nothing: a scheduler may send the same signal by two ways. Ctrl-C still ends at once.
+    A second one ends the process at once, unless it comes within a second: a scheduler may send one by two ways.
     """
 
     def __init__(self) -> None:
         self.received = 0
         """Number of the signal; 0: none."""
+        self._at = 0.0
         self._deferred = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -68,7 +73,11 @@ class StopSignals:
             self._deferred = False
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
         if not self.received:
-            self.received = number
+            self.received, self._at = number, now
             if not self._deferred:
                 raise Interrupted(number)
+        elif now - self._at >= _SAME_SECONDS:  # checkpoints appear whole or not at all
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
