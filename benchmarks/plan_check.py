@@ -21,7 +21,7 @@ JOBS = {
     "edm knn-snis": ("edm-cifar10", "--no-flips", "--estimator=knn-snis"),
     "edm exact": ("edm-cifar10", "--no-flips", "--estimator=exact"),
     "edm conditional": ("edm-cifar10", "--no-flips", "--conditional", "--estimator=auto"),
-    "ict auto": ("ict-cifar10", "--estimator=auto"),
+    "ict auto": ("ict-cifar10", "--no-flips", "--estimator=auto"),
 }
 """Presets differ in noise and solver alone: they serve any store."""
 

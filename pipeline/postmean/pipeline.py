@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from postmean.contract.process import FlowMatchingProcess as FlowMatchingProcess
     from postmean.contract.process import TableProcess as TableProcess
     from postmean.contract.process import VPProcess as VPProcess
-    from postmean.contract.process import score as score
-    from postmean.contract.process import velocity as velocity
     from postmean.contract.recipe import TargetRecipe as TargetRecipe
+    from postmean.contract.score import score as score
+    from postmean.contract.score import velocity as velocity
     from postmean.contract.settings import EstimatorSettings as EstimatorSettings
     from postmean.contract.settings import ShardSettings as ShardSettings
     from postmean.engine.population import Population as Population

@@ -9,6 +9,7 @@ import pytest
 from postmean.base.errors import ConfigError, MismatchError, ShardError
 from postmean.base.flags import with_flags
 from postmean.contract.manifest import Manifest
+from postmean.contract.noise import ECTNoise
 from postmean.contract.presets import PRESETS
 from postmean.contract.process import TableProcess
 from postmean.contract.settings import EstimatorSettings
@@ -47,6 +48,14 @@ def test_table_process_is_the_same_after_json():
     table = TableProcess(t_knots=(0.0, 1.0), s_knots=(1.0, 0.5), sigma_knots=(0.01, 50.0))
     manifest = with_flags(manifest_of(), process=table)
     assert Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())), "m") == manifest
+
+
+def test_whole_numbers_of_a_python_caller_are_the_floats_they_stand_for():
+    """Else a run's fingerprint, made before it is written, would not be that of the manifest read back."""
+    table = TableProcess(t_knots=(0, 1), s_knots=(1, 0.5), sigma_knots=(0.01, 50))
+    manifest = with_flags(manifest_of("ect-cifar10"), process=table, noise=ECTNoise(q=256, k=8), solver="euler")
+    again = Manifest.from_dict(json.loads(json.dumps(manifest.to_dict())), "m")
+    assert again == manifest and again.fingerprint == manifest.fingerprint
 
 
 def test_unknown_missing_and_impossible_fields_are_refused_by_name():

@@ -1,11 +1,11 @@
-"""Diffusion processes against their closed forms, and the identities of score and velocity."""
+"""Diffusion processes against their closed forms."""
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
 
 from postmean.base.errors import ConfigError
-from postmean.contract.process import EDMProcess, FlowMatchingProcess, TableProcess, VPProcess, score, velocity
+from postmean.contract.process import EDMProcess, FlowMatchingProcess, TableProcess, VPProcess
 
 TABLE = TableProcess(t_knots=(0.0, 0.5, 2.0), s_knots=(1.0, 0.5, 0.1), sigma_knots=(0.002, 1.0, 80.0))
 PROCESSES = [EDMProcess(), VPProcess(), VPProcess(beta_d=5.0, beta_min=1.0), FlowMatchingProcess(), TABLE]
@@ -38,23 +38,6 @@ def test_flow_is_the_linear_interpolant():
     for t in (0.01, 0.3, 0.9, 0.999):
         sigma = process.sigma(np.array(t))
         np.testing.assert_allclose(process.s(sigma) * (x + sigma * eps), (1 - t) * x + t * eps, rtol=1e-9)
-
-
-def test_velocity_and_score_of_a_point_mass_are_those_of_its_noise():
-    """Where x is known, the mean is x: velocity eps - x, score -eps / sigma."""
-    x, eps = np.random.default_rng(0).standard_normal((2, 50))
-    for sigma in (0.01, 1.0, 50.0):
-        z = x + sigma * eps
-        np.testing.assert_allclose(velocity(x, z, sigma), eps - x, atol=1e-9)
-        np.testing.assert_allclose(score(x, z, sigma), -eps / sigma, rtol=1e-6, atol=1e-9)
-
-
-def test_velocity_is_the_mean_of_eps_minus_x():
-    """By definition, over a posterior of three images."""
-    rng = np.random.default_rng(0)
-    x, p, z, sigma = rng.standard_normal((3, 6)), np.array([0.2, 0.5, 0.3]), rng.standard_normal(6), 1.7
-    eps = (z - x) / sigma
-    np.testing.assert_allclose(velocity(p @ x, z, sigma), p @ (eps - x), rtol=1e-9)
 
 
 def test_table_of_a_known_process_is_that_process():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from postmean.contract.process import score
+from postmean.contract.score import score
 from postmean.engine.population import Population
 from tests.support.posterior_examples import (
     DATA_SETS,

@@ -1,17 +1,20 @@
 """Two processes under torchrun take the same steps as one process, or none."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from postmean.contract.noise import ICTNoise
+from postmean.training.out_lock import OutLock
 from tests.support.exact_runs import make_run
-from tests.support.runs import assert_one_line, free_port
+from tests.support.runs import assert_one_line, free_port, wait_until, without_progress
 from tests.support.stores import digits_store
 
 pytestmark = pytest.mark.slow
@@ -45,8 +48,8 @@ def test_two_ranks_train_as_one(tmp_path: Path, preset: str) -> None:
             torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=2e-4)
 
 
-def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.CompletedProcess]:
-    """Train with one rank in each of these working directories, like hosts with different disks under the same path.
+def start_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.Popen]:
+    """Start one rank in each of these working directories, like hosts with different disks under the same path.
 
     Args:
         different: flags that differ, with a value for each rank.
@@ -58,7 +61,7 @@ def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.Complete
     for rank, host in enumerate(hosts):
         host.mkdir(exist_ok=True)
         place = {"RANK": str(rank), "WORLD_SIZE": str(len(hosts)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        flags = [f"--{name}={values[rank]}" for name, values in different.items()]
+        flags = [f"--{name.replace('_', '-')}={values[rank]}" for name, values in different.items()]
         ranks.append(
             subprocess.Popen(
                 [sys.executable, *command, *flags],
@@ -68,12 +71,53 @@ def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.Complete
                 text=True,
             )
         )
+    return ranks
+
+
+def ends(ranks: list[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
     try:
         errors = [rank.communicate(timeout=300)[1] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
     return [subprocess.CompletedProcess(r.args, r.returncode, "", e) for r, e in zip(ranks, errors, strict=True)]
+
+
+def train_on_hosts(*hosts: Path, **different: tuple) -> list[subprocess.CompletedProcess]:
+    """Train to the end; see `start_on_hosts`."""
+    return ends(start_on_hosts(*hosts, **different))
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_signal_to_one_rank_stops_all_at_one_step(tmp_path: Path, told: int) -> None:
+    store = digits_store(tmp_path / "store", 60)
+    make_run(tmp_path / "run", store, 16 * 100_000, np.full(60, 1e9, np.float32))  # all certified: no shards
+    host = tmp_path / "host"
+    settings = dict(targets=("../run", "../run"), steps=(100_000, 100_000), log_every=(1, 1))
+    ranks = start_on_hosts(host, host, **settings)
+    metrics = host / "model" / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.read_text().count("\n") > 3, "a few steps")
+    ranks[told].send_signal(signal.SIGTERM)
+    leader, other = ends(ranks)
+    assert leader.returncode == other.returncode == 128 + signal.SIGTERM
+    assert_one_line(leader.stderr, "stopped by SIGTERM at step", "saved as model/checkpoints/")
+    assert without_progress(other.stderr) == ""
+    (checkpoint,) = (host / "model" / "checkpoints").iterdir()
+    step = int(checkpoint.name)
+    assert f"at step {step:,}," in leader.stderr
+    for rank in train_on_hosts(host, host, **settings | dict(steps=(step + 2, step + 2))):
+        assert rank.returncode == 0, rank.stderr
+
+
+def test_a_second_trainer_of_ranks_is_refused_in_all_of_them(tmp_path: Path) -> None:
+    store = digits_store(tmp_path / "store", 60)
+    make_run(tmp_path / "run", store, 64, max_support=60)
+    lock = OutLock(tmp_path / "host" / "model")
+    lock.take()
+    for rank in train_on_hosts(tmp_path / "host", tmp_path / "host", targets=("../run", "../run"), steps=(2, 2)):
+        assert rank.returncode == 2
+        assert_one_line(rank.stderr, "another `postmean train` is at work there")
+    lock.release()
 
 
 def test_ranks_that_do_not_see_the_same_out_are_refused(tmp_path: Path) -> None:

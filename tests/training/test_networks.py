@@ -62,3 +62,19 @@ def test_every_preset_builds_and_agrees_with_its_targets() -> None:
             build_network(config.network, shape, 1000 if config.recipe.conditional else 0)
         assert config.steps * config.batch_size <= TARGETS[name].tuples
         assert config.recipe == TARGETS[name].recipe
+
+
+def test_dropout_is_switched_off_above_its_largest_image_side() -> None:
+    config = dataclasses.replace(ADM, dropout=0.4, dropout_side=16)
+    with torch.device("meta"):
+        network, everywhere = (
+            build_network(c, (3, 64, 64), 0) for c in (config, dataclasses.replace(config, dropout_side=None))
+        )
+
+    def rates(block: torch.nn.Module) -> set[float]:
+        return {m.p for name, m in block.named_modules() if name.endswith("dropout")}
+
+    assert [rates(block) for block in network.down_blocks] == [{0.0}, {0.0}, {0.4}, {0.4}]  # 64, 32, 16, 8
+    assert [rates(block) for block in network.up_blocks] == [{0.4}, {0.4}, {0.0}, {0.0}]
+    assert rates(network.mid_block) == {0.4}
+    assert rates(everywhere) == {0.4}

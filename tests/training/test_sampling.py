@@ -95,6 +95,17 @@ def test_consistency_levels_fall_from_sigma_max(steps: int) -> None:
     assert len(sampler.sigmas) == steps and sampler.sigmas[0] == 80.0 and sampler.sigmas[-1] > 0.002
 
 
+@pytest.mark.parametrize("side, second", [(32, 0.821), (64, 1.526)])
+def test_the_second_of_two_levels_is_that_of_the_image_size(side: int, second: float) -> None:
+    sampler = make_sampler("consistency", 2, side=side)
+    assert isinstance(sampler, ConsistencySampler) and sampler.sigmas == (80.0, second)
+    given = make_sampler("consistency", None, sigmas=(80.0, 5.0, 1.1), side=side)
+    assert isinstance(given, ConsistencySampler) and given.sigmas == (80.0, 5.0, 1.1)
+    for bad in (dict(name="heun", steps=None), dict(name="consistency", steps=3)):
+        with pytest.raises(ConfigError, match="--sigmas"):
+            make_sampler(**bad, sigmas=(80.0, second))
+
+
 @pytest.mark.parametrize("sampler", [HeunSampler(steps=4, churn=3), ConsistencySampler(sigmas=(80.0, 0.8))])
 def test_images_depend_on_seed_and_number_alone(sampler: Sampler) -> None:
     torch.manual_seed(0)
@@ -158,3 +169,26 @@ def test_a_folder_of_other_peoples_images_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "000000.png").exists()
     with pytest.raises(DataError, match="postmean sample"):
         ImageFolder(tmp_path / "nowhere")
+
+
+def test_a_folder_of_two_sizes_is_refused_by_the_image_that_differs(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (8, 8 if number != 2 else 9)).save(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match=r"2\.png: 8x9 pixels, 0\.png has 8x8"):
+        ImageFolder(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + bytes(30)])
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"0\.png: "):
+        ImageFolder(tmp_path)
+
+
+def test_an_image_cut_short_is_named_when_it_is_read(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 1, 20, 20), np.uint8)
+    write_images(tmp_path, pixels, 0)
+    whole = (tmp_path / "000000.png").read_bytes()
+    (tmp_path / "000000.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"000000\.png: "):
+        ImageFolder(tmp_path)[0]

@@ -39,11 +39,13 @@ def test_scores_against_the_store_are_zero_for_itself_and_cached_under_its_hashe
     reads: list[int] = []
     same = score(ArrayImages([np.array(store.images)]), store, cpu, weights, 6, tmp_path / "c", reads.append)
     assert abs(same.fid) < 1e-2 * 12 and same.inception_score >= 1
-    assert reads[-1] >= 24
+    assert reads == [*range(1, 25), 24], "every image counts once"
     names = {p.name.split("-inception")[0] for p in (tmp_path / "c").iterdir()}
     assert names == {f"postmean-{store.header.fingerprint[:16]}-{same.weights_sha256[:16]}"}
     noise = np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), np.uint8)
-    other = score(ArrayImages([noise]), store, cpu, weights, 6, tmp_path / "c")
+    reads.clear()
+    other = score(ArrayImages([noise]), store, cpu, weights, 6, tmp_path / "c", reads.append)
+    assert reads == [*range(1, 13), 24], "the store's features come from the cache"
     assert other.fid > same.fid + 1e-3 and other.weights_sha256 == same.weights_sha256
 
 
@@ -58,3 +60,15 @@ def test_folder_and_memory_give_the_same_numbers(weights: Path, tmp_path: Path) 
     a = score(ArrayImages([pixels]), store, cpu, weights, 3, tmp_path / "c")
     b = score(ImageFolder(tmp_path / "images"), store, cpu, weights, 3, tmp_path / "c")
     assert a == b
+
+
+def test_a_damaged_cache_is_made_anew(weights: Path, tmp_path: Path) -> None:
+    store = digits_store(tmp_path / "store", 6)
+    images = ArrayImages([np.array(store.images)[::-1].copy()])
+    cpu = torch.device("cpu")
+    first = score(images, store, cpu, weights, 3, tmp_path / "c")
+    for number, path in enumerate(sorted((tmp_path / "c").iterdir())):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(bytes(data[: len(data) - 300 * (number % 2)]))
+    assert score(images, store, cpu, weights, 3, tmp_path / "c") == first

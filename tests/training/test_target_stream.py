@@ -15,7 +15,7 @@ from postmean.base.errors import ConfigError, MismatchError, ShardError
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise
-from postmean.contract.process import FlowMatchingProcess
+from postmean.contract.process import FlowMatchingProcess, VPProcess
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.stream.stream import TargetStream
@@ -148,12 +148,53 @@ def test_self_contained_runs_have_a_record_of_every_tuple(folder: Path, store: I
 
 MISMATCHES: dict[str, dict[str, Any]] = {
     "noise.P_mean": dict(noise=LogNormalNoise(P_mean=0.0)),
-    "noise.kind": dict(noise=ECTNoise()),
+    "noise.kind": dict(noise=ICTNoise(batch_size=50)),
+    "noise.P_std": dict(noise=ECTNoise()),
     "process.kind": dict(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
     "flips": dict(flips=True),
     "conditional": dict(conditional=True),
     "solver": dict(solver="heun", noise=ICTNoise()),
 }
+
+
+CURRICULA = [ECTNoise(), ECTNoise(q=256, k=3.0, b=0.5, stage_tuples=70), ECTNoise(q=4, stage_tuples=45)]
+
+
+@pytest.mark.parametrize("made_for", [*CURRICULA, LogNormalNoise(P_mean=-1.1, P_std=2.0)], ids=lambda n: n.kind)
+def test_targets_of_one_distribution_of_sigma_serve_every_curriculum_with_euler(
+    folder: Path, store: ImageStore, made_for: Any
+) -> None:
+    """Each trainer gets, bit for bit, the batches of targets that were made for it."""
+    where = folder / f"shared-{made_for.kind}-{getattr(made_for, 'q', 0)}"
+    make_run(where, store, 100, noise=made_for, process=VPProcess())
+    for number, noise in enumerate(CURRICULA):
+        own = folder / f"own-{number}"
+        recipe = (make_run(own, store, 100, noise=noise) if not own.exists() else manifest_at(own)).recipe
+        batches = zip(
+            TargetStream.open(where, store, 20, recipe=recipe), TargetStream.open(own, store, 20), strict=True
+        )
+        for shared, alone in batches:
+            for column in dataclasses.fields(alone):
+                a, b = getattr(shared, column.name), getattr(alone, column.name)
+                assert (a is b is None) or torch.equal(a, b), column.name
+
+
+def manifest_at(path: Path) -> Manifest:
+    return RunFolder(open_storage(str(path))).read_manifest()
+
+
+def test_heun_targets_serve_euler_and_need_the_same_teacher_point_for_heun(folder: Path, store: ImageStore) -> None:
+    path, noise = folder / "heun-for-euler", ICTNoise(batch_size=20, total_steps=5, s0=4, s1=16)
+    made = make_run(path, store, 100, noise=noise, solver="heun").recipe
+    euler = dataclasses.replace(made, solver="euler")
+    for mine, own in zip(
+        TargetStream.open(path, store, 20, recipe=euler), TargetStream.open(path, store, 20), strict=True
+    ):
+        assert mine.mean_next is None and own.mean_next is not None
+        assert torch.equal(mine.mean, own.mean) and torch.equal(mine.sigma_next, own.sigma_next)
+    other = dataclasses.replace(made, noise=dataclasses.replace(noise, s1=32))
+    with pytest.raises(MismatchError, match=r"noise\.s1 is 16 in the targets, 32 in the trainer"):
+        TargetStream.open(path, store, 20, recipe=other)
 
 
 @pytest.mark.parametrize("field", MISMATCHES)

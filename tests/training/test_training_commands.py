@@ -55,7 +55,10 @@ def test_consistency_models_are_sampled_by_their_own_sampler(folder: Path, capsy
     arguments = [str(folder / "run-ict"), "--out", str(folder / "out-ict"), "--count", "2", "--json"]
     assert postmean("sample", arguments) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["sampler"], report["steps"]) == ("consistency", 1)
+    assert (report["sampler"], report["steps"], report["sigmas"]) == ("consistency", 1, [80.0])
+    assert postmean("sample", [*arguments, "--sigmas", "80", "1.5"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["steps"], report["sigmas"]) == (2, [80.0, 1.5])
     assert postmean("sample", [*arguments, "--sampler", "heun"]) == 2
     assert "--sampler consistency" in capsys.readouterr().err
 

@@ -94,6 +94,29 @@ def test_an_interrupted_trainer_that_waits_ends_and_tells_how_far_it_came(
     assert position(run) == Position(next_tuple=READY, batch_size=BATCH, resume_tuple=0, finished=False)
 
 
+@pytest.mark.slow
+def test_a_trainer_keeps_its_folder_until_it_is_told_to_stop_or_killed(
+    begun: Begun, store: ImageStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = begun
+    arguments = command(store, tmp_path / "out")
+    for number, ending in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 128 + signal.SIGTERM)):
+        process = start(*arguments)
+        wait_until(lambda p=process: has_taken_all(run) or p.poll() is not None, "it waits for the second shard")
+        assert postmean("train", arguments[1:]) == 2
+        assert_one_line(
+            capsys.readouterr().err, "another `postmean train` is at work there (host", f"process {process.pid}"
+        )
+        process.send_signal(number)
+        done = ends(process)
+        assert done.returncode == ending
+        for told in run.storage.list("trainers"):
+            run.storage.delete(told)  # the next one is waited for by its own position
+    assert_one_line(done.stderr, "stopped by SIGTERM at step 4, saved as", "run the same command again")
+    assert postmean("train", [*arguments[1:], "--steps", "4"]) == 0
+    assert "already trained for 4 steps" in capsys.readouterr().out
+
+
 def test_a_trainer_that_fails_while_the_next_shard_is_awaited_ends(
     begun: Begun, store: ImageStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

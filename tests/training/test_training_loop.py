@@ -233,6 +233,8 @@ def test_decays_and_rates_follow_their_papers() -> None:
     assert ConstantEMA(decay=0.99).decay_at(5, 5) == 0.99
     warm = OptimiserConfig(name="adam", lr=1e-3, warmup_kimg=10_000)
     assert np.allclose([learning_rate(warm, n) for n in (5_000_000, 10_000_000, 2 * 10**8)], [5e-4, 1e-3, 1e-3])
+    falls = PRESETS["ect-imagenet64"].optimiser  # 1e-3, from 2000 batches of 128 on
+    assert np.allclose([learning_rate(falls, 128 * n) for n in (1, 2000, 8000, 32_000)], [1e-3, 1e-3, 5e-4, 2.5e-4])
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,21 @@ def to_dict(config: Any) -> Any:
     """A dataclass tree as plain JSON values; tuples become lists, other objects such as paths strings."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         kind = {"kind": getattr(config, "kind")} if hasattr(config, "kind") else {}  # noqa: B009
-        return kind | {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return kind | {f.name: _plain(f.type, getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, dict):
         return {str(key): to_dict(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
         return [to_dict(value) for value in config]
     return config if isinstance(config, bool | int | float | str | None) else str(config)
+
+
+def _plain(annotation: Any, value: Any) -> Any:
+    """A field's value as plain JSON; 1 as 1.0 where a float is meant, so that reading and writing keep the text."""
+    if annotation in (float, "float") and type(value) is int:
+        return float(value)
+    if annotation == tuple[float, ...]:
+        return [_plain(float, item) for item in value]
+    return to_dict(value)
 
 
 def from_dict(cls: type[T], plain: Any, where: str) -> T:

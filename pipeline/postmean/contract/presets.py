@@ -2,6 +2,7 @@
 
 Hyper-parameters: EDM Karras et al. 2022, EDM2 Karras et al. 2024, iCT Song & Dhariwal 2024 (with KNN targets: Niedoba
 et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024.
+docs/recipes.md compares each field with its source. ECT's stages and q, k, b need no targets of their own with Euler.
 """
 
 from dataclasses import dataclass
@@ -44,18 +45,18 @@ PRESETS: dict[str, TargetPreset] = {
         tuples=2_147_483_648,
     ),
     "ict-cifar10": TargetPreset(
-        summary="iCT with KNN targets, CIFAR-10, 400k x 1024, Heun pairs",
-        recipe=TargetRecipe(noise=ICTNoise(), solver="heun"),
+        summary="iCT with KNN targets, CIFAR-10, 400k x 1024, Heun pairs, flips",
+        recipe=TargetRecipe(noise=ICTNoise(), solver="heun", flips=True),
         tuples=400_000 * 1024,
     ),
     "ict-imagenet64": TargetPreset(
-        summary="iCT, ImageNet-64, 800k x 4096, Heun pairs",
-        recipe=TargetRecipe(noise=ICTNoise(total_steps=800_000, batch_size=4096), solver="heun"),
+        summary="iCT, ImageNet-64, class-conditional, 800k x 4096, Heun pairs",
+        recipe=TargetRecipe(noise=ICTNoise(total_steps=800_000, batch_size=4096), solver="heun", conditional=True),
         tuples=800_000 * 4096,
     ),
     "ect-cifar10": TargetPreset(
         summary="ECT, CIFAR-10, 25.6 Mimg",
-        recipe=TargetRecipe(noise=ECTNoise(), flips=True),
+        recipe=TargetRecipe(noise=ECTNoise()),
         tuples=25_600_000,
     ),
     "ect-imagenet64": TargetPreset(

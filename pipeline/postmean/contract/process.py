@@ -13,15 +13,13 @@ Every process (`AnyProcess`) has these methods; they take and return float64 arr
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 
 from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.base.paths import local_path
-
-Array = TypeVar("Array")  # numpy array or torch tensor: the functions use only arithmetic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,16 +140,6 @@ class TableProcess:
 
 
 AnyProcess = EDMProcess | VPProcess | FlowMatchingProcess | TableProcess
-
-
-def score(mean: Array, z: Array, sigma: Array) -> Array:
-    """Score of the canonical process, (mean - z) / sigma^2 (Niedoba et al. 2024, Eq. 5)."""
-    return (mean - z) / sigma**2  # type: ignore[operator]
-
-
-def velocity(mean: Array, z: Array, sigma: Array) -> Array:
-    """Flow-matching target E[eps - x | z_t] from the canonical z and mean: (z - mean) / sigma - mean."""
-    return (z - mean) / sigma - mean  # type: ignore[operator]
 
 
 def karras_grid(levels: int, sigma_min: float, sigma_max: float, rho: float) -> np.ndarray:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from postmean.base.lazy import exports
 
 if TYPE_CHECKING:
-    from postmean.contract.process import score as score
-    from postmean.contract.process import velocity as velocity
     from postmean.contract.recipe import TargetRecipe as TargetRecipe
+    from postmean.contract.score import score as score
+    from postmean.contract.score import velocity as velocity
     from postmean.training.checkpoint import load_denoiser as load_denoiser
     from postmean.training.config import CMPreconditioning as CMPreconditioning
     from postmean.training.config import ConstantEMA as ConstantEMA
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from postmean.training.sample_config import EvaluateConfig as EvaluateConfig
     from postmean.training.sample_config import SampleConfig as SampleConfig
     from postmean.training.scores import Scores as Scores
+    from postmean.training.stop_signals import TrainingStopped as TrainingStopped
     from postmean.training.stream.batch import TargetBatch as TargetBatch
     from postmean.training.stream.stream import TargetStream as TargetStream
+    from postmean.training.train_log import TrainingError as TrainingError
 
 __getattr__, __dir__, __all__ = exports(__name__)

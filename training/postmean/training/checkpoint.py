@@ -29,6 +29,7 @@ from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, write_hashes
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.notices import tell
 
 SCHEMA_VERSION = 1
 FOLDER = "checkpoints"
@@ -59,22 +60,28 @@ def save_checkpoint(
 
     Args:
         unet: UNet2DModel with the averaged weights.
-        tensors: raw weights and optimiser state, see `postmean.training.resume`.
+        tensors: raw weights and optimiser state, see `postmean.training.training_state`.
         place: step and next_tuple.
+    Raises:
+        DataError: it cannot be written.
     """
     with needs("train"):
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-    final = run / FOLDER / f"{place['step']:08d}"
-    with temporary_folder(final) as temporary:
-        _write_weights(temporary, unet, card)
-        (temporary / "denoiser.json").write_bytes(to_json(card))
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "state.safetensors")
-        (temporary / "state.json").write_bytes(to_json(place))
-        write_hashes(temporary)
-        move_into_place(temporary, final)
-    for old in complete_checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+    final = checkpoint_of(run, place["step"])
+    try:
+        with temporary_folder(final) as temporary:
+            _write_weights(temporary, unet, card)
+            (temporary / "denoiser.json").write_bytes(to_json(card))
+            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "state.safetensors")
+            (temporary / "state.json").write_bytes(to_json(place))
+            write_hashes(temporary)
+            move_into_place(temporary, final)
+        for old in complete_checkpoints(run)[:-keep]:
+            shutil.rmtree(old)
+    except (OSError, SafetensorError) as error:  # such as a full disk
+        raise DataError(f"{final}: cannot be written ({error}): make room, and run the same command again") from error
     return final
 
 
@@ -90,6 +97,11 @@ def remove_partial(run: Path) -> None:
     remove_leftovers(run / FOLDER)
 
 
+def checkpoint_of(run: Path, step: int) -> Path:
+    """Folder of the run's checkpoint of this step."""
+    return run / FOLDER / f"{step:08d}"
+
+
 def step_of(checkpoint: Path) -> int:
     """Training steps done at a checkpoint of a run."""
     return int(checkpoint.name)
@@ -100,14 +112,49 @@ def load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     with needs("train"):
         from safetensors.torch import load_file
 
-    check_files(checkpoint, "state.")
-    place = parse_json((checkpoint / "state.json").read_bytes())
-    if place["step"] != step_of(checkpoint):
-        raise DataError(f"{checkpoint}: holds step {place['step']}: it was renamed: name it {place['step']:08d}")
+    check_files(checkpoint, "state.safetensors")
+    read_place(checkpoint)
     try:
         return load_file(checkpoint / "state.safetensors")
     except Exception as error:  # safetensors raises its own kinds
         raise DataError(f"{checkpoint}: not a whole checkpoint ({error}): remove it, the one before is used") from error
+
+
+def read_place(checkpoint: Path) -> dict[str, int]:
+    """`step` and `next_tuple` of a checkpoint; DataError where they are missing, damaged or not those of its name."""
+    check_files(checkpoint, "state.json")
+    place = parse_json((checkpoint / "state.json").read_bytes())
+    if re.fullmatch(r"\d{8,}", checkpoint.name) and place["step"] != step_of(checkpoint):
+        raise DataError(f"{checkpoint}: holds step {place['step']}: it was renamed: name it {place['step']:08d}")
+    return place
+
+
+def newest_whole(run: Path) -> Path | None:
+    """The newest checkpoint of the run that is not damaged; None where the run has none at all. Says what it passes by.
+
+    Raises:
+        DataError: all are damaged.
+    """
+    checkpoints = complete_checkpoints(run)
+    for checkpoint in reversed(checkpoints):
+        try:
+            check_files(checkpoint)
+            read_place(checkpoint)
+            return checkpoint
+        except DataError as error:
+            if checkpoint == checkpoints[0]:
+                raise
+            tell("checkpoint damaged", f"{error}", checkpoint=str(checkpoint), message=str(error))
+    return None
+
+
+def set_aside_after(run: Path, step: int) -> None:
+    """Rename the checkpoints of later steps, which are damaged, to NAME.damaged: training will write them again."""
+    for checkpoint in complete_checkpoints(run):
+        if step_of(checkpoint) > step:
+            aside = checkpoint.with_name(f"{checkpoint.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            checkpoint.rename(aside)
 
 
 def find_checkpoint(path: Path | str) -> Path:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from postmean.base.checks import check_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
 from postmean.training.model.losses import AnyLoss
@@ -23,6 +24,8 @@ class NetworkConfig:
     attention_resolutions: tuple[int, ...]
     """Image sides with self-attention."""
     dropout: float = 0.0
+    dropout_side: int | None = None
+    """Largest image side at which dropout applies; None: at every side."""
 
     def __post_init__(self) -> None:
         if self.channels < 4 or self.layers_per_block < 1 or not self.channel_mult or min(self.channel_mult) < 1:
@@ -42,6 +45,9 @@ class EDMPreconditioning:
     time_conditioning: ClassVar[str] = "0.25 ln sigma"
     sigma_data: float = 0.5
 
+    def __post_init__(self) -> None:
+        check_finite_positive("preconditioning", sigma_data=self.sigma_data)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CMPreconditioning:
@@ -52,13 +58,16 @@ class CMPreconditioning:
     sigma_data: float = 0.5
     sigma_min: float = 0.002
 
+    def __post_init__(self) -> None:
+        check_finite_positive("preconditioning", sigma_data=self.sigma_data, sigma_min=self.sigma_min)
+
 
 AnyPreconditioning = EDMPreconditioning | CMPreconditioning
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """Adam or RAdam at a constant rate after a linear warm-up."""
+    """Adam or RAdam. The rate rises linearly, then is constant or falls with the square root of the images seen."""
 
     name: Literal["adam", "radam"]
     lr: float
@@ -66,14 +75,18 @@ class OptimiserConfig:
     beta2: float = 0.999
     warmup_kimg: float = 0.0
     """Thousands of images over which the rate rises from 0."""
+    decay_kimg: float | None = None
+    """Thousands of images K after which the rate falls as sqrt(K / kimg) (Karras et al. 2024); None: it does not."""
     clip_norm: float | None = None
     """Largest norm of the gradient; None: no clipping."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.warmup_kimg < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
+        positive = {"lr": self.lr, "decay_kimg": self.decay_kimg, "clip_norm": self.clip_norm}
+        check_finite_positive("optimiser", **{name: value for name, value in positive.items() if value is not None})
+        if not (0 <= self.warmup_kimg < float("inf") and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ConfigError(
-                f"optimiser: expected lr > 0, warmup_kimg >= 0, clip_norm > 0, got "
-                f"{self.lr}, {self.warmup_kimg}, {self.clip_norm}"
+                f"optimiser: expected finite warmup_kimg >= 0 and 0 <= beta1, beta2 < 1, got "
+                f"{self.warmup_kimg}, {self.beta1}, {self.beta2}"
             )
 
 
@@ -102,8 +115,7 @@ class HalfLifeEMA:
     ramp: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.half_life_kimg <= 0 or self.ramp <= 0:
-            raise ConfigError(f"ema: half_life_kimg {self.half_life_kimg} and ramp {self.ramp} must be positive")
+        check_finite_positive("ema", half_life_kimg=self.half_life_kimg, ramp=self.ramp)
 
     def decay_at(self, images: int, batch_size: int) -> float:
         """Decay of the step that takes the run to `images` images."""
@@ -116,7 +128,7 @@ AnyEMA = ConstantEMA | HalfLifeEMA
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training recipe. All fields except `FREE_FIELDS` affect the weights at a given step."""
+    """A training recipe. All fields except `FREE_FIELDS` decide the weights at a given step, but for roundings."""
 
     recipe: TargetRecipe
     """Recipe that the targets must have been generated with."""
@@ -146,6 +158,8 @@ class TrainConfig:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch: expected at least 1, got {self.micro_batch}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
         noise = self.recipe.noise
         if self.loss.is_consistency != noise.has_teacher:
             raise ConfigError(
@@ -164,5 +178,7 @@ class TrainConfig:
             raise ConfigError(f"noise.sigma_min {lowest}, preconditioning.sigma_min {boundary}: pass one value")
 
 
-FREE_FIELDS = frozenset({"steps", "log_every", "checkpoint_every", "keep_checkpoints"})
+TOLD_FIELDS = frozenset({"micro_batch", "precision"})
+"""Fields that may change when a run is resumed, and are told: they change roundings and dropout masks."""
+FREE_FIELDS = TOLD_FIELDS | {"steps", "log_every", "checkpoint_every", "keep_checkpoints"}
 """Fields that may change when a run is resumed."""

@@ -2,17 +2,33 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from postmean.base import errors
 from postmean.base.device import choose_device
-from postmean.base.errors import ConfigError, MismatchError
+from postmean.base.errors import ConfigError, MismatchError, PostmeanError
 from postmean.base.serialise import differences
+
+T = TypeVar("T")
+
+MARGIN_SECONDS = 1800.0
+"""How long a process waits for another one that starts, writes a checkpoint, or waits for a storage."""
+_LONGEST_SECONDS = 1e8
+
+
+class RankLost(PostmeanError):
+    """Another process of the training ended or does not answer."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    control: Any = None
+    """Group for messages between the processes' hosts (gloo); it does not wait for devices."""
 
     @property
     def leads(self) -> bool:
@@ -29,17 +47,21 @@ class World:
         return self.rank == 0
 
     @classmethod
-    def join(cls, device: str = "auto") -> "World":
+    def join(cls, device: str = "auto", wait_seconds: float = 0.0) -> "World":
         """Join the other processes if torchrun started this one.
 
         Args:
             device: auto (a CUDA device where there is one), cpu, or cuda.
+            wait_seconds: longest time that a process may wait for its targets while the others wait for it. NCCL's
+                own limit is ten minutes, after which its watchdog kills the processes.
         """
         here = device_of(device)
         if "WORLD_SIZE" not in os.environ:
             return cls(0, 1, here)
-        dist.init_process_group("nccl" if here.type == "cuda" else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), here)
+        timeout = timedelta(seconds=min(wait_seconds, _LONGEST_SECONDS) + MARGIN_SECONDS)
+        dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=timeout)
+        control = dist.new_group(backend="gloo", timeout=timeout) if here.type == "cuda" else dist.group.WORLD
+        return cls(dist.get_rank(), dist.get_world_size(), here, control)
 
     def __enter__(self) -> "World":
         return self
@@ -82,21 +104,62 @@ class World:
                 listed = "; ".join(f"{name} is {a!r} at rank 0, {b!r} at rank {rank}" for name, a, b in differing)
                 raise MismatchError(f"{where}: {listed}: {remedy}")
 
+    def led(self, call: Callable[[], T]) -> T:
+        """What `call` returns in the leading process, a plain tree, in every process. Every process must call this.
+
+        Raises:
+            PostmeanError: the leading process raised it; raised in every process.
+        """
+        if self.size == 1:
+            return call()
+        outcome: dict[str, Any] = {}
+        if self.leads:
+            try:
+                outcome["value"] = call()
+            except PostmeanError as error:
+                outcome["error"] = [type(error).__name__, str(error), error.exit_code]
+        outcome = json.loads(self._texts(json.dumps(outcome))[0])
+        if "error" in outcome:
+            kind, message, exit_code = outcome["error"]
+            told = getattr(errors, kind, PostmeanError)(message)
+            told.exit_code = exit_code
+            raise told
+        return outcome["value"]
+
+    def agree(self, *values: int) -> list[int]:
+        """The largest of each value over the processes. Every process must call this; it waits for no device."""
+        if self.size == 1:
+            return list(values)
+        largest = torch.tensor(values)
+        with _others_answer():
+            dist.all_reduce(largest, dist.ReduceOp.MAX, self.control)
+        return largest.tolist()
+
     def _texts(self, ours: str) -> list[str]:
         """The text of every process, gathered as byte tensors: objects would be pickled."""
-        data = torch.frombuffer(bytearray(ours.encode()), dtype=torch.uint8).to(self.device)
-        size = torch.tensor([len(data)], device=self.device)
+        data = torch.frombuffer(bytearray(ours.encode()), dtype=torch.uint8)
+        size = torch.tensor([len(data)])
         sizes = [torch.zeros_like(size) for _ in range(self.size)]
-        dist.all_gather(sizes, size)
-        longest = max(int(each) for each in sizes)
-        texts = [data.new_zeros(longest) for _ in range(self.size)]
-        dist.all_gather(texts, nn.functional.pad(data, (0, longest - len(data))))
+        with _others_answer():
+            dist.all_gather(sizes, size, self.control)
+            longest = max(int(each) for each in sizes)
+            texts = [data.new_zeros(longest) for _ in range(self.size)]
+            dist.all_gather(texts, nn.functional.pad(data, (0, longest - len(data))), self.control)
         return [bytes(text[: int(n)].tolist()).decode() for text, n in zip(texts, sizes, strict=True)]
 
     def wait(self) -> None:
         """Wait until every process is here."""
-        if self.size > 1:
-            dist.barrier()
+        self.agree(0)
+
+
+@contextmanager
+def _others_answer() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of gloo: connection closed, or no answer in time
+        raise RankLost(
+            f"another process of this training ended or does not answer: see its message ({error})"
+        ) from error
 
 
 def device_of(name: str) -> torch.device:

@@ -34,7 +34,8 @@ class Drawing:
         """
         card, checkpoint = read_card(config.checkpoint), find_checkpoint(config.checkpoint)
         name = _sampler_name(config, card, checkpoint)
-        sampler = make_sampler(name, config.steps, config.sigma_min, config.sigma_max, config.churn)
+        levels = (config.sigma_min, config.sigma_max, config.churn, config.sigmas)
+        sampler = make_sampler(name, config.steps, *levels, side=card.image_shape[1])
         labels = _labels(config, card, checkpoint)
         return cls(config=config, checkpoint=checkpoint, card=card, sampler=sampler, labels=labels)
 

@@ -1,5 +1,6 @@
 """Score images, from a folder or drawn from a checkpoint, against an image store."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from postmean.base.extras import check_installed
@@ -8,7 +9,7 @@ from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.training.distributed import device_of
 from postmean.training.drawing import Drawing
-from postmean.training.sample_config import DrawConfig, EvaluateConfig
+from postmean.training.sample_config import DrawConfig, EvaluateConfig, SamplerConfig
 from postmean.training.scores import ArrayImages, Images, Scores, score
 
 
@@ -47,14 +48,8 @@ def _images(config: EvaluateConfig, progress: ShowProgress) -> Images:
 
         return ImageFolder(config.images)
     assert config.checkpoint is not None  # as the config checked
-    draw = DrawConfig(
-        checkpoint=config.checkpoint,
-        count=config.count,
-        seed=config.seed,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        device=config.device,
-    )
+    settings = {field.name: getattr(config, field.name) for field in fields(SamplerConfig)}
+    draw = DrawConfig(checkpoint=config.checkpoint, count=config.count, **settings)
     drawn = []
     with progress("sample", config.count, "images") as line:
         for batch in Drawing.of(draw).batches():

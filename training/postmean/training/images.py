@@ -1,6 +1,8 @@
 """Sampled images on disk: a folder of PNGs 000000.png, 000001.png, ..., and a grid of the first ones."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +60,10 @@ def write_grid(path: Path, pixels: np.ndarray, columns: int) -> None:
 
 
 class ImageFolder:
-    """The PNGs of a folder except grid.png, by name, as uint8 [C, H, W].
+    """The PNGs of a folder except grid.png, by name, as uint8 [C, H, W]; all have one size.
 
     Raises:
-        DataError: the folder has none, or one cannot be read.
+        DataError: the folder has none, one cannot be read, or one has another size than the first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,14 +72,37 @@ class ImageFolder:
             raise DataError(
                 f"{folder}: no PNG images there: make some with `postmean sample CHECKPOINT --out {folder}`"
             )
+        first, *others = self._paths
+        expected = _size(first)
+        for path in others:  # the headers alone, before minutes of work
+            if _size(path) != expected:
+                raise DataError(
+                    f"{path}: {_text(_size(path))} pixels, {first.name} has {_text(expected)}: "
+                    "scores need images of one size: take it out, or sample again"
+                )
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        try:
-            with Image.open(self._paths[index]) as image:
-                pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
-        except OSError as error:
-            raise DataError(f"{self._paths[index]}: {error}: sample again") from error
+        with _readable(self._paths[index]), Image.open(self._paths[index]) as image:
+            pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height, from the header."""
+    with _readable(path), Image.open(path) as image:
+        return image.size
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises on damage
+        raise DataError(f"{path}: {error}: sample again") from error

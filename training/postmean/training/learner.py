@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,37 +16,33 @@ from postmean.training.model.ema import AveragedNetwork
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.optimiser import learning_rate, make_optimiser
-from postmean.training.resume import restore, training_tensors
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.training_run import TrainingRun
+from postmean.training.training_state import restore, training_tensors
 
 
 class Learner:
     """Network, average and optimiser of a run, restored from its checkpoint if there is one.
 
-    Args:
-        init: checkpoint or run whose averaged weights a new run starts from; "" for random ones.
     Raises:
-        MismatchError: `init` has another network or time conditioning.
+        MismatchError: the weights to begin with are of another network or time conditioning.
         DataError: the checkpoint is damaged.
     """
 
-    def __init__(self, run: TrainingRun, init: str) -> None:
+    def __init__(self, run: TrainingRun) -> None:
         config, device = run.config, run.world.device
         self.step = run.first_step
         """Steps done."""
         self._run, self._config = run, config
         torch.manual_seed(config.seed)
         network = build_network(config.network, run.store.image_shape, run.classes)
-        if init and not run.checkpoint:
-            _begin_with(network, init, config)
+        if run.begun.init and not run.checkpoint:
+            _begin_with(network, run.begun.init, config)
         self._denoiser = Denoiser(network, config.preconditioning).to(device).train()
         self._average = AveragedNetwork(self._denoiser.network)
         self._optimiser = make_optimiser(config.optimiser, self._denoiser)
         if run.checkpoint:
-            restore(self._denoiser.network, self._optimiser, load_state(run.checkpoint))
-            averaged = load_denoiser(run.checkpoint, device).network
-            self._average.network.load_state_dict(averaged.state_dict())
+            _restore(self._denoiser.network, self._average.network, self._optimiser, run.checkpoint, config)
         self._model = run.world.wrap(self._denoiser)
 
     @property
@@ -61,9 +58,7 @@ class Learner:
     def learn(self, batch: TargetBatch, sums: LossSums) -> None:
         """Take one step on this rank's part of a batch; adds its losses to `sums`."""
         config, world = self._config, self._run.world
-        batch = batch.to(world.device)
-        if not config.recipe.conditional:
-            batch = replace(batch, label=None)
+        batch = self._prepared(batch)
         # dropout of step k is a function of (seed, k, rank): checkpoints need no generator state
         torch.manual_seed(int(np.random.SeedSequence([config.seed, self.step, world.rank]).generate_state(1)[0]))
         self.step += 1
@@ -75,6 +70,24 @@ class Learner:
             torch.nn.utils.clip_grad_norm_(self._denoiser.parameters(), config.optimiser.clip_norm)
         self._optimiser.step()
         self._average.update(self._denoiser.network, config.ema.decay_at(self.images, config.batch_size))
+
+    @torch.no_grad()
+    def is_sound(self, batch: TargetBatch) -> bool:
+        """Whether weights, average and optimiser state are finite, and both networks give finite losses on a batch.
+
+        The loss of a step is that of the weights before it: it says nothing of what the step made of them.
+        """
+        config = self._config
+        kept = [*self._denoiser.parameters(), *self._average.network.parameters()]
+        kept += [tensor for state in self._optimiser.state.values() for tensor in state.values()]
+        if not torch.stack([tensor.isfinite().all().to(self._run.world.device) for tensor in kept]).all():
+            return False
+        part = self._prepared(batch).rows(0, config.micro_batch or len(batch))
+        for denoiser in (self._denoiser, Denoiser(self._average.network, config.preconditioning)):
+            with self._precision():
+                if not config.loss(denoiser, denoiser, part).isfinite().all():
+                    return False
+        return True
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -92,6 +105,14 @@ class Learner:
         place = dict(step=self.step, next_tuple=self.images)
         save_checkpoint(run.out, self._average.network, card, tensors, place, config.keep_checkpoints)
 
+    def _prepared(self, batch: TargetBatch) -> TargetBatch:
+        batch = batch.to(self._run.world.device)
+        return batch if self._config.recipe.conditional else replace(batch, label=None)
+
+    def _precision(self) -> torch.autocast:
+        device = self._run.world.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16")
+
     def _add_gradients(self, batch: TargetBatch, sums: LossSums) -> None:
         """Add gradients of the mean loss, one micro-batch at a time; the last one averages them over the ranks."""
         config = self._config
@@ -100,7 +121,7 @@ class Learner:
             part = batch.rows(first, min(first + size, len(batch)))
             last = first + size >= len(batch)
             with nullcontext() if last else self._gradients_stay_here():
-                with torch.autocast(self._run.world.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                with self._precision():
                     loss = config.loss(self._model, self._denoiser, part)
                 (loss.sum() / len(batch)).backward()
             sums.add(loss, part.sigma)
@@ -109,13 +130,34 @@ class Learner:
         return self._model.no_sync() if isinstance(self._model, DistributedDataParallel) else nullcontext()
 
 
+def _restore(
+    network: torch.nn.Module,
+    average: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    checkpoint: Path,
+    config: TrainConfig,
+) -> None:
+    averaged = load_denoiser(checkpoint)
+    _check_time_conditioning(averaged, str(checkpoint), config)
+    try:
+        restore(network, optimiser, load_state(checkpoint))
+    except MismatchError as error:
+        raise MismatchError(f"{checkpoint}: {error}") from error
+    average.load_state_dict(averaged.network.state_dict())
+
+
+def _check_time_conditioning(denoiser: Denoiser, where: str, config: TrainConfig) -> None:
+    theirs, ours = denoiser.preconditioning.time_conditioning, config.preconditioning.time_conditioning
+    if theirs != ours:
+        raise MismatchError(
+            f"{where}: its time conditioning is {theirs}, this run's is {ours}: "
+            "begin with a checkpoint of the same kind"
+        )
+
+
 def _begin_with(network: torch.nn.Module, init: str, config: TrainConfig) -> None:
     denoiser = load_denoiser(init)
-    if denoiser.preconditioning.time_conditioning != config.preconditioning.time_conditioning:
-        raise MismatchError(
-            f"{init}: its time conditioning is {denoiser.preconditioning.time_conditioning}, this run's is "
-            f"{config.preconditioning.time_conditioning}: initialise from a checkpoint of the same kind"
-        )
+    _check_time_conditioning(denoiser, init, config)
     try:
         network.load_state_dict(denoiser.network.state_dict())
     except RuntimeError as error:

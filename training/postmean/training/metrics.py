@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from postmean.base.errors import DataError
 from postmean.base.files import write_file
 from postmean.base.json_files import JsonError, parse_json
 
@@ -51,8 +52,13 @@ class MetricsLog:
 
     def write(self, **values: Any) -> None:
         """Append one line."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:  # such as a full disk
+            raise DataError(
+                f"{self._path}: {error.strerror}: make room, and run the same command again to go on"
+            ) from error
 
 
 def _step_of(line: bytes) -> float:

@@ -13,4 +13,9 @@ def make_optimiser(config: OptimiserConfig, module: torch.nn.Module) -> torch.op
 
 def learning_rate(config: OptimiserConfig, images: int) -> float:
     """Learning rate of the step that ends at `images` images seen."""
-    return config.lr * min(1.0, images / (config.warmup_kimg * 1000)) if config.warmup_kimg else config.lr
+    rate = config.lr
+    if config.warmup_kimg:
+        rate *= min(1.0, images / (config.warmup_kimg * 1000))
+    if config.decay_kimg:
+        rate /= max(1.0, images / (config.decay_kimg * 1000)) ** 0.5
+    return rate

@@ -11,7 +11,7 @@ from postmean.base.paths import out_folder
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.training.drawing import Drawing
 from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
-from postmean.training.model.sampling import SamplerName
+from postmean.training.model.sampling import ConsistencySampler, SamplerName
 from postmean.training.sample_config import SampleConfig
 
 _SHOWN = 64
@@ -29,6 +29,8 @@ class SampleReport:
     sampler: SamplerName
     steps: int
     """Evaluations for a consistency model, steps of two evaluations for heun."""
+    sigmas: list[float] | None
+    """Levels of a consistency model."""
     labels: list[int] | None
     seconds: float
     images_per_second: float
@@ -66,6 +68,7 @@ def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleR
         seed=config.seed,
         sampler=drawing.sampler.name,
         steps=drawing.sampler.steps,
+        sigmas=list(drawing.sampler.sigmas) if isinstance(drawing.sampler, ConsistencySampler) else None,
         labels=None if drawing.labels is None else drawing.labels.tolist(),
         seconds=seconds,
         images_per_second=config.count / seconds,

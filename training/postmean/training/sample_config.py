@@ -10,19 +10,18 @@ from postmean.base.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawConfig:
-    """What to draw."""
+class SamplerConfig:
+    """How images are drawn from a checkpoint."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """A checkpoint, or the folder of a run."""
-    count: int = 64
-    """Images to draw."""
     seed: int = 0
     """Image n of a seed is always the same image."""
     sampler: Literal["auto", "heun", "consistency"] = "auto"
     """auto: consistency for a consistency model, else heun."""
     steps: int | None = None
     """Sampler steps; default 18 of heun, 1 evaluation of a consistency model."""
+    sigmas: tuple[float, ...] | None = None
+    """Falling levels of a consistency model, such as 80 1.526; default: they follow from --steps: 80, then 0.821 for
+    images of 32x32, 1.526 for 64x64; else those of Karras et al. 2022."""
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     churn: float = 0.0
@@ -35,10 +34,25 @@ class DrawConfig:
     """auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.batch_size < 1 or (self.steps is not None and self.steps < 1):
-            raise ConfigError("expected --count, --batch-size and --steps of at least 1")
+        if self.batch_size < 1 or (self.steps is not None and self.steps < 1):
+            raise ConfigError("expected --batch-size and --steps of at least 1")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawConfig(SamplerConfig):
+    """What to draw."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint, or the folder of a run."""
+    count: int = 64
+    """Images to draw."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count < 1:
+            raise ConfigError("expected --count of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +66,8 @@ class SampleConfig(DrawConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """What to score, and against what."""
+class EvaluateConfig(SamplerConfig):
+    """What to score, and against what; the flags of a sampler are those of --checkpoint."""
 
     images: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of PNGs, as `postmean sample` writes it."""
@@ -63,22 +77,16 @@ class EvaluateConfig:
     """Checkpoint or run to draw images from, in place of a folder."""
     count: int = 50_000
     """Images to draw from the checkpoint."""
-    seed: int = 0
-    """Seed of the images to draw."""
-    steps: int | None = None
-    """Sampler steps; default 18 of heun, 1 evaluation of a consistency model."""
     feature_extractor_weights: Path | None = None
     """Inception weights in torch-fidelity's format, for machines without internet; default: downloaded once."""
     cache: Path | None = None
     """Folder for the features of the store; default: torch-fidelity's own."""
-    batch_size: int = 64
-    device: str = "auto"
-    """auto, cpu or cuda."""
     json: bool = False
     """Print the report as JSON."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.images is None) == (self.checkpoint is None):
             raise ConfigError("pass either a folder of images or --checkpoint")
-        if self.count < 2 or self.batch_size < 1 or (self.steps is not None and self.steps < 1):
-            raise ConfigError("expected --count of at least 2, --batch-size and --steps of at least 1")
+        if self.count < 2:
+            raise ConfigError("expected --count of at least 2")

@@ -4,8 +4,10 @@ Heusel et al. 2017, Salimans et al. 2016; Niedoba et al. 2024, App. E evaluate 5
 with this package.
 """
 
+import glob
 import hashlib
 import urllib.error
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +66,11 @@ def score(
         weights: Inception weights in torch-fidelity's format; None: downloaded once.
         cache: folder for the store's features; None: torch-fidelity's own. The entry's name contains the hashes
             of the store and of the weights.
-        progress: called with the number of images read so far, including the store's.
+        progress: called with the number of images done so far, including the store's; ends with all of them.
     Raises:
         ConfigError: the weights cannot be downloaded or read, or are not Inception's.
-        DataError: there are fewer than two images, or their size is not that of the store's images.
+        DataError: there are fewer than two images, their size is not that of the store's images, or either is neither
+            grey nor RGB.
     """
     with needs("evaluate"):
         from torch_fidelity import calculate_metrics
@@ -76,15 +79,21 @@ def score(
         raise DataError(f"{len(images)} images: FID needs at least two, and is only comparable with thousands")
     if tuple(images[0].shape[1:]) != store.image_shape[1:]:
         raise DataError(f"images of {images[0].shape[1:]}, the store's are {store.image_shape[1:]}: pass its --store")
+    for what, channels in (("images", images[0].shape[0]), (str(store.path), store.image_shape[0])):
+        if channels not in (1, 3):
+            raise DataError(f"{what}: {channels} channels: Inception takes grey (1) or RGB (3) images")
     path = weights or _downloaded_weights()
     digest = _check_weights(path)
+    name = f"postmean-{store.header.fingerprint[:16]}-{digest[:16]}"
+    folder = cache or _torch_hub().parent / "fidelity_cache"  # the default is torch-fidelity's own
+    remove_damaged(folder, name)
     counter = _Counter(progress)
     try:
         measured = calculate_metrics(
             input1=_FidelityDataset(images, counter),
             input2=_FidelityDataset(_StoreImages(store), counter),
-            input2_cache_name=f"postmean-{store.header.fingerprint[:16]}-{digest[:16]}",
-            cache_root=str(cache or _torch_hub().parent / "fidelity_cache"),  # the default is torch-fidelity's own
+            input2_cache_name=name,
+            cache_root=str(folder),
             cuda=device.type == "cuda",
             batch_size=batch_size,
             isc=True,
@@ -99,6 +108,7 @@ def score(
         if "state_dict" not in str(error):
             raise
         raise ConfigError(f"{WEIGHTS_FLAG} {path}: not the weights of torch-fidelity's Inception") from error
+    progress(len(images) + len(store))  # features from the cache are done without being read
     return Scores(
         images=len(images),
         reference_images=len(store),
@@ -147,14 +157,32 @@ class _FidelityDataset(Dataset):
 
     def __init__(self, images: Images, counter: _Counter) -> None:
         self._images, self._counter = images, counter
+        self._read = 0
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        self._counter.one_more()
+        if index >= self._read:  # torch-fidelity reads the first image once more, to look at it
+            self._read = index + 1
+            self._counter.one_more()
         pixels = torch.from_numpy(np.array(self._images[index]))
         return pixels.expand(3, -1, -1).contiguous() if pixels.shape[0] == 1 else pixels
+
+
+def remove_damaged(cache: Path, name: str) -> None:
+    """Remove the damaged ones of the cached features under a name: torch-fidelity computes them again.
+
+    They are zip archives with a checksum of each part.
+    """
+    for path in cache.glob(f"{glob.escape(name)}-*.pt"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip() is not None
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
+            damaged = True
+        if damaged:
+            path.unlink(missing_ok=True)
 
 
 def _downloaded_weights() -> Path:

@@ -5,14 +5,14 @@ import time
 
 from postmean.base.errors import PostmeanError
 from postmean.base.progress import Progress
-from postmean.training.checkpoint import complete_checkpoints
+from postmean.training.checkpoint import complete_checkpoints, step_of
 from postmean.training.learner import Learner
 from postmean.training.metrics import LossSums, MetricsLog, by_sigma
 from postmean.training.training_run import TrainingRun
 
 
 class TrainingError(PostmeanError):
-    """Training cannot continue: the loss is not finite."""
+    """Training cannot continue: the loss or the weights are not finite."""
 
     exit_code = 3
 
@@ -51,7 +51,7 @@ class TrainLog:
         images = float(totals[1].sum())
         self.loss = float(totals[0].sum()) / images
         if not math.isfinite(self.loss):
-            raise TrainingError(self._not_finite(learner.step))
+            raise self.not_finite(f"the loss is not finite at step {learner.step}")
         if self._metrics is not None:
             self._metrics.write(
                 step=learner.step,
@@ -64,10 +64,12 @@ class TrainLog:
             )
         self._line_at, self._line_wait = now, waited
 
-    def _not_finite(self, step: int) -> str:
-        whole = complete_checkpoints(self._run.out)
-        return (
-            f"the loss is not finite at step {step}: the last good weights are "
-            f"{whole[-1] if whole else 'none, no checkpoint was reached'}: lower --optimiser.lr, "
-            "or pass --optimiser.clip-norm or --precision fp32, with another --out"
-        )
+    def not_finite(self, what: str) -> TrainingError:
+        """The error that says how to go on after `what` happened."""
+        out = self._run.out
+        whole = complete_checkpoints(out)
+        origin = f"{out}@{step_of(whole[-1])}" if whole else self._run.origin
+        good = f"those of {whole[-1]}" if whole else origin or "none, no checkpoint was reached"
+        remedy = "a lower --optimiser.lr, --optimiser.clip-norm or --precision fp32"
+        again = f"go on with --from {origin}, another --out, and" if origin else "begin again with another --out and"
+        return TrainingError(f"{what}: the last good weights are {good}: {again} {remedy}")

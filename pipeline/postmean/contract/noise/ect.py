@@ -7,6 +7,7 @@ import numpy as np
 
 from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.errors import ConfigError
+from postmean.contract.noise.log_normal import LogNormalNoise
 from postmean.contract.noise.noise import NoiseLevels, normal_quantile
 from postmean.contract.process import AnyProcess
 
@@ -19,6 +20,7 @@ class ECTNoise:
     """
 
     kind: ClassVar[str] = "ect"
+    uses_process: ClassVar[bool] = False
     has_teacher: ClassVar[bool] = True
     fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
@@ -35,6 +37,11 @@ class ECTNoise:
         check_finite_positive("noise", P_std=self.P_std, stage_tuples=self.stage_tuples)
         if self.q <= 1 or self.b <= 0:
             raise ConfigError(f"noise: expected q > 1 and b > 0, got q {self.q}, b {self.b}")
+
+    @property
+    def sigma_alone(self) -> LogNormalNoise:
+        """The log-normal distribution: q, k, b and stage_tuples move sigma_next alone."""
+        return LogNormalNoise(P_mean=self.P_mean, P_std=self.P_std)
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         sigma = np.exp(self.P_mean + self.P_std * normal_quantile(uniform))

@@ -23,6 +23,7 @@ class ICTNoise:
     """
 
     kind: ClassVar[str] = "ict"
+    uses_process: ClassVar[bool] = False
     has_teacher: ClassVar[bool] = True
     fits_heun: ClassVar[bool] = True
     P_mean: float = -1.1
@@ -64,6 +65,11 @@ class ICTNoise:
         # s1 is reached long before 40 doublings; the cap keeps the shift inside int64
         doublings = np.minimum(np.asarray(step, np.int64) // self.steps_per_stage, 40)
         return np.minimum(np.int64(self.s0) << doublings, self.s1) + 1
+
+    @property
+    def sigma_alone(self) -> "ICTNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         sizes = self.grid_size(np.asarray(tuple_id, np.int64) // self.batch_size)

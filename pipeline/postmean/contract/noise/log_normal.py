@@ -15,6 +15,7 @@ class LogNormalNoise:
     """EDM: ln sigma ~ N(P_mean, P_std^2) (Karras et al. 2022, Table 1)."""
 
     kind: ClassVar[str] = "lognormal"
+    uses_process: ClassVar[bool] = False
     has_teacher: ClassVar[bool] = False
     fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
@@ -24,6 +25,11 @@ class LogNormalNoise:
     def __post_init__(self) -> None:
         check_finite("noise", P_mean=self.P_mean)
         check_finite_positive("noise", P_std=self.P_std)
+
+    @property
+    def sigma_alone(self) -> "LogNormalNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         return NoiseLevels(np.exp(self.P_mean + self.P_std * normal_quantile(uniform)).astype(np.float32), None)

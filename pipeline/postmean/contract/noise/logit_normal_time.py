@@ -16,6 +16,7 @@ class LogitNormalTimeNoise:
     """logit t ~ N(mean, std^2), clipped to [t_min, 1 - t_min] (flow matching, Esser et al. 2024)."""
 
     kind: ClassVar[str] = "logit-normal-t"
+    uses_process: ClassVar[bool] = True
     has_teacher: ClassVar[bool] = False
     fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
@@ -28,6 +29,11 @@ class LogitNormalTimeNoise:
         check_finite_positive("noise", std=self.std)
         if not 0 < self.t_min < 0.5:
             raise ConfigError(f"noise: expected 0 < t_min < 0.5, got {self.t_min}")
+
+    @property
+    def sigma_alone(self) -> "LogitNormalTimeNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         logit = self.mean + self.std * normal_quantile(uniform)

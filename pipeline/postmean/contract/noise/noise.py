@@ -28,6 +28,11 @@ class Noise(Protocol):
         ...
 
     @property
+    def uses_process(self) -> bool:
+        """Whether sigma depends on the process, as where times are drawn."""
+        ...
+
+    @property
     def has_teacher(self) -> bool:
         """Whether levels have a sigma_next, which gives the teacher point."""
         ...
@@ -40,6 +45,11 @@ class Noise(Protocol):
     @property
     def steps_of(self) -> int | None:
         """Batch size of the training steps that the curriculum counts; None without such a curriculum."""
+        ...
+
+    @property
+    def sigma_alone(self) -> "Noise":
+        """A distribution of the same sigma with as few settings as possible: without those of sigma_next alone."""
         ...
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:

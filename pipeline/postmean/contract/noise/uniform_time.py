@@ -16,6 +16,7 @@ class UniformTimeNoise:
     """Process time t uniform in [t_min, t_max]: VP (Song et al. 2021) and flow matching (Lipman et al. 2023)."""
 
     kind: ClassVar[str] = "uniform-t"
+    uses_process: ClassVar[bool] = True
     has_teacher: ClassVar[bool] = False
     fits_heun: ClassVar[bool] = False
     steps_of: ClassVar[int | None] = None
@@ -26,6 +27,11 @@ class UniformTimeNoise:
         check_finite("noise", t_max=self.t_max)
         if not 0 < self.t_min < self.t_max:
             raise ConfigError(f"noise: expected 0 < t_min < t_max, got {self.t_min}, {self.t_max}")
+
+    @property
+    def sigma_alone(self) -> "UniformTimeNoise":
+        """Itself: every setting moves sigma."""
+        return self
 
     def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
         t = self.t_min + (self.t_max - self.t_min) * uniform

@@ -1,12 +1,13 @@
 """`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun all processes train together."""
 
 import os
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from postmean.base.command_line import parse_preset, print_report
-from postmean.base.log import is_structured, log_event
 from postmean.base.progress import Progress, duration
 from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.config import TrainConfig
@@ -27,6 +28,9 @@ class TrainRunConfig(TrainConfig):
     """Folder for checkpoints, metrics.jsonl and config.json."""
     init: str = ""
     """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
+    start_from: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """RUN@STEP or a checkpoint's folder: a new run goes on from there, with other settings: weights, average, optimiser
+    and place in the stream are the checkpoint's."""
     follow_seconds: float = 0.0
     """If above 0, train while the targets are being generated: longest wait for each shard."""
     device: str = "auto"
@@ -35,33 +39,39 @@ class TrainRunConfig(TrainConfig):
     """Print the report as JSON."""
 
 
-def run(argv: list[str]) -> int:
-    """Run the subcommand."""
-    import tyro
-
+def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
+    """Summary and settings of each preset by name; the paths are missing."""
     paths = dict(targets=tyro.MISSING, store=tyro.MISSING, out=tyro.MISSING)
-    presets = {
+    return {
         name: (TARGETS[name].summary, TrainRunConfig(**_recipe(recipe), **paths)) for name, recipe in PRESETS.items()
     }
-    config = parse_preset(presets, argv, "train", SUMMARY)
-    from postmean.training.loop import train  # imported late: torch takes seconds
 
-    report = train(
-        TrainConfig(**_recipe(config)),
-        config.targets,
-        config.store,
-        config.out,
-        device=config.device,
-        init=config.init,
-        follow_seconds=config.follow_seconds,
-        progress=Progress,
-    )
-    if int(os.environ.get("RANK", "0")) > 0:  # under torchrun, rank 0 alone reports
+
+def run(argv: list[str]) -> int:
+    """Run the subcommand."""
+    config = parse_preset(preset_configs(), argv, "train", SUMMARY)
+    from postmean.training.loop import train  # imported late: torch takes seconds
+    from postmean.training.stop_signals import TrainingStopped
+
+    leads = int(os.environ.get("RANK", "0")) == 0  # under torchrun, rank 0 alone reports
+    try:
+        report = train(
+            TrainConfig(**_recipe(config)),
+            config.targets,
+            config.store,
+            config.out,
+            device=config.device,
+            init=config.init,
+            start_from=config.start_from,
+            follow_seconds=config.follow_seconds,
+            progress=Progress,
+        )
+    except TrainingStopped as stopped:
+        if leads:
+            raise
+        return stopped.exit_code
+    if not leads:
         return 0
-    if report.resumed_from and is_structured():
-        log_event("resumed", step=report.resumed_from)
-    elif report.resumed_from:
-        print(f"resumed from step {report.resumed_from:,}", file=sys.stderr)
     if report.step == report.resumed_from:
         text = f"{config.out}: already trained for {report.step:,} steps: nothing to do; pass more --steps to go on"
     else:

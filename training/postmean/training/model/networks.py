@@ -76,7 +76,19 @@ def build_network(config: NetworkConfig, image_shape: tuple[int, int, int], clas
     except ValueError as error:  # such as widths that do not divide into groups or heads
         raise ConfigError(f"network: {error}: pass other network.channels or network.channel-mult") from error
     _start_at_zero(network)
+    if config.dropout_side is not None:
+        _drop_below(network, image_shape[1], config.dropout_side)
     return network
+
+
+def _drop_below(network: "UNet2DModel", side: int, largest: int) -> None:
+    """Switch dropout off in the blocks of image sides above `largest`; diffusers has one rate for all blocks."""
+    ups = list(network.up_blocks)[::-1]
+    for level, blocks in enumerate(zip(network.down_blocks, ups, strict=True)):
+        for block in blocks if side // 2**level > largest else ():
+            for module in block.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
 
 
 def _start_at_zero(network: nn.Module) -> None:

@@ -69,7 +69,7 @@ class ConsistencySampler:
 
     name: ClassVar[SamplerName] = "consistency"
     sigmas: tuple[float, ...] = (80.0,)
-    """Falling noise levels, one evaluation each; Song & Dhariwal 2024 use (80, 0.821) for CIFAR-10."""
+    """Falling noise levels, one evaluation each."""
     sigma_min: float = 0.002
 
     def __post_init__(self) -> None:
@@ -95,21 +95,40 @@ class ConsistencySampler:
 
 Sampler = HeunSampler | ConsistencySampler
 
+SECOND_LEVEL = {32: 0.821, 64: 1.526}
+"""Second level of two-step consistency sampling by image side: CIFAR-10 (Song & Dhariwal 2024) and ImageNet-64."""
+
 
 def make_sampler(
-    name: SamplerName, steps: int | None, sigma_min: float = 0.002, sigma_max: float = 80.0, churn: float = 0.0
+    name: SamplerName,
+    steps: int | None,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    churn: float = 0.0,
+    sigmas: tuple[float, ...] | None = None,
+    side: int = 0,
 ) -> Sampler:
     """The sampler of these settings.
 
     Args:
         steps: None for 18 Heun steps or 1 evaluation of a consistency function.
+        sigmas: levels of a consistency function, in place of those that follow from steps and sigma_max.
+        side: of the images; it decides the second of two levels where the literature has one.
+    Raises:
+        ConfigError: a setting is out of range or not one of this sampler.
     """
+    if sigmas is not None:
+        if name == "heun":
+            raise ConfigError("--sigmas: levels of a consistency model; a denoiser takes --steps and --sigma-max")
+        if steps not in (None, len(sigmas)):
+            raise ConfigError(f"--sigmas: {len(sigmas)} levels, --steps {steps}: leave --steps out")
+        return ConsistencySampler(sigmas=sigmas, sigma_min=sigma_min)
     if name == "heun":
         return HeunSampler(steps=steps or 18, sigma_min=sigma_min, sigma_max=sigma_max, churn=churn)
     if not steps or steps == 1:
         return ConsistencySampler(sigmas=(sigma_max,), sigma_min=sigma_min)
-    if steps == 2:
-        return ConsistencySampler(sigmas=(sigma_max, 0.821), sigma_min=sigma_min)
+    if steps == 2 and side in SECOND_LEVEL:
+        return ConsistencySampler(sigmas=(sigma_max, SECOND_LEVEL[side]), sigma_min=sigma_min)
     grid = karras_grid(steps + 1, sigma_min, sigma_max, 7.0)[:0:-1]
     return ConsistencySampler(sigmas=tuple(grid.tolist()), sigma_min=sigma_min)
 

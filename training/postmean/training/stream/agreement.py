@@ -1,6 +1,7 @@
 """Checks that targets fit the trainer: each disagreement is an error that names the field and the remedy."""
 
 from collections.abc import Container
+from typing import Any
 
 from postmean.base.errors import ConfigError, MismatchError
 from postmean.base.serialise import differences, to_dict
@@ -13,24 +14,41 @@ from postmean.contract.recipe import TargetRecipe
 def check_agreement(
     manifest: Manifest, store: ImageStore, batch_size: int, recipe: TargetRecipe | None, where: str
 ) -> None:
-    """Raise MismatchError unless the run was made from this store, with these random numbers and settings."""
+    """Raise MismatchError unless the run was made from this store, with these random numbers, and suits the recipe."""
     manifest.check_store(store.header.fingerprint, where)
     manifest.check_tuples(where)
     if recipe is not None:
-        ours, theirs = to_dict(recipe), to_dict(manifest.recipe)
-        if theirs["solver"] == "heun" and ours["solver"] == "euler":
-            theirs["solver"] = "euler"  # Euler needs only `mean`, and Heun's records have it too
-        differing = differences(ours, theirs)
+        differing = _differing(recipe, manifest.recipe)
         if differing:
             listed = "; ".join(f"{path} is {b!r} in the targets, {a!r} in the trainer" for path, a, b in differing)
             raise MismatchError(f"{where}: {listed}: pass the settings of the targets, or generate again with these")
-    counted = manifest.recipe.noise.steps_of
+    counted = (recipe or manifest.recipe).noise.steps_of
     if counted is not None and counted != batch_size:
         raise MismatchError(
             f"{where}: noise.batch_size {counted}, the trainer's batch_size is {batch_size}: "
             f"the curriculum counts steps of that size: pass --batch-size {counted} or generate "
             f"again with --noise.batch-size {batch_size}"
         )
+
+
+def _differing(ours: TargetRecipe, theirs: TargetRecipe) -> list[tuple[str, Any, Any]]:
+    """Differences that matter to a trainer with the recipe `ours`: (field path, our value, their value).
+
+    Euler needs the mean at z alone. It does not need the same sigma_next, which the trainer computes, and the records
+    of a Heun run have the mean too. Means are of the canonical z: the process matters only where it decides sigma.
+    """
+    heun = ours.solver == "heun"
+    a, b = [
+        {
+            "process": to_dict(recipe.process) if ours.noise.uses_process or theirs.noise.uses_process else None,
+            "noise": to_dict(recipe.noise if heun else recipe.noise.sigma_alone),
+            "solver": recipe.solver if heun else "euler",
+            "flips": recipe.flips,
+            "conditional": recipe.conditional,
+        }
+        for recipe in (ours, theirs)
+    ]
+    return differences(a, b)
 
 
 def check_enough(

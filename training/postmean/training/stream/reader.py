@@ -1,7 +1,7 @@
 """From tuple numbers to training targets: certified tuples are made on the spot, others are read from shards."""
 
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy
 from postmean.contract.plan import Plan, uncertified
+from postmean.contract.recipe import TargetRecipe
 from postmean.contract.records import Records
 from postmean.shards.run_reader import RunReader
 from postmean.training.stream.ahead import Ahead
@@ -30,12 +31,20 @@ class OpenRun:
     certified_sigma: np.ndarray | None
     """float32 [N]; None where every tuple has a record."""
     store: ImageStore
+    recipe: TargetRecipe
+    """What the trainer takes from the targets: its sigma_next, and mean_next only for Heun."""
     follow_seconds: float
     """Longest wait for each shard that is not committed yet; 0: no wait."""
 
     @classmethod
-    def of(cls, where: str, reader: RunReader, store: ImageStore, follow_seconds: float) -> "OpenRun":
-        """Read manifest, plan and certificate; raises ShardError if one is damaged."""
+    def of(
+        cls, where: str, reader: RunReader, store: ImageStore, recipe: TargetRecipe | None, follow_seconds: float
+    ) -> "OpenRun":
+        """Read manifest, plan and certificate; raises ShardError if one is damaged.
+
+        Args:
+            recipe: one that the run suits; None for the run's own.
+        """
         manifest = reader.read_manifest()
         return cls(
             where=where,
@@ -44,6 +53,7 @@ class OpenRun:
             plan=reader.read_plan(),
             certified_sigma=None if manifest.shards.self_contained else reader.read_certified_sigma(),
             store=store,
+            recipe=recipe or manifest.recipe,
             follow_seconds=follow_seconds,
         )
 
@@ -57,7 +67,7 @@ class TargetReader:
 
     def __init__(self, run: OpenRun, stop: int) -> None:
         self._run = run
-        self._source = run.manifest.tuple_source()
+        self._source = replace(run.manifest.tuple_source(), noise=run.recipe.noise)
         self._follower = Follower(run.reader, run.follow_seconds) if run.follow_seconds > 0 else None
         self._stop_shard = run.plan.shards_of(0, stop).stop
         self._held: tuple[int, Records] | None = None  # a shard's number, its records
@@ -76,7 +86,7 @@ class TargetReader:
         block = self._source.block(start, stop)
         x, eps, z = noisy(self._source, store, block)
         recorded = uncertified(self._source, block, run.certified_sigma)
-        mean, mean_next = x.copy(), x.copy() if run.manifest.recipe.solver == "heun" else None
+        mean, mean_next = x.copy(), x.copy() if run.recipe.solver == "heun" else None
         rows = np.flatnonzero(recorded)
         while len(rows):
             number = run.plan.shard_of(int(block.tuple_id[rows[0]]))

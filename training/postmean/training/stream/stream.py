@@ -69,7 +69,8 @@ class TargetStream:
             store: the image store that the run was generated from.
             batch_size: global, over all ranks.
             start_tuple: first tuple, a multiple of batch_size.
-            recipe: the recipe that the trainer needs; None accepts any run.
+            recipe: the recipe that the trainer needs. What the targets must share with it is compared; the rest, such
+                as ECT's q with Euler steps, is the trainer's own. None accepts any run as it is.
             steps: batches to yield; None for all whole batches of the run.
             depth: most batches prepared ahead.
             pin: whether batches are in page-locked memory.
@@ -99,7 +100,7 @@ class TargetStream:
             check_kept(plan, deleted_shards(reader), start_tuple, where)
         tuples = range(start_tuple, start_tuple + steps * batch_size, batch_size)
         share = Share(tuples=tuples, rank=rank, world_size=world_size)
-        run = OpenRun.of(where, reader, store, follow_seconds)
+        run = OpenRun.of(where, reader, store, recipe, follow_seconds)
         storage = reader.reader  # a live run is read-only: it is told nothing
         report = _report(storage, trainer, tuples) if follows and trainer and isinstance(storage, Storage) else None
         return cls(run, share, depth, pin, report)

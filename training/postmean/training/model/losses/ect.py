@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from postmean.base.errors import ConfigError
 from postmean.training.model.losses.loss import edm_weight, pseudo_huber, student_and_teacher
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class ECTLoss:
     """c of the distance sqrt(|.|^2 + c^2) - c over a whole image."""
     weight: Literal["interval", "edm"] = "interval"
     """interval: 1 / (sigma - sigma_next); edm: (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.c < float("inf"):
+            raise ConfigError(f"loss.c: expected a finite number >= 0, got {self.c}")
 
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
         student, teacher = student_and_teacher(model, denoiser, batch)

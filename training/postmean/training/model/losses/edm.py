@@ -1,7 +1,7 @@
 """The loss of EDM."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from postmean.training.model.losses.loss import edm_weight, squared_norm
 
@@ -14,19 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EDMLoss:
-    """Karras et al. 2022, Eq. 2 with the posterior mean in place of x, and the weight of Table 1."""
+    """Karras et al. 2022, Eq. 2 with the posterior mean in place of x: weighted squared distance."""
 
     kind: ClassVar[str] = "edm"
     is_consistency: ClassVar[bool] = False
     needs_boundary: ClassVar[bool] = False
+    weight: Literal["edm", "velocity"] = "edm"
+    """edm: that of Table 1, (sigma^2 + sigma_data^2) / (sigma sigma_data)^2; velocity: 1 / t^2 with t = sigma / (1 +
+    sigma), so that the loss is the squared error of the flow-matching velocity."""
 
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
         prediction = model(batch.z, batch.sigma, batch.label)
-        return edm_loss(prediction, batch.mean, batch.sigma, denoiser.preconditioning.sigma_data)
+        return edm_loss(prediction, batch.mean, batch.sigma, denoiser.preconditioning.sigma_data, self.weight)
 
 
 def edm_loss(
-    prediction: "torch.Tensor", mean: "torch.Tensor", sigma: "torch.Tensor", sigma_data: float
+    prediction: "torch.Tensor",
+    mean: "torch.Tensor",
+    sigma: "torch.Tensor",
+    sigma_data: float,
+    weight: Literal["edm", "velocity"] = "edm",
 ) -> "torch.Tensor":
-    """lambda(sigma) |D - mean|^2, [B]."""
-    return edm_weight(sigma, sigma_data) * squared_norm(prediction - mean)
+    """lambda(sigma) |D - mean|^2 with the lambda of `weight`, [B]."""
+    factor = edm_weight(sigma, sigma_data) if weight == "edm" else (1 + 1 / sigma) ** 2
+    return factor * squared_norm(prediction - mean)

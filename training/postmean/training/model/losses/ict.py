@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from postmean.base.errors import ConfigError
 from postmean.training.model.losses.loss import pseudo_huber, student_and_teacher
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ class ICTLoss:
     needs_boundary: ClassVar[bool] = True
     huber: float = 0.00054
     """c / sqrt(D) of the pseudo-Huber distance sqrt(|.|^2 + c^2) - c."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.huber < float("inf"):
+            raise ConfigError(f"loss.huber: expected a finite number >= 0, got {self.huber}")
 
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
         student, teacher = student_and_teacher(model, denoiser, batch)
