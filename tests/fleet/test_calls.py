@@ -66,7 +66,7 @@ def script(actor: ScriptedActor, method: str, *arguments: int) -> Answer:
     (shard,) = arguments
     return {
         "": Answer(value={"shard": shard}),
-        "raise": Answer(failure=CallFailed(f"shard {shard} is not finite", is_ours=True)),
+        "raise": Answer(failure=CallFailed(f"shard {shard} is not finite and more", is_ours=True)),
         "crash": Answer(failure=CallFailed("RuntimeError: the device is lost")),
         "die": DIES,
         "freeze": NEVER,
@@ -135,7 +135,7 @@ def test_an_exception_of_ours_and_another_are_told_apart_and_the_actor_lives(
     actor = hire()
     assert ends(calls, calls.call(actor, "placed"))
     ours = failure(calls, calls.call(actor, "make", 1))
-    assert (ours.cause, ours.is_ours) == ("shard 1 is not finite", True)
+    assert (ours.cause, ours.is_ours) == ("shard 1 is not finite and more", True)
     other = failure(calls, calls.call(actor, "make", 2))
     assert (other.cause, other.is_ours) == ("RuntimeError: the device is lost", False)
     assert ends(calls, calls.call(actor, "placed"))
@@ -203,7 +203,7 @@ def test_a_run_with_every_fault_is_accounted_for(calls: Calls) -> None:
     outcome = Dispatcher(calls, fleet, 2, PlannedShards(FAULTS), [record]).run()
     assert record.done == [0] and outcome.done == 1
     assert {shard: cause.split(":")[0] for shard, cause in record.causes.items()} == {
-        1: "shard 1 is not finite",
+        1: "shard 1 is not finite and more",
         2: "RuntimeError",
         3: "the actor's process died",
         4: "no answer within 10 s",

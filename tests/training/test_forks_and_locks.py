@@ -259,7 +259,7 @@ def test_a_refused_call_leaves_nothing(store: ImageStore, tmp_path: Path) -> Non
         call(store, out, dataclasses.replace(CONFIG, steps=1000))
     assert not out.exists()
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(DataError, match="may write to"):
+    with pytest.raises(ConfigError, match="is no folder: pass another --out"):
         call(store, tmp_path / "file")
 
 

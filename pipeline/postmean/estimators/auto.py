@@ -12,8 +12,7 @@ from postmean.base.checks import FLOAT16_ERROR
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.pairs import pair_means
 from postmean.engine.population import Population
-from postmean.engine.transfer import to_host
-from postmean.estimators.estimate import Estimate, Queries, assemble, check_finite
+from postmean.estimators.estimate import Estimate, Queries, assemble, checked_means
 from postmean.estimators.exact import Exact
 from postmean.neighbours.candidates import CandidateFinder, Candidates
 
@@ -66,8 +65,9 @@ class Auto:
                 break
         rest = np.sort(np.concatenate(left))
         if len(rest):
-            parts.append(self._exact.estimate(queries.select(rest)))
-            order.append(rest)
+            groups = self._exact.groups(queries.select(rest))
+            parts += groups
+            order += np.split(rest, np.cumsum([len(group.support) for group in groups[:-1]]))
         return assemble(parts, order)
 
     def _over_candidates(self, queries: Queries, candidates: Candidates, closed: np.ndarray) -> Estimate:
@@ -84,8 +84,8 @@ class Auto:
             member = candidates.member[bounds[r] : bounds[r + 1]]
             weight = means.weight[bounds[r] : bounds[r + 1]]
             support.append((member, weight) if len(member) <= self._max_support else None)
-        estimate = Estimate(
-            mean=to_host(means.mean),
+        return Estimate(
+            mean=checked_means(means.mean, queries),
             support=support,
             ess=np.maximum(1 / np.bincount(row, means.weight**2, minlength=size), 1.0),
             top_weight=top,
@@ -93,7 +93,6 @@ class Auto:
             tail_mass=np.zeros(size),
             support_size=counts,
         )
-        return check_finite(estimate, queries)
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> Auto:

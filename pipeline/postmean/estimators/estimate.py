@@ -120,17 +120,20 @@ def assemble(parts: list[Estimate], positions: list[np.ndarray]) -> Estimate:
     return Estimate(support=support, **columns)
 
 
-def check_finite(estimate: Estimate, queries: Queries) -> Estimate:
-    """Return the estimate; EstimatorError if a mean is not finite or leaves the range of the images."""
-    within = (estimate.mean.max(1, initial=0.0) <= 1.001) & (estimate.mean.min(1, initial=0.0) >= -1.001)
-    bad = ~within  # NaN is not within
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
+def checked_means(mean: torch.Tensor, queries: Queries) -> np.ndarray:
+    """The means as an array; EstimatorError if one is not finite or leaves the range of the images.
+
+    Args:
+        mean: float32 [B, D].
+    """
+    within = (mean.amax(1) <= 1.001) & (mean.amin(1) >= -1.001)  # NaN is not within
+    bad = np.flatnonzero(~within.cpu().numpy())
+    if len(bad):
         raise EstimatorError(
-            f"posterior mean at sigma {float(queries.sigma[row]):g} is not finite or outside [-1, 1]: "
+            f"posterior mean at sigma {float(queries.sigma[bad[0]]):g} is not finite or outside [-1, 1]: "
             "z must be finite and made from the images of this store"
         )
-    return estimate
+    return to_host(mean)
 
 
 def summarise(
@@ -149,8 +152,8 @@ def summarise(
     bounds = np.cumsum([0, *(len(member) for member, _ in support)])
     member, weight = (np.concatenate(column) for column in zip(*support, strict=True))
     mean_s, variance = moments(population, bounds, member, weight)
-    estimate = Estimate(
-        mean=to_host(from_integer_units(mean_s)),
+    return Estimate(
+        mean=checked_means(from_integer_units(mean_s), queries),
         support=list(support),
         ess=1 / np.add.reduceat(weight**2, bounds[:-1]),
         top_weight=np.maximum.reduceat(weight, bounds[:-1]),
@@ -158,4 +161,3 @@ def summarise(
         tail_mass=tail_mass,
         support_size=support_size,
     )
-    return check_finite(estimate, queries)

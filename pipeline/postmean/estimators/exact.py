@@ -16,9 +16,8 @@ from postmean.engine.masks import by_row
 from postmean.engine.population import SCALE, Population, to_integer_units
 from postmean.engine.ragged import moments
 from postmean.engine.refine import NEEDED_ERROR, WINDOW, distance2
-from postmean.engine.transfer import to_host
 from postmean.engine.weighted_mean import weighted_means
-from postmean.estimators.estimate import Estimate, Queries, check_finite, concatenate
+from postmean.estimators.estimate import Estimate, Queries, checked_means, concatenate
 
 LEFT_OUT = 2e-6
 
@@ -39,7 +38,11 @@ class Exact:
     """Mean squared error per dimension allowed for rounding the weights of the dense part, which saves a product."""
 
     def estimate(self, queries: Queries) -> Estimate:
-        return concatenate([self._group(group) for group in queries.groups(self.population.queries_at_a_time)])
+        return concatenate(self.groups(queries))
+
+    def groups(self, queries: Queries) -> list[Estimate]:
+        """The estimates of one group of queries after the other; concatenated they are those of `estimate`."""
+        return [self._group(group) for group in queries.groups(self.population.queries_at_a_time)]
 
     def _group(self, queries: Queries) -> Estimate:
         population = self.population
@@ -51,8 +54,8 @@ class Exact:
         mean_s = to_integer_units(means.mean.to(torch.float64))
         variance = (second_moment - mean_s.square().sum(1)).cpu().numpy() / population.dim / SCALE**2
         _replace_cancelling(population, means.support, variance)
-        estimate = Estimate(
-            mean=to_host(means.mean),
+        return Estimate(
+            mean=checked_means(means.mean, queries),
             support=means.support,
             ess=np.maximum(ess, 1.0),
             top_weight=top,
@@ -60,7 +63,6 @@ class Exact:
             tail_mass=np.zeros(len(queries)),
             support_size=np.full(len(queries), len(population)),
         )
-        return check_finite(estimate, queries)
 
 
 def _replace_cancelling(

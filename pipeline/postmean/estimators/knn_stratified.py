@@ -18,7 +18,7 @@ import torch
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.population import Population, from_integer_units
 from postmean.estimators.direct import log_weight, log_weight_at, to_device, uniform_outside
-from postmean.estimators.estimate import Estimate, Queries, check_finite
+from postmean.estimators.estimate import Estimate, Queries, checked_means
 from postmean.estimators.exact import LEFT_OUT
 from postmean.neighbours.choose_search import make_search
 from postmean.neighbours.search import Search
@@ -64,7 +64,8 @@ class KnnStratified:
             columns["top_weight"][row] = max(near.max(initial=0.0), each.max(initial=0.0)) / total
             columns["tail_mass"][row] = far.sum() / total
             columns["variance"][row] = max(0.0, second - float(np.mean(mean[row].astype(np.float64) ** 2)))
-        return check_finite(Estimate(mean, support, support_size=neighbours.count, **columns), queries)
+        checked = checked_means(torch.from_numpy(mean), queries)
+        return Estimate(checked, support, support_size=neighbours.count, **columns)
 
     def _mean(
         self, member: np.ndarray, near: np.ndarray, far: np.ndarray, s_far: torch.Tensor

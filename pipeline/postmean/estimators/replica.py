@@ -16,6 +16,7 @@ from postmean.contract.noisy import noisy
 from postmean.contract.plan import ShardPlan, shard_tuples
 from postmean.contract.records import Means, Records, pack_means
 from postmean.contract.tuples import TupleBlock
+from postmean.engine.gpu_errors import gpu_errors
 from postmean.engine.population import Population
 from postmean.estimators.choose import make_estimator
 from postmean.estimators.estimate import Estimate, Estimator, Queries, assemble
@@ -54,7 +55,7 @@ class Replica:
     def estimate(self, block: TupleBlock) -> Records:
         """The records of these tuples."""
         manifest, store = self._manifest, self._store
-        z = self._noisy(block)
+        z = self.noisy(block)
         estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)
@@ -78,7 +79,7 @@ class Replica:
             plain=plain,
         )
 
-    def _noisy(self, block: TupleBlock) -> np.ndarray:
+    def noisy(self, block: TupleBlock) -> np.ndarray:
         """z of these tuples, float32 [n, D], made by as many threads as the actor has."""
         z = np.empty((len(block), self._store.dim), np.float32)
 
@@ -131,15 +132,18 @@ class Replica:
         bounds = [0, len(block)]
         if label is not None:
             bounds = [0, *(np.flatnonzero(np.diff(label[order])) + 1).tolist(), len(block)]
+        # copied before the device's turn
+        block, z, sigma, from_source = block.select(order), z[order], sigma[order], from_source[order]
+        label = None if label is None else label[order]
         parts, positions = [], []
-        with self._device:
+        with self._device, gpu_errors():
             for start, stop in pairwise(bounds):
-                rows = order[start:stop]
-                if len(rows) == 0:
+                if start == stop:
                     continue
-                estimator = self._estimator(None if label is None else int(label[rows[0]]))
-                part = block.select(rows)
-                positions.append(rows)
+                estimator = self._estimator(None if label is None else int(label[start]))
+                rows = slice(start, stop)
+                part = block.select(np.arange(start, stop))
+                positions.append(order[rows])
                 parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
         return assemble(parts, positions)
 
@@ -154,7 +158,7 @@ class Replica:
     ) -> Estimate:
         population = estimator.population
         queries = Queries(
-            torch.from_numpy(np.ascontiguousarray(z)).to(population.device),
+            torch.from_numpy(z).to(population.device),
             sigma.astype(np.float64),
             population.member(block.entry),
             lambda row: self._source.draws(int(block.tuple_id[row]), point),
