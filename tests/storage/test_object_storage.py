@@ -6,8 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import NotFoundError
 
 from postmean.base.errors import ConfigError, ShardError, StorageError
 from postmean.storage.aws_profile import profile_settings
@@ -261,3 +264,21 @@ def test_a_missing_object_is_no_reason_to_wait(s3_url: str) -> None:
     with pytest.raises(ShardError, match="missing"):
         ObjectStorage(s3_url).get("a")
     assert time.monotonic() - began < 10
+
+
+def test_an_upload_in_parts_whose_end_was_carried_out_and_not_heard_is_made_again(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, data = ObjectStorage(s3_url), os.urandom(20 << 20)
+    whole, calls = obstore.put, []
+
+    def lost_once(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise NotFoundError("Server returned non-2xx status code: 404 Not Found: <Code>NoSuchUpload</Code>")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr("postmean.storage.object_store.obstore.put", lost_once)
+    storage.put("large", data)
+    assert len(calls) == 2
+    assert storage.get("large") == data

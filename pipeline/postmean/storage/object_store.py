@@ -18,7 +18,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from postmean.base.errors import ConfigError, ShardError
 from postmean.base.files import is_temporary
 from postmean.storage.aws_profile import profile_settings
-from postmean.storage.backoff import deadline_seconds
+from postmean.storage.backoff import Transient, deadline_seconds
 from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsupported, translate
 from postmean.storage.object_requests import PART, ObjectRequests
 from postmean.storage.storage import check_path
@@ -59,9 +59,18 @@ class ObjectStorage:
 
     def put(self, path: str, data: bytes) -> None:
         check_path(path)
-        self._requests.run(
-            path, lambda _: obstore.put(self._store, path, data, chunk_size=PART, max_concurrency=_UPLOADS)
-        )
+
+        def attempt(_: int) -> None:
+            try:
+                obstore.put(self._store, path, data, chunk_size=PART, max_concurrency=_UPLOADS)
+            except CLIENT_ERRORS as error:
+                # a missing bucket has another error: here the end of an upload in parts was carried out and its answer
+                # lost, so that the client's next attempt finds no upload
+                if isinstance(translate(error, self.url), Missing):
+                    raise Transient("the upload in parts is gone") from None
+                raise
+
+        self._requests.run(path, attempt)
 
     def create(self, path: str, data: bytes) -> bool:
         """Atomic if the store supports conditional writes (If-None-Match), as S3, GCS, Azure, R2 and MinIO do.
