@@ -12,6 +12,7 @@ from postmean.planning.machines import NETWORK_SHARE, Machines
 from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
 from postmean.planning.workload import Workload, refuse_index
 
+_CHECKED_BYTES_PER_SECOND = 1e9  # a process compares the images with their hashes once, on one core
 _START_SECONDS = 25.0  # imports, Ray, the first actors' imports, shutdown: 12 s to 37 s here
 _PLAN_SECONDS = 0.35e-6  # core seconds per tuple, here (benchmarks/planning.py)
 _INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
@@ -89,10 +90,14 @@ def estimate_cost(
         measured = measure(work, split) if work.records else _NOTHING
         seconds_per_record = measured.seconds
         if machines is not None and work.records and records_per_second is None:
-            queries = queries_at_once(work)
+            queries = queries_at_once(work, bool(machines.node.gpus))
             there = machines.product_seconds(threads_per_actor, work.store.dim, queries)
-            ratio = there / product_seconds(work, queries)
-            seconds_per_record = measured.fixed_seconds + measured.growing_seconds * ratio
+            growing = measured.growing_seconds * there / product_seconds(work, queries)
+            if machines.node.gpus:  # several shards at a time: the rest is done meanwhile
+                at_a_time = FleetSettings().at_a_time("cuda")
+                seconds_per_record = max(growing, measured.fixed_seconds / at_a_time)
+            else:
+                seconds_per_record = measured.fixed_seconds + growing
     if records_per_second is not None and work.records:
         seconds_per_record = 1 / records_per_second
     nodes = machines.nodes if machines else 1
@@ -101,6 +106,8 @@ def estimate_cost(
     replica, shared, actor, device = _memory(work, on_gpu)
     plan_seconds = manifest.tuples * _PLAN_SECONDS / usable_cores() + work.certificate_seconds
     load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
+    if machines and machines.node.gpus and work.records:  # a GPU computes norms and coordinates in a second
+        load_seconds = _START_SECONDS + replica / _CHECKED_BYTES_PER_SECOND
     if machines and work.records:
         load_seconds += 8 * replica / (machines.node.network_bits_per_second * NETWORK_SHARE)
     # the actor with most shards decides
@@ -151,13 +158,14 @@ def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
     manifest, dim = work.manifest, work.store.dim
     members = work.images * (2 if manifest.recipe.flips else 1)
     searched = manifest.estimator
-    index = 0 if searched.index in ("exact", "sq8") else 4 * members * dim
+    value_bytes = 1 if searched.index.endswith("sq8") else 4
+    index = 0 if searched.index == "exact" else value_bytes * members * dim
     columns = 8 * members
     if traits_of(searched.name).keeps_directions and not manifest.recipe.conditional:
         columns += 4 * (DIRECTIONS + 2) * members
     # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies)
     population = members // (work.classes if manifest.recipe.conditional else 1)
-    workspace = 9 * population * queries_at_once(work) + (16 if manifest.recipe.conditional else 6) * (16 << 20)
+    workspace = 9 * population * queries_at_once(work, on_gpu) + (16 if manifest.recipe.conditional else 6) * (16 << 20)
     store = work.images * dim
     # eps, z, x, means and encoded bytes: the most held at once
     shard = FleetSettings().at_a_time("cuda" if on_gpu else "cpu") * manifest.shards.records_per_shard * dim * 28

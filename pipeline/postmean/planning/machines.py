@@ -1,7 +1,7 @@
 """Machines by name, other than this one, with figures from their vendors' data sheets.
 
-Nothing here is measured. A record takes two int8 matrix products over the population, so the int8 rate (dense, that is
-without sparsity) and the memory bandwidth decide; an actor is assumed to reach a share of each.
+A record takes two matrix products over the population, so the matrix rate (dense, that is without sparsity) and the
+memory bandwidth decide; an actor is assumed to reach a share of each. A GPU multiplies in float16, a CPU in int8.
 """
 
 import re
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from postmean.base.errors import ConfigError
 
-PEAK_SHARE = 0.3
-"""Assumed share of the int8 rate: tiles of 16 MB fill little more than half of a large GPU, and each waits for its
-launch."""
+PEAK_SHARE = 0.35
+"""Assumed share of the matrix rate. One H200 reached 0.33 to 0.44 of its 989 TFLOP/s (docs/gpu.md)."""
 BANDWIDTH_SHARE = 0.5
 """Assumed share of the memory bandwidth."""
 NETWORK_SHARE = 0.25
@@ -24,8 +23,8 @@ class Node:
 
     gpus: int
     cpus: int
-    int8_per_second: float
-    """Operations; a multiply-add is two."""
+    operations_per_second: float
+    """Of float16 products on a GPU, of int8 products on CPUs; a multiply-add is two."""
     memory_bytes_per_second: float
     device_bytes: int
     """Memory of one GPU, 0 if there is none."""
@@ -34,31 +33,41 @@ class Node:
 
 
 NODES = {
-    # NVIDIA H100 Tensor Core GPU Datasheet (SXM): 1 979 TOPS, 3.35 TB/s, 80 GB; Amazon EC2 P5 (p5.48xlarge)
+    # NVIDIA H200 Tensor Core GPU Datasheet (SXM): 989 TFLOPS, 4.8 TB/s, 141 GB; Amazon EC2 P5 (p5en.48xlarge)
+    "8-h200": Node(
+        gpus=8,
+        cpus=192,
+        operations_per_second=989e12,
+        memory_bytes_per_second=4800e9,
+        device_bytes=141 * 10**9,
+        host_bytes=2048 << 30,
+        network_bits_per_second=3200e9,
+    ),
+    # NVIDIA H100 Tensor Core GPU Datasheet (SXM): 989 TFLOPS, 3.35 TB/s, 80 GB; Amazon EC2 P5 (p5.48xlarge)
     "8-h100": Node(
         gpus=8,
         cpus=192,
-        int8_per_second=1979e12,
+        operations_per_second=989e12,
         memory_bytes_per_second=3350e9,
         device_bytes=80 * 10**9,
         host_bytes=2048 << 30,
         network_bits_per_second=3200e9,
     ),
-    # NVIDIA A100 80GB Tensor Core GPU Datasheet (SXM): 624 TOPS, 2 039 GB/s, 80 GB; Amazon EC2 P4 (p4de.24xlarge)
+    # NVIDIA A100 80GB Tensor Core GPU Datasheet (SXM): 312 TFLOPS, 2 039 GB/s, 80 GB; Amazon EC2 P4 (p4de.24xlarge)
     "8-a100": Node(
         gpus=8,
         cpus=96,
-        int8_per_second=624e12,
+        operations_per_second=312e12,
         memory_bytes_per_second=2039e9,
         device_bytes=80 * 10**9,
         host_bytes=1152 << 30,
         network_bits_per_second=400e9,
     ),
-    # NVIDIA L40S Datasheet: 733 TOPS, 864 GB/s, 48 GB; Amazon EC2 G6e (g6e.2xlarge), as in ray_cluster.yaml
+    # NVIDIA L40S Datasheet: 362 TFLOPS, 864 GB/s, 48 GB; Amazon EC2 G6e (g6e.2xlarge), as in ray_cluster.yaml
     "1-l40s": Node(
         gpus=1,
         cpus=8,
-        int8_per_second=733e12,
+        operations_per_second=362e12,
         memory_bytes_per_second=864e9,
         device_bytes=48 * 10**9,
         host_bytes=64 << 30,
@@ -69,7 +78,7 @@ NODES = {
     "c7i": Node(
         gpus=0,
         cpus=64,
-        int8_per_second=32 * 3.2e9 * 2048,
+        operations_per_second=32 * 3.2e9 * 2048,
         memory_bytes_per_second=307e9 * 32 / 48,
         device_bytes=0,
         host_bytes=128 << 30,
@@ -102,13 +111,17 @@ class Machines:
         return self.nodes * (self.node.gpus or max(1, self.node.cpus // threads))
 
     def product_seconds(self, threads: int, dim: int, queries: int) -> float:
-        """Seconds that one actor needs per member and query for a log-weight: the products of two bytes with D pixels.
+        """Seconds that one actor needs per member and query for a log-weight: the product of z with D pixels.
+
+        A GPU takes one float16 product, and reads the pixels once a pass. A CPU takes int8 products of two bytes of z;
+        it reads pixels, writes them as int8 and reads these. Products are written once and read twice, in four bytes.
 
         Args:
-            queries: queries that share a pass over the pixels. A pass reads the pixels, writes them as int8 and reads
-                these; each of the two products is written once and read twice, in four bytes.
+            queries: queries that share a pass over the pixels.
         """
-        actors = 1 if self.node.gpus else max(1, self.node.cpus // threads)
-        operations = self.node.int8_per_second / actors * PEAK_SHARE
-        bandwidth = self.node.memory_bytes_per_second / actors * BANDWIDTH_SHARE
-        return max(4 * dim / operations, (3 * dim / queries + 24) / bandwidth)
+        operations = self.node.operations_per_second * PEAK_SHARE
+        bandwidth = self.node.memory_bytes_per_second * BANDWIDTH_SHARE
+        if self.node.gpus:
+            return max(2 * dim / operations, (2 * dim / queries + 12) / bandwidth)
+        actors = max(1, self.node.cpus // threads)
+        return actors * max(4 * dim / operations, (3 * dim / queries + 24) / bandwidth)

@@ -76,11 +76,13 @@ def measure(work: Workload, split: bool) -> Measured:
     )
 
 
-def queries_at_once(work: Workload) -> int:
+def queries_at_once(work: Workload, on_gpu: bool) -> int:
     """Queries per pass over a population: a group of the estimator, or a class's records in a shard."""
     if work.manifest.recipe.conditional:
         return max(1, work.manifest.shards.records_per_shard // work.classes)
-    return Population(work.store, work.manifest.recipe.flips, device=work.manifest.device).queries_at_a_time
+    device = "cuda" if on_gpu else "cpu"
+    flips = work.manifest.recipe.flips
+    return SampledPopulation(work.store, flips, device=device, stands_for=work.stands_for).queries_at_a_time
 
 
 def product_seconds(work: Workload, queries: int) -> float:
