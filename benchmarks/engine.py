@@ -1,6 +1,8 @@
-"""How much of this machine's int8 matrix rate the full softmax reaches, on synthetic images of any size.
+"""How much of the int8 matrix rate of this machine's CPU the full softmax reaches, on synthetic images of any size.
 
-    python benchmarks/engine.py --images 50000 --dim 3072 [--device cuda] --json FILE
+    python benchmarks/engine.py --images 50000 --dim 3072 --json FILE
+
+`gpu.py` measures a GPU.
 
 With --data, the images are those of a store. The matrix rate is measured on the product's own shapes. The engine's rate
 counts 4 N D operations per query for the log-weights and 2 N D for the means, divided by the time of the whole
@@ -23,9 +25,9 @@ import torch
 
 from postmean.base.cores import usable_cores
 from postmean.contract.image_store import ImageStore, StoreWriter, to_unit
-from postmean.engine.log_weights import int8_product
 from postmean.engine.population import Population
 from postmean.engine.process_setup import prepare_process
+from postmean.engine.products import int8_product
 from postmean.estimators.estimate import Queries
 from postmean.estimators.exact import Exact
 
@@ -38,14 +40,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=512)
     parser.add_argument("--sigma", type=float, default=16.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prepare_process(usable_cores())
     with tempfile.TemporaryDirectory() as folder:
         report = measure(options, Path(folder) / "store")
     print(
-        f"{report['images']:,} x {report['dim']:,} on {options.device}: {report['queries_per_s']:,.0f} queries/s, "
+        f"{report['images']:,} x {report['dim']:,} on the CPU: {report['queries_per_s']:,.0f} queries/s, "
         f"{report['engine_tops']:.2f} of {report['matrix_tops']:.2f} int8 TOP/s: {report['share']:.0%}; "
         f"{report['workspace_bytes'] / 1e6:,.0f} MB of workspace"
     )
@@ -56,14 +57,14 @@ def main() -> None:
 def measure(options: argparse.Namespace, path: Path) -> dict:
     store = ImageStore.open(options.data) if options.data else synthetic_store(options, path)
     before = anonymous_bytes()
-    population = Population(store, flips=False, device=options.device)
+    population = Population(store, flips=False)
     estimator = Exact(population, rounding=2e-7)
     source = np.arange(options.queries)
     x = to_unit(store.pixels(source)).reshape(options.queries, -1)
     generator = np.random.default_rng(1)
     z = torch.from_numpy(x + options.sigma * generator.standard_normal(x.shape, dtype=np.float32))
     sigma = np.full(options.queries, options.sigma)
-    queries = Queries(z.to(options.device), sigma, source, np.random.default_rng)
+    queries = Queries(z, sigma, source, np.random.default_rng)
     estimator.estimate(queries.select(np.arange(2)))
     seconds, rates = [], []
     stop = threading.Event()
@@ -115,18 +116,13 @@ def anonymous_bytes() -> int:
 
 def matrix_rate(population: Population, queries: int) -> float:
     """int8 operations per second of the product of one tile with the split queries."""
-    start, stop = population.tiles()[0]
-    tile = population.tile(start, stop)
-    split = torch.randint(-127, 127, (2 * queries, population.dim), dtype=torch.int8, device=tile.device)
+    _, _, tile = next(population.pixels.tiles())
+    split = torch.randint(-127, 127, (2 * queries, population.dim), dtype=torch.int8)
     repeats = 8
     int8_product(split, tile)
-    if tile.is_cuda:
-        torch.cuda.synchronize()
     began = time.perf_counter()
     for _ in range(repeats):
         int8_product(split, tile)
-    if tile.is_cuda:
-        torch.cuda.synchronize()
     return repeats * 2.0 * len(tile) * len(split) * population.dim / (time.perf_counter() - began)
 
 

@@ -21,7 +21,7 @@ from postmean.engine.population import SCALE, Population
 from postmean.neighbours.cards import read_card, write_card
 from postmean.neighbours.search import Neighbours, sharpen
 
-GPU_MOST_NEIGHBOURS = 2048  # limit of FAISS on a GPU, unless built with cuVS
+_GPU_MOST = 2048  # neighbours and partitions that FAISS searches on a GPU, unless built with cuVS
 _CHUNK = 8192  # vectors added or trained on at a time
 
 
@@ -41,6 +41,19 @@ class FaissSpec:
     def lists(self) -> int:
         """Partitions of an inverted file, 0 without one."""
         return int(self.name.split("-")[0][3:]) if self.name.startswith("ivf") else 0
+
+    def check_on_gpu(self, k: int, nprobe: int) -> None:
+        """Raise ConfigError for what FAISS refuses on a GPU: known before an actor starts."""
+        if self.name == "sq8":
+            raise ConfigError(
+                "index sq8: FAISS has it on a CPU alone: use ivf<lists>-sq8, --index exact, which needs no FAISS, "
+                "or --device cpu"
+            )
+        for flag, value in (("--k", k), ("--nprobe", nprobe if self.lists else 1)):
+            if value > _GPU_MOST:
+                raise ConfigError(
+                    f"{flag} {value}: FAISS on a GPU takes at most {_GPU_MOST}: lower it or pass --index exact"
+                )
 
     def create(self, dim: int) -> Any:
         """An empty faiss.Index."""
@@ -140,10 +153,6 @@ class FaissSearch:
 
     def search(self, z: torch.Tensor, sigma: np.ndarray, k: int) -> Neighbours:
         k = min(k, len(self.population))
-        if self.population.device != "cpu" and k > GPU_MOST_NEIGHBOURS:
-            raise ConfigError(
-                f"k {k}: FAISS on a GPU returns at most {GPU_MOST_NEIGHBOURS}: lower k or pass --index exact"
-            )
         query = ((z + 1) * SCALE).cpu().numpy()
         distance2, member = self._index.search(np.ascontiguousarray(query, np.float32), k)
         # float32: a distance is made of terms as large as |z|^2 and |x|^2 <= D, each rounded a few times

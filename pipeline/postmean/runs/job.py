@@ -94,12 +94,18 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: ShowProgress = N
 
 
 def check_index(manifest: Manifest, store: ImageStore) -> None:
-    """Raise unless the estimator's index was built and FAISS is installed: once here instead of in every actor."""
+    """Raise unless the estimator's index was built, FAISS is installed, and the device takes the index.
+
+    Once here instead of in every actor.
+    """
     settings = manifest.estimator
     if not traits_of(settings.name).searches or settings.index == "exact":
         return
     check_installed("faiss", "faiss")
-    built_index(store, FaissSpec(settings.index), manifest.recipe.flips)
+    spec = FaissSpec(settings.index)
+    if manifest.device == "cuda":
+        spec.check_on_gpu(settings.k, settings.nprobe)
+    built_index(store, spec, manifest.recipe.flips)
 
 
 def resolve(config: JobConfig, store: ImageStore) -> Manifest:
