@@ -74,7 +74,8 @@ def test_a_run_under_random_faults_has_the_bytes_of_an_undisturbed_one(
             chaos.wait()
         if running.poll() is None and chaos.random.random() < 0.7:
             running.kill()  # do not wait for what deadlines do
-        chaos.end(running, {0, 2, 3, 130, -signal.SIGKILL})
+        early = -signal.SIGTERM  # a signal while Python starts or ends, when nothing handles it
+        chaos.end(running, {0, 2, 3, 130, -signal.SIGKILL, early})
     for run in runs:
         done = postmean(*generation(store, run, 2))
         assert done.returncode == 0, done.stderr
