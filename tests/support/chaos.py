@@ -49,10 +49,11 @@ class Chaos:
     def hit(self, running: subprocess.Popen, fault: str) -> bool:
         """Do one fault to a command or to a process below it: `VICTIM VERB`. Returns whether there was a victim.
 
-        Victims are driver, raylet, gcs and actor; verbs kill, freeze, pause and terminate.
+        Victims are driver or trainer (the command itself), raylet, gcs and actor.
+        Verbs are kill, freeze, pause and terminate.
         """
         victim, verb = fault.split()
-        if victim == "driver":
+        if victim in {"driver", "trainer"}:
             pids = [running.pid] if running.poll() is None else []
         elif victim == "actor":
             pids = actors_of(running)
