@@ -43,6 +43,8 @@ def ray_session(cpus: int, gpus: int) -> Iterator[RayThread]:
     ray_token.switch_on(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
+    # of calls that a run which stops no longer asks about: Ray would print their tracebacks
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     with needs("generate"):
         import ray
     if ray.is_initialized():
