@@ -47,10 +47,9 @@ def _float16_means(population: Population, weight_BM: torch.Tensor) -> torch.Ten
     for start, stop, tile in pixels.tiles():
         left = rounded[:, : len(tile)]
         left[:, stop - start :] = 0  # a padded tile's last rows
-        for half in range(population.halves):
-            offset = half * len(population.images)
+        for half, members in enumerate(population.members_of(start, stop)):
             out = left[half * count : (half + 1) * count, : stop - start]
-            torch.mul(weight_BM[:, offset + start : offset + stop], scale, out=out)
+            torch.mul(weight_BM[:, members], scale, out=out)
         mass += left.sum(1, dtype=torch.float32)
         total += float16_product(left, tile)
     total, mass = _join_halves(population, total), mass.view(population.halves, count).sum(0)
@@ -73,8 +72,7 @@ def _int8_means(population: Population, weight_BM: torch.Tensor, rounding: float
     counted = torch.zeros_like(mass)
     products = torch.zeros((population.halves * count, pixels.columns))
     for start, stop, tile in pixels.tiles():
-        for half in range(population.halves):
-            members = slice(half * len(population.images) + start, half * len(population.images) + stop)
+        for half, members in enumerate(population.members_of(start, stop)):
             total = products[half * count : (half + 1) * count]
             if precise:
                 scaled = weight_BM[:, members] * inverse

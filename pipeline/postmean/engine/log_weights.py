@@ -38,20 +38,16 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray)
     if population.flips:
         z = torch.cat([z, population.flip(z)])
     sigma2_B = torch.from_numpy((sigma_B * SCALE) ** 2).to(z.device)
-    # distance of two members that can both matter: twice the root mean square distance from the mean image is what
-    # occurs; the diameter of the pixel cube would be far too loose
-    spread = 2 * (population.norm2.mean() - population.mean_s.square().sum()).clamp(min=1.0).sqrt()
     # half of the error is left to float32
-    needed = NEEDED_ERROR / 2 / spread
+    needed = NEEDED_ERROR / 2 / population.spread
     queries = split(z, sigma2_B.repeat(population.halves), pixels.columns, pixels.dtype, needed)
     half_B1 = (-0.5 / sigma2_B).to(torch.float32)[:, None]
     norm2 = population.norm2.to(torch.float32)
     value = torch.empty((count, len(population)), dtype=torch.float32, device=z.device)
     for start, stop, tile in pixels.tiles():
         product = queries.times(tile, stop - start)
-        for half in range(population.halves):
-            members = slice(half * len(population.images) + start, half * len(population.images) + stop)
+        for half, members in enumerate(population.members_of(start, stop)):
             rows = slice(half * count, (half + 1) * count)
             torch.addcmul(product[rows], norm2[members], half_B1, out=value[:, members])
     largest_B = torch.maximum(value.amax(1).abs(), value.amin(1).abs()).to(torch.float64)
-    return LogWeights(value, queries.error[:count] * spread + 3 * torch.finfo(torch.float32).eps * largest_B)
+    return LogWeights(value, queries.error[:count] * population.spread + 3 * torch.finfo(torch.float32).eps * largest_B)

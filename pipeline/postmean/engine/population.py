@@ -23,7 +23,7 @@ SCALE = 127.5
 """Pixel steps per unit of x: s = 127.5 x - 0.5."""
 
 _MANY_MEMBERS = 1 << 18  # above, 512 queries would take gigabytes of each actor on a CPU
-_CPU_CHUNK, _GPU_CHUNK = 1 << 20, 1 << 28  # pixels converted at a time to a type wider than a byte
+_CPU_VALUES, _GPU_VALUES = 1 << 21, 1 << 27  # pixels in a wider type at a time: in a cache, or half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,15 @@ class Population:
         tile = min(len(self.images), pixels.GPU_TILE_ROWS)
         return len(self) * (9 * self.queries_at_a_time + 1040) + 12 * tile * self.dim + (1 << 30)
 
+    @property
+    def rows_at_a_time(self) -> int:
+        """Rows of pixels to convert to a wider type at a time, at least 1."""
+        return max(1, (_CPU_VALUES if self.device == "cpu" else _GPU_VALUES) // self.dim)
+
+    def members_of(self, start: int, stop: int) -> list[slice]:
+        """Members that images start .. stop - 1 stand for: themselves, and with flips their mirror images."""
+        return [slice(half * len(self.images) + start, half * len(self.images) + stop) for half in range(self.halves)]
+
     def centred_tiles(self, mean: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Ranges of members start .. stop - 1, and their pixels minus `mean`, float32 [stop - start, D] on the device.
 
@@ -125,10 +134,9 @@ class Population:
         buffer = torch.empty((self.pixels.tile_rows, self.dim), dtype=torch.float32, device=self.device)
         for start, stop, tile in self.pixels.tiles():
             rows = tile[: stop - start, : self.dim]
-            for half in range(self.halves):
+            for half, members in enumerate(self.members_of(start, stop)):
                 part = self.flip(rows) if half else rows
-                offset = half * len(self.images)
-                yield offset + start, offset + stop, buffer[: stop - start].copy_(part).sub_(mean)
+                yield members.start, members.stop, buffer[: stop - start].copy_(part).sub_(mean)
 
     def rows(self, member: np.ndarray) -> torch.Tensor:
         """Integer pixels of these members, [n, D] on the device, in the type of the tiles."""
@@ -171,12 +179,20 @@ class Population:
         """Mean image in integer units, float64 [D] on the device."""
         return to_integer_units(self.mean)
 
+    @cached_property
+    def spread(self) -> torch.Tensor:
+        """Distance of two members that can both matter, in integer units, float64 [] on the device, at least 2.
+
+        Twice the root mean square distance from the mean image is what occurs; the diameter of the pixel cube would be
+        far too loose.
+        """
+        return 2 * (self.norm2.mean() - self.mean_s.square().sum()).clamp(min=1.0).sqrt()
+
     def _chunks(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Ranges of images and their pixels, in pieces that may be converted to a wider type."""
-        most = max(1, (_CPU_CHUNK if self.device == "cpu" else _GPU_CHUNK) // self.dim)
         for first, last, tile in self.pixels.tiles():
-            for start in range(first, last, most):
-                stop = min(start + most, last)
+            for start in range(first, last, self.rows_at_a_time):
+                stop = min(start + self.rows_at_a_time, last)
                 yield start, stop, tile[start - first : stop - first, : self.dim]
 
 

@@ -12,8 +12,6 @@ import torch
 
 from postmean.engine.population import SCALE, Population
 
-_CPU_VALUES, _GPU_VALUES = 1 << 21, 1 << 27  # most pixels of a batch: float32 in a cache, or half a gigabyte
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -32,16 +30,15 @@ def batches(bounds: np.ndarray, population: Population) -> Iterator[Batch]:
 
     Args:
         bounds: int64 [R + 1]; list r is bounds[r] .. bounds[r + 1] - 1 of the concatenation.
-        population: its size of an image and its device decide how many lists a batch holds.
+        population: its `rows_at_a_time` decides how many lists a batch holds.
     """
-    most = max(1, (_CPU_VALUES if population.device == "cpu" else _GPU_VALUES) // population.dim)
     count = np.diff(bounds)
     order = np.argsort(count, kind="stable")
     start = int(np.searchsorted(count[order], 1))
     while start < len(order):
         # the padded size of the lists start .. stop - 1 is (stop - start) count[stop - 1], which rises with stop
         padded = np.arange(1, len(order) - start + 1) * count[order[start:]]
-        stop = start + max(1, int(np.searchsorted(padded, most, side="right")))
+        stop = start + max(1, int(np.searchsorted(padded, population.rows_at_a_time, side="right")))
         row = order[start:stop]
         place = np.arange(int(count[row[-1]]))
         valid = place < count[row][:, None]

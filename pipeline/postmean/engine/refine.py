@@ -15,8 +15,6 @@ WINDOW = 32.0
 NEEDED_ERROR = 3e-3
 """Largest accepted error of log-weights: it costs a mean squared error of at most 9e-6 of the posterior variance."""
 
-_CPU_VALUES, _GPU_VALUES = 1 << 21, 1 << 27  # pixels recomputed at a time, in float64
-
 
 def distance2(population: Population, z_BD: torch.Tensor, row: np.ndarray, member: np.ndarray) -> np.ndarray:
     """|z_row - x_member|^2 of these pairs in units of x, by direct differences, float64 [P].
@@ -25,10 +23,9 @@ def distance2(population: Population, z_BD: torch.Tensor, row: np.ndarray, membe
         z_BD: float [B, D] on the population's device. row, member: int64 [P].
     """
     z = to_integer_units(z_BD.to(torch.float64))
-    step = max(1, (_CPU_VALUES if population.device == "cpu" else _GPU_VALUES) // population.dim)
     parts = [z.new_zeros(0)]
-    for start in range(0, len(member), step):
-        part = slice(start, start + step)
+    for start in range(0, len(member), population.rows_at_a_time):
+        part = slice(start, start + population.rows_at_a_time)
         s = population.rows(member[part]).to(torch.float64)
         parts.append(s.sub_(z[torch.from_numpy(row[part]).to(z.device)]).square_().sum(1))
     return torch.cat(parts).cpu().numpy() / SCALE**2

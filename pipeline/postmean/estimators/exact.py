@@ -12,7 +12,7 @@ import torch
 
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.log_weights import log_weights
-from postmean.engine.masks import by_row
+from postmean.engine.masks import positions
 from postmean.engine.population import SCALE, Population, to_integer_units
 from postmean.engine.ragged import moments
 from postmean.engine.refine import NEEDED_ERROR, WINDOW, distance2
@@ -85,11 +85,11 @@ def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.nd
     for start in range(0, len(inexact), _RECOMPUTED):
         rows = inexact[start : start + _RECOMPUTED]
         rows_t = torch.from_numpy(rows).to(value.device)
-        bounds, member, _ = by_row(value[rows_t] >= floor_B[rows_t, None], value, rows)
-        row = np.repeat(rows, np.diff(bounds))
+        place, member = positions(value[rows_t] >= floor_B[rows_t, None])
+        row = rows[place]
         direct = distance2(population, z_BD, row, member)
-        nearest = np.repeat(np.minimum.reduceat(direct, bounds[:-1]), np.diff(bounds))
-        log_weight = ((nearest - direct) / (2 * sigma_B[row] ** 2)).astype(np.float32)
+        nearest = np.minimum.reduceat(direct, np.searchsorted(place, np.arange(len(rows))))
+        log_weight = ((nearest[place] - direct) / (2 * sigma_B[row] ** 2)).astype(np.float32)
         value[rows_t] = -torch.inf
         pairs = torch.from_numpy(row).to(value.device), torch.from_numpy(member).to(value.device)
         value[pairs] = torch.from_numpy(log_weight).to(value.device)
