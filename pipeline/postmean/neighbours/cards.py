@@ -3,12 +3,11 @@
 It is written after X. A file whose card is missing or tells another hash is damaged, or was being replaced.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from postmean.base.errors import DataError
-from postmean.base.files import write_file
+from postmean.base.files import file_sha256, write_file
 from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unsealed
 
 
@@ -18,7 +17,7 @@ def write_card(path: Path, made_from: dict[str, Any]) -> None:
     Args:
         made_from: what it was made from, a plain object without the field `file_sha256`.
     """
-    write_file(_card(path), to_sealed_json(made_from | {"file_sha256": _hash(path)}))
+    write_file(_card(path), to_sealed_json(made_from | {"file_sha256": file_sha256(path)}))
 
 
 def read_card(path: Path, remedy: str) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def read_card(path: Path, remedy: str) -> dict[str, Any]:
     try:
         made_from = unsealed(parse_json(card.read_bytes()))
         expected = made_from.pop("file_sha256")
-        found = _hash(path)
+        found = file_sha256(path)
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}: make it readable") from error
     except (JsonError, KeyError) as error:
@@ -47,8 +46,3 @@ def read_card(path: Path, remedy: str) -> dict[str, Any]:
 
 def _card(path: Path) -> Path:
     return path.with_suffix(".json")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,9 +1,9 @@
 """The hashes of a checkpoint's files: CHECKPOINT/files.json, sealed. What is loaded was what training wrote."""
 
-import hashlib
 from pathlib import Path
 
 from postmean.base.errors import DataError
+from postmean.base.files import file_sha256
 from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unsealed
 
 FILES = "files.json"
@@ -11,7 +11,9 @@ FILES = "files.json"
 
 def write_hashes(folder: Path) -> None:
     """Write the hashes of all files in a checkpoint that is complete: a second per GB."""
-    hashes = {path.relative_to(folder).as_posix(): _hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    hashes = {
+        path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
     (folder / FILES).write_bytes(to_sealed_json(hashes))
 
 
@@ -28,7 +30,7 @@ def check_files(checkpoint: Path, start: str = "") -> None:
     try:
         hashes = unsealed(parse_json(path.read_bytes()))
         names = [name for name in hashes if name.startswith(start)]
-        damaged = [name for name in names if _hash(checkpoint / name) != hashes[name]]
+        damaged = [name for name in names if file_sha256(checkpoint / name) != hashes[name]]
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: missing: not a whole checkpoint of this version: {remedy}") from error
     except OSError as error:
@@ -39,8 +41,3 @@ def check_files(checkpoint: Path, start: str = "") -> None:
         raise DataError(
             f"{checkpoint / (damaged or [start])[0]}: damaged, its SHA-256 is not that in {FILES}: {remedy}"
         )
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

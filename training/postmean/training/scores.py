@@ -5,7 +5,6 @@ with this package.
 """
 
 import glob
-import hashlib
 import urllib.error
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
+from postmean.base.files import file_sha256
 from postmean.base.paths import local_path
 from postmean.contract.image_store import ImageStore
 
@@ -213,8 +213,7 @@ def _check_weights(path: Path) -> str:
     try:
         # torch-fidelity unpickles the file without restrictions, so it only gets a file that loads with them
         torch.load(path, map_location="cpu", weights_only=True)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except Exception as error:  # torch.load raises many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"{WEIGHTS_FLAG} {path}: {reason}: not a file of weights") from error
