@@ -151,19 +151,20 @@ def test_a_lease_is_renewed_and_calls_back(storage: Storage) -> None:
         lease.check()
 
 
+def is_lost(lease: Lease) -> bool:
+    """Whether the driver has noticed that the other one holds the lease."""
+    try:
+        lease.check()
+    except GenerationError as error:
+        assert "took over (host elsewhere, process 7" in str(error)
+        return True
+    return False
+
+
 def test_a_driver_whose_lease_was_taken_stops_and_leaves_the_other_one_alone(storage: Storage) -> None:
     with Lease(storage, beat_seconds=0.05) as lease:
         write(storage, 2)
-
-        def lost() -> bool:
-            try:
-                lease.check()
-            except GenerationError as error:
-                assert "took over (host elsewhere, process 7" in str(error)
-                return True
-            return False
-
-        wait_until(lost, "the driver notices")
+        wait_until(lambda: is_lost(lease), "the driver notices")
     assert find_holder(storage) is not None
     assert "leases/000002.json" in storage.list("leases")
 
@@ -172,16 +173,7 @@ def test_a_driver_whose_lease_another_holds_under_the_same_number_stops_and_leav
     """As on storage that does not create exclusively."""
     with Lease(storage, beat_seconds=0.05) as lease:
         write(storage, 1)
-
-        def lost() -> bool:
-            try:
-                lease.check()
-            except GenerationError as error:
-                assert "took over (host elsewhere, process 7" in str(error)
-                return True
-            return False
-
-        wait_until(lost, "the driver notices")
+        wait_until(lambda: is_lost(lease), "the driver notices")
     holder = find_holder(storage)
     assert holder is not None and holder.token == "x"
 

@@ -4,7 +4,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -151,27 +151,27 @@ def test_a_handshake_that_does_not_end_is_cut_off(pair: tuple[Path, Path]) -> No
         assert until_closed(slow) == b""
 
 
-def test_a_secured_connection_that_asks_nothing_is_cut_off(pair: tuple[Path, Path]) -> None:
-    limits = Limits(head_seconds=0.3)
+@contextmanager
+def secured_connection(pair: tuple[Path, Path], limits: Limits) -> Iterator[tuple[LiveServer, ssl.SSLSocket]]:
+    """A server with these limits, and a connection to it whose handshake is over."""
     trusting = ssl.create_default_context(cafile=str(pair[0]))
     with (
         LiveServer("127.0.0.1", 0, FILES, LiveShards(10, 2, 1), TOKEN, tls_context(*pair), limits) as server,
         socket.create_connection(("127.0.0.1", server.port), PATIENCE) as plain,
         trusting.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
     ):
+        yield server, secured
+
+
+def test_a_secured_connection_that_asks_nothing_is_cut_off(pair: tuple[Path, Path]) -> None:
+    with secured_connection(pair, Limits(head_seconds=0.3)) as (_, secured):
         secured.sendall(GET[:-2])
         with suppress(OSError):  # cut off without TLS's own farewell
             assert secured.recv(1) == b""
 
 
 def test_a_reader_that_does_not_read_is_cut_off(pair: tuple[Path, Path]) -> None:
-    limits = Limits(send_seconds=0.3)
-    trusting = ssl.create_default_context(cafile=str(pair[0]))
-    with (
-        LiveServer("127.0.0.1", 0, FILES, LiveShards(10, 2, 1), TOKEN, tls_context(*pair), limits) as server,
-        socket.create_connection(("127.0.0.1", server.port), PATIENCE) as plain,
-        trusting.wrap_socket(plain, server_hostname="127.0.0.1") as slow,
-    ):
+    with secured_connection(pair, Limits(send_seconds=0.3)) as (server, slow):
         slow.sendall(GET.replace(b"manifest.json", b"plan.parquet"))
         wait_until(lambda: not established(server.port), "the server has closed its end")
 

@@ -12,6 +12,7 @@ from postmean.importers import limits
 from postmean.importers.config import ImportConfig
 from postmean.importers.run import import_images
 from tests.support.image_files import encoded, make_source, planes, png, random_images
+from tests.support.imports import imported, refused_import
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -45,10 +46,7 @@ LOSSY = {
 
 def read(tmp_path, files, **settings):
     source = make_source(tmp_path / "from", "folder", files)
-    report = import_images(ImportConfig(source=source, store=tmp_path / "store", workers=1, **settings))
-    store = ImageStore.open(tmp_path / "store")
-    assert store.header.source["notes"] == report.notes
-    return store
+    return imported(tmp_path, source, **settings)
 
 
 def said(store):
@@ -58,10 +56,8 @@ def said(store):
 
 
 def refused(tmp_path, files, message, **settings):
-    with pytest.raises(DataError, match=message) as caught:
+    with refused_import(tmp_path, message):
         read(tmp_path, files, **settings)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "tar"])

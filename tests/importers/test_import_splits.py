@@ -9,6 +9,7 @@ from postmean.importers.config import ImportConfig
 from postmean.importers.run import import_images
 from postmean.importers.splits import split_of
 from tests.support.image_files import FORMS, make_source, planes, png, random_images
+from tests.support.imports import imported, refused_import
 
 IMAGES = random_images(6)
 DATA = [png(image) for image in IMAGES]
@@ -19,17 +20,12 @@ def read(tmp_path, names, form="folder", folders=(), **settings):
     source = make_source(tmp_path / "from", form, dict(zip(names, DATA, strict=False)))
     for folder in folders:
         (source / folder).mkdir(parents=True)
-    report = import_images(ImportConfig(source=source, store=tmp_path / "store", workers=1, **settings))
-    store = ImageStore.open(tmp_path / "store")
-    assert store.header.source["notes"] == report.notes
-    return store
+    return imported(tmp_path, source, **settings)
 
 
 def refused(tmp_path, names, message, **settings):
-    with pytest.raises(DataError, match=message) as caught:
+    with refused_import(tmp_path, message):
         read(tmp_path, names, **settings)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "store").exists()
 
 
 def labels(store):

@@ -7,11 +7,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from postmean.base.errors import DataError
-from postmean.contract.image_store import ImageStore
-from postmean.importers.config import ImportConfig
-from postmean.importers.run import import_images
 from tests.support.image_files import encoded, make_source, png, random_images
+from tests.support.imports import imported, refused_import
 
 IMAGES = random_images(5, (8, 8, 3))
 LABELS = [2, 0, 1, 1, 2]
@@ -32,18 +29,9 @@ def samples(folder="", **members):
         yield {"__key__": f"{folder}{i:06}", "png": png(image)} | more
 
 
-def read(tmp_path, source, **settings):
-    report = import_images(ImportConfig(source=source, store=tmp_path / "store", workers=1, **settings))
-    store = ImageStore.open(tmp_path / "store")
-    assert store.header.source["notes"] == report.notes
-    return store
-
-
 def refused(tmp_path, source, message, **settings):
-    with pytest.raises(DataError, match=message) as caught:
-        read(tmp_path, source, **settings)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "store").exists()
+    with refused_import(tmp_path, message):
+        imported(tmp_path, source, **settings)
 
 
 def as_webdataset_reads(path, image, label):
@@ -58,7 +46,7 @@ def as_webdataset_reads(path, image, label):
 def test_cls_labels_are_those_that_webdataset_reads(tmp_path, folder, compress):
     path = tmp_path / ("x.tar.gz" if compress else "x.tar")
     written(path, samples(folder, cls=LABELS), compress=compress)
-    store = read(tmp_path, path)
+    store = imported(tmp_path, path)
     images, labels = as_webdataset_reads(path, "png", "cls")
     assert labels == LABELS
     assert np.array_equal(store.images, images)
@@ -73,7 +61,7 @@ def test_cls_labels_are_those_that_webdataset_reads(tmp_path, folder, compress):
 def test_json_labels_are_kept_and_the_other_fields_are_named(tmp_path, field, folder):
     described = [{field: label, "caption": "x", "url": "y"} for label in LABELS]
     path = written(tmp_path / "x.tar", samples(folder, json=described))
-    store = read(tmp_path, path)
+    store = imported(tmp_path, path)
     _, fields = as_webdataset_reads(path, "png", "json")
     assert store.labels is not None
     assert store.labels.tolist() == [sample[field] for sample in fields]
@@ -84,7 +72,7 @@ def test_json_labels_are_kept_and_the_other_fields_are_named(tmp_path, field, fo
 def test_cls_comes_before_json_and_captions_are_named(tmp_path):
     described = [{"label": 9, "size": 1}] * 5
     path = written(tmp_path / "x.tar", samples(cls=LABELS, json=described, txt=["a cat"] * 5))
-    store = read(tmp_path, path)
+    store = imported(tmp_path, path)
     assert store.labels is not None
     assert store.labels.tolist() == LABELS
     assert store.header.source["notes"] == [
@@ -98,7 +86,7 @@ def test_cls_comes_before_json_and_captions_are_named(tmp_path):
 def test_names_of_classes_are_numbered_in_sorted_order(tmp_path, member):
     names = ["dog", "ant", "cat", "cat", "dog"]
     values = [name.encode() for name in names] if member == "cls" else [{"label": name} for name in names]
-    store = read(tmp_path, written(tmp_path / "x.tar", samples(**{member: values})))
+    store = imported(tmp_path, written(tmp_path / "x.tar", samples(**{member: values})))
     assert store.labels is not None
     assert store.labels.tolist() == LABELS
     assert store.header.class_names == ("ant", "cat", "dog")
@@ -107,7 +95,7 @@ def test_names_of_classes_are_numbered_in_sorted_order(tmp_path, member):
 @pytest.mark.parametrize("folder", ["", "shard0/"])
 @pytest.mark.parametrize("members", [{"txt": ["a cat"] * 5}, {"json": [{"url": "x"}] * 5}])
 def test_samples_without_labels_have_no_class_and_say_so(tmp_path, folder, members):
-    store = read(tmp_path, written(tmp_path / "x.tar", samples(folder, **members)))
+    store = imported(tmp_path, written(tmp_path / "x.tar", samples(folder, **members)))
     assert store.labels is None
     assert "no labels: no sample has a .cls, or a .json with one" in store.header.source["notes"]
     assert len(store.header.source["notes"]) == 2
@@ -120,14 +108,14 @@ def test_other_names_of_label_members(tmp_path, member):
         for i in range(5)
         for ext, data in (("JPG", png(IMAGES[i])), (member, b"%d\n" % LABELS[i]))
     }
-    store = read(tmp_path, make_source(tmp_path, "tar", files))
+    store = imported(tmp_path, make_source(tmp_path, "tar", files))
     assert store.labels is not None
     assert store.labels.tolist() == LABELS
 
 
 def test_members_that_are_no_labels_make_no_class(tmp_path):
     path = written(tmp_path / "x.tar", samples("shard0/", pth=[b"x"] * 5))
-    store = read(tmp_path, path)
+    store = imported(tmp_path, path)
     assert store.labels is None
     assert store.header.source["notes"][1] == "5 .pth files are not read, such as shard0/000000.pth"
 
@@ -136,7 +124,7 @@ def test_class_folders_in_a_tar_stay_class_folders(tmp_path):
     files = {
         f"{c}/{i}.{ext}": png(IMAGES[0]) if ext == "png" else b"x" for c in "ab" for i in "01" for ext in ("png", "txt")
     }
-    store = read(tmp_path, make_source(tmp_path, "tar", files))
+    store = imported(tmp_path, make_source(tmp_path, "tar", files))
     assert store.header.class_names == ("a", "b")
     assert store.header.source["notes"] == ["4 .txt files are not read, such as a/0.txt"]
 
@@ -147,7 +135,7 @@ def test_unpacked_shards_are_read_too(tmp_path):
         for i in range(5)
         for ext, data in (("jpg", png(IMAGES[i])), ("cls", b"%d" % LABELS[i]))
     }
-    store = read(tmp_path, make_source(tmp_path, "folder", files))
+    store = imported(tmp_path, make_source(tmp_path, "folder", files))
     assert store.labels is not None
     assert store.labels.tolist() == LABELS
 
@@ -155,7 +143,7 @@ def test_unpacked_shards_are_read_too(tmp_path):
 def test_the_image_is_the_one_without_a_further_name(tmp_path):
     masks = [png(image[::-1]) for image in IMAGES]
     path = written(tmp_path / "x.tar", samples(**{"mask.png": masks, "cls": LABELS}))
-    store = read(tmp_path, path)
+    store = imported(tmp_path, path)
     assert np.array_equal(store.images, IMAGES.transpose(0, 3, 1, 2))
     assert store.header.source["notes"] == ["5 .mask.png files are not read, such as 000000.mask.png"]
 
@@ -164,7 +152,7 @@ def test_a_single_image_may_have_a_further_name(tmp_path):
     path = written(
         tmp_path / "x.tar", [{"__key__": "0", "input.webp": encoded(Image.fromarray(IMAGES[0]), "WEBP"), "cls": 0}]
     )
-    assert len(read(tmp_path, path)) == 1
+    assert len(imported(tmp_path, path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -215,6 +203,6 @@ def test_json_that_is_none_is_refused_and_splits_too(tmp_path):
 
 def test_forcing_another_layout_says_what_it_drops(tmp_path):
     path = written(tmp_path / "x.tar", samples(cls=LABELS))
-    store = read(tmp_path, path, kind="edm")
+    store = imported(tmp_path, path, kind="edm")
     assert store.labels is None
     assert "5 .cls files are not read, such as 000000.cls" in store.header.source["notes"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from postmean.base.command_line import parse_preset
 from postmean.runs.config import GenerateConfig, presets
+from tests.support.slurm_job import SlurmJob
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "generate.sbatch"
 ARGUMENTS = ["edm-digits", "--store", "/shared/a store", "--out", "/shared/out"]
@@ -50,44 +51,19 @@ exit "${POSTMEAN_EXIT:-0}"
 }
 
 
-class Job:
+class Job(SlurmJob):
     """One run of the script."""
 
     def __init__(self, folder: Path, nodes: int = 3, **settings: str) -> None:
-        self.record = folder / "record"
         self.home = folder / "home"
         self.home.mkdir()
-        bin_folder = folder / "bin"
-        bin_folder.mkdir()
-        for name, body in STAND_INS.items():
-            path = bin_folder / name
-            path.write_text("#!/bin/bash\n" + body)
-            path.chmod(0o755)
-        self.process = subprocess.Popen(
-            ["bash", str(SCRIPT), *ARGUMENTS],
-            env={
-                "PATH": f"{bin_folder}:/usr/bin:/bin",
-                "HOME": str(self.home),
-                "RECORD": str(self.record),
-                "SLURM_CPUS_PER_TASK": "8",
-                "SLURM_JOB_ID": "4711",
-                "SLURM_JOB_NUM_NODES": str(nodes),
-                "SLURMD_NODENAME": "node1",
-                "RAY_AUTH_TOKEN": "of-the-users-own-cluster",
-                **settings,
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-            umask=0o022,
-        )
-
-    def wait(self) -> int:
-        self.stderr = self.process.communicate(timeout=60)[1]
-        return self.process.returncode
-
-    def calls(self, prefix: str = "") -> list[str]:
-        lines = self.record.read_text().splitlines() if self.record.exists() else []
-        return [line for line in lines if line.startswith(prefix)]
+        fixed = {
+            "HOME": str(self.home),
+            "SLURM_JOB_ID": "4711",
+            "SLURM_JOB_NUM_NODES": str(nodes),
+            "RAY_AUTH_TOKEN": "of-the-users-own-cluster",
+        }
+        super().__init__(folder, [str(SCRIPT), *ARGUMENTS], STAND_INS, fixed | settings)
 
     def written(self, suffix: str) -> str:
         return Path(f"{self.record}.{suffix}").read_text()

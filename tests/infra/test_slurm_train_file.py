@@ -12,6 +12,7 @@ import pytest
 from postmean.base.command_line import parse_preset
 from postmean.training.cli.train import TrainRunConfig, preset_configs
 from tests.support.runs import wait_until
+from tests.support.slurm_job import SlurmJob
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "train.sbatch"
 ARGUMENTS = ["edm-digits", "--store", "/shared/a store", "--out", "/shared/out"]
@@ -53,39 +54,16 @@ exit "${POSTMEAN_EXIT:-0}"
 }
 
 
-class Job:
-    """One run of the script."""
+class Job(SlurmJob):
+    """One run of the script with two tasks."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.record = folder / "record"
-        bin_folder = folder / "bin"
-        bin_folder.mkdir()
-        for name, body in STAND_INS.items():
-            path = bin_folder / name
-            path.write_text("#!/bin/bash\n" + body)
-            path.chmod(0o755)
-        self.process = subprocess.Popen(
-            ["bash", str(SCRIPT), *ARGUMENTS],
-            env={
-                "PATH": f"{bin_folder}:/usr/bin:/bin",
-                "RECORD": str(self.record),
-                "SLURM_CPUS_PER_TASK": "8",
-                "SLURM_JOB_ID": "54711",
-                "SLURM_NTASKS": "2",
-                "SLURMD_NODENAME": "node1",
-                **settings,
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait(self) -> int:
-        self.stderr = self.process.communicate(timeout=60)[1]
-        return self.process.returncode
+        ids = {"SLURM_JOB_ID": "54711", "SLURM_NTASKS": "2"}
+        super().__init__(folder, [str(SCRIPT), *ARGUMENTS], STAND_INS, ids | settings)
 
     def calls(self, prefix: str = "") -> list[str]:
-        lines = self.record.read_text().splitlines() if self.record.exists() else []
-        return sorted(line for line in lines if line.startswith(prefix))
+        """Sorted: the tasks run side by side."""
+        return sorted(super().calls(prefix))
 
     def tell(self, number: signal.Signals) -> None:
         wait_until(lambda: len(self.calls("rank")) == 2, "both tasks run")

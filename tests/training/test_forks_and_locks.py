@@ -14,21 +14,17 @@ from safetensors.torch import load_file
 from postmean.base.errors import ConfigError, DataError, MismatchError
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints
-from postmean.training.config import HalfLifeEMA, OptimiserConfig, TrainConfig
+from postmean.training.config import OptimiserConfig, TrainConfig
 from postmean.training.loop import TrainReport, train
 from postmean.training.out_lock import LOCK, OutLock
-from postmean.training.presets import PRESETS
 from postmean.training.train_log import TrainingError
+from tests.support import small_training
 from tests.support.exact_runs import make_run
+from tests.support.small_training import BATCH
 from tests.support.stores import digits_store
 
-BATCH = 8
 CONFIG = dataclasses.replace(
-    PRESETS["edm-digits"],
-    batch_size=BATCH,
-    steps=6,
-    network=dataclasses.replace(PRESETS["edm-digits"].network, channels=8, dropout=0.2),
-    ema=HalfLifeEMA(half_life_kimg=0.05),
+    small_training.CONFIG,
     checkpoint_every=2,
     keep_checkpoints=5,
     log_every=3,

@@ -1,6 +1,5 @@
 """SIGTERM, SIGUSR1 and SIGHUP save a checkpoint and end; the same call then gives the weights of an undisturbed run."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -20,23 +19,13 @@ from postmean.contract.image_store import ImageStore
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.checkpoint import complete_checkpoints
-from postmean.training.config import HalfLifeEMA
 from postmean.training.distributed import MARGIN_SECONDS, World
 from postmean.training.loop import train
-from postmean.training.presets import PRESETS
 from postmean.training.stop_signals import SIGNALS, TrainingStopped
 from tests.support.exact_runs import commit_exact_shard, make_run
 from tests.support.runs import assert_one_line, free_port
+from tests.support.small_training import BATCH, CONFIG
 from tests.support.stores import digits_store
-
-BATCH = 8
-CONFIG = dataclasses.replace(
-    PRESETS["edm-digits"],
-    batch_size=BATCH,
-    steps=6,
-    network=dataclasses.replace(PRESETS["edm-digits"].network, channels=8, dropout=0.2),
-    ema=HalfLifeEMA(half_life_kimg=0.05),
-)
 
 
 @pytest.fixture(scope="module")
