@@ -95,7 +95,9 @@ class Plan:
     def from_bytes(cls, data: bytes, where: str) -> "Plan":
         """The plan from its Parquet file; ShardError for anything else."""
         try:
-            table = pq.read_table(io.BytesIO(data), columns=list(COLUMNS), page_checksum_verification=True)
+            # Arrow's own threads would still hold Python's objects when a short command ends, and abort it
+            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            table = file.read(columns=list(COLUMNS), use_threads=False)
             shard, first, last, records = (table[name].to_numpy().astype(np.int64) for name in COLUMNS)
         except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
             raise ShardError(f"{where}: not a plan ({error})") from error
