@@ -19,8 +19,10 @@ with stopped_by_signals():
     if sys.argv[1] == "library":  # no handler of Python runs in this thread
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     try:
+        if sys.argv[1] == "library":  # "ready" comes from inside the call: no Python runs after it
+            ctypes.CDLL(None).system(b"echo ready; exec cat")
         print("ready", flush=True)
-        ctypes.CDLL(None).sleep(600) if sys.argv[1] == "library" else time.sleep(600)
+        time.sleep(600)
     except KeyboardInterrupt:
         print("clearing up", flush=True)
         threading.Event().wait(600 if sys.argv[1] == "stuck" else 0.5)
@@ -34,6 +36,7 @@ AT_ONCE = "postmean: ended at once ({}): run the same command again to go on\n"
 def command(kind: str, end_seconds: float = 600.0, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen]:
     process = subprocess.Popen(
         [*prefix, sys.executable, "-c", COMMAND, kind, str(end_seconds)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
