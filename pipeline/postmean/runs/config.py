@@ -1,6 +1,6 @@
 """Settings to generate shards or serve them live, and the presets that fill them in."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from postmean.base.checks import check_at_least_one, check_positive
 from postmean.base.errors import ConfigError
-from postmean.base.flags import FlagGroup
+from postmean.base.flags import FlagGroup, incomplete
 from postmean.contract.presets import PRESETS
 from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
@@ -64,8 +64,6 @@ class GenerateConfig(JobConfig):
     follow: FollowSettings = FollowSettings()
     dry_run: bool = False
     """Show the plan and its cost, write nothing."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,8 +110,6 @@ class VerifyConfig:
     """Image store that the run was generated from."""
     sample: int = 128
     """Records, and as many certified tuples, to recompute."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         if self.sample < 0:
@@ -129,11 +125,4 @@ def presets(kind: type[C], **chosen: Any) -> dict[str, tuple[str, C]]:
     Args:
         chosen: values of fields; fields with neither a value nor a default, such as the store, stay missing.
     """
-    import tyro
-
-    missing: Any = tyro.MISSING
-    needed = {f.name: missing for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    return {
-        name: (preset.summary, kind(**needed | {"tuples": preset.tuples, "recipe": preset.recipe} | chosen))
-        for name, preset in PRESETS.items()
-    }
+    return {name: (preset.summary, incomplete(kind, **preset.settings() | chosen)) for name, preset in PRESETS.items()}

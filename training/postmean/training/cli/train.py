@@ -3,22 +3,21 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Any, ClassVar
 
-import tyro
-
-from postmean.base.command_line import parse_preset, print_report
-from postmean.base.progress import Progress, duration
+from postmean.base.command_line import CommandLine
+from postmean.base.flags import incomplete
+from postmean.base.progress import duration
 from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.config import TrainConfig
 from postmean.training.presets import PRESETS
-
-SUMMARY = "Train on the targets of a run. The same command again goes on where the last one stopped."
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRunConfig(TrainConfig):
     """A preset's recipe, and the paths and options of a run."""
+
+    flag_names: ClassVar[dict[str, str]] = {"start_from": "from"}
 
     targets: str
     """Folder or URL of a run of `postmean generate`."""
@@ -28,28 +27,45 @@ class TrainRunConfig(TrainConfig):
     """Folder for checkpoints, metrics.jsonl and config.json."""
     init: str = ""
     """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
-    start_from: Annotated[str, tyro.conf.arg(name="from")] = ""
+    start_from: str = ""
     """RUN@STEP or a checkpoint's folder: a new run goes on from there, with other settings: weights, average, optimiser
     and place in the stream are the checkpoint's."""
     follow_seconds: float = 0.0
     """If above 0, train while the targets are being generated: longest wait for each shard."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    json: bool = False
-    """Print the report as JSON."""
 
 
 def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
     """Summary and settings of each preset by name; the paths are missing."""
-    paths = dict(targets=tyro.MISSING, store=tyro.MISSING, out=tyro.MISSING)
     return {
-        name: (TARGETS[name].summary, TrainRunConfig(**_recipe(recipe), **paths)) for name, recipe in PRESETS.items()
+        name: (TARGETS[name].summary, incomplete(TrainRunConfig, **_recipe(recipe))) for name, recipe in PRESETS.items()
     }
+
+
+def settings_of_run(plain: dict[str, Any]) -> dict[str, Any]:
+    """The settings in the config.json of a training run; other files as they are."""
+    if not ("config" in plain and "paths" in plain):
+        return plain
+    names = {"from": "start_from"}
+    paths = {names.get(name, name): path for name, path in plain["paths"].items()}
+    return plain["config"] | paths
+
+
+COMMAND = CommandLine(
+    name="train",
+    settings=TrainRunConfig,
+    summary="Train on the targets of a run. The same command again goes on where the last one stopped.",
+    main="targets store out steps batch-size init from follow-seconds precision loss preconditioning ema noise process "
+    "device seed",
+    presets=preset_configs,
+    unpack=settings_of_run,
+)
 
 
 def run(argv: list[str]) -> int:
     """Run the subcommand."""
-    config = parse_preset(preset_configs(), argv, "train", SUMMARY)
+    config, output = COMMAND.parse(argv)
     from postmean.training.loop import train  # imported late: torch takes seconds
     from postmean.training.stop_signals import TrainingStopped
 
@@ -64,7 +80,7 @@ def run(argv: list[str]) -> int:
             init=config.init,
             start_from=config.start_from,
             follow_seconds=config.follow_seconds,
-            progress=Progress,
+            progress=output.progress,
         )
     except TrainingStopped as stopped:
         if leads:
@@ -80,7 +96,7 @@ def run(argv: list[str]) -> int:
             f"{duration(report.seconds)}: {report.images_per_second:,.0f} images/s, waited {report.data_wait_share:.1%}"
             f" of the time for targets, loss {report.loss:.4g}\ncheckpoint: {report.checkpoint}"
         )
-    print_report(report, text, config.json)
+    output.report(report, text)
     return 0
 
 
