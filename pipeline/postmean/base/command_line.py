@@ -39,7 +39,7 @@ class CommandLine(Generic[T]):
     """Settings to start from, one of which is the first argument; None: the command has no presets."""
     choices: Mapping[str, Callable[[], Iterable[str]]] = field(default_factory=dict)
     """Flag -> its allowed values, where the dataclass does not know them."""
-    unpack: Unpack = lambda plain: plain
+    unpack: Unpack = lambda plain, path: plain
     """Takes the settings out of a file given as --config."""
 
     def parse(self, argv: Sequence[str]) -> tuple[T, Output]:

@@ -15,11 +15,11 @@ from postmean.base.paths import local_path
 from postmean.base.serialise import check_names, convert, to_dict
 
 T = TypeVar("T")
-Unpack = Callable[[dict[str, Any]], dict[str, Any]]
-"""Takes the settings out of a file that holds more; returns other files as they are."""
+Unpack = Callable[[dict[str, Any], Path], dict[str, Any]]
+"""Takes the settings out of the content of a file, at a path, that holds more; returns others as they are."""
 
 
-def read_settings(cls: type[T], path: Path, base: T | None, unpack: Unpack = lambda plain: plain) -> T:
+def read_settings(cls: type[T], path: Path, base: T | None, unpack: Unpack = lambda plain, path: plain) -> T:
     """Settings of a file over those of `base`.
 
     Args:
@@ -32,7 +32,7 @@ def read_settings(cls: type[T], path: Path, base: T | None, unpack: Unpack = lam
     plain = _parse(path)
     if not isinstance(plain, dict):
         raise ConfigError(f"{path}: expected names and values, such as `tuples: 20000`, got {type(plain).__name__}")
-    plain = _merged(to_plain(base) if base is not None else {}, unpack(plain))
+    plain = _merged(to_plain(base) if base is not None else {}, unpack(plain, path))
     check_names(cls, plain, str(path), missing_allowed=True)
     hints = typing.get_type_hints(cls)
     return incomplete(cls, **{name: convert(hints[name], value, f"{path}: {name}") for name, value in plain.items()})

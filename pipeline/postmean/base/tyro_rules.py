@@ -70,7 +70,7 @@ class Rules:
         if options := kinds(spec.type):
             holder = type(flag, (_OneOf,), {"flag": flag, "options": options})
             spec = dataclasses.replace(spec, type=holder, default=holder(spec.default))
-        elif flag in self._choices and spec.type is str:
+        elif spec.default in self._choices.get(flag, ()):  # a default from a file may be none of them
             spec = dataclasses.replace(spec, type=Literal[tuple(self._choices[flag])])  # type: ignore[arg-type]
         if flag == spec.name and not is_group:
             return spec

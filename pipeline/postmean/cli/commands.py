@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "looking at what is there": {
         "status": Command("postmean.cli.status", "how far a run is, and whether it goes on"),
+        "inspect": Command("postmean.cli.inspect", "what a store, run, shard, record or checkpoint holds"),
         "verify": Command("postmean.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
         "report": Command("postmean.cli.report", "errors of all estimators on a store, as a table and pictures"),
     },

@@ -43,13 +43,12 @@ def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
     }
 
 
-def settings_of_run(plain: dict[str, Any]) -> dict[str, Any]:
-    """The settings in the config.json of a training run; other files as they are."""
-    if not ("config" in plain and "paths" in plain):
+def settings_of_run(plain: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The settings in the config.json of a training run, which is in its --out; other files as they are."""
+    if not (isinstance(plain.get("config"), dict) and isinstance(plain.get("paths"), dict)):
         return plain
-    names = {"from": "start_from"}
-    paths = {names.get(name, name): path for name, path in plain["paths"].items()}
-    return plain["config"] | paths
+    paths = {"start_from" if name == "from" else name: value for name, value in plain["paths"].items()}
+    return plain["config"] | {"out": str(path.parent)} | paths
 
 
 COMMAND = CommandLine(
