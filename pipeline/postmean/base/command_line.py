@@ -4,7 +4,6 @@ Precedence: flags > --config > preset > default. Unknown flags and values out of
 """
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,8 +90,6 @@ class CommandLine(Generic[T]):
     def _run_tyro(
         self, words: list[str], base: T | None, chosen: Mapping[str, str], preset: str, shown: list[str] | None
     ) -> tuple[T, Output]:
-        if os.environ.get("NO_COLOR"):
-            os.environ["PYTHON_TYRO_ANSI_CODES"] = "False"  # tyro does not know the common variable
         import tyro
 
         from postmean.base.tyro_rules import Rules

@@ -19,6 +19,8 @@ def main() -> None:
     # read when torch and FAISS are loaded: by default waiting threads spin, and where cores are shared they take them
     # from working threads (training the demo beside other jobs was ten times slower)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if os.environ.get("NO_COLOR"):
+        os.environ["PYTHON_TYRO_ANSI_CODES"] = "False"  # tyro, which reads it when it is loaded, has a name of its own
     arguments = sys.argv[1:]
     if arguments and arguments[0] in COMMANDS:
         raise SystemExit(run(arguments[0], arguments[1:]))
