@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tyro.conf import FlagCreatePairsOff
+
 from postmean.base.flags import FlagGroup
 from postmean.base.progress import NoProgress, Progress, ShowProgress
 
@@ -20,13 +22,13 @@ class Output(FlagGroup):
     """YAML or JSON file of settings, such as `postmean config` prints; flags override it."""
     save_config: Path | None = None
     """Write the settings of this call to this file, for --config: JSON if its name ends so, else YAML."""
-    json: bool = False
+    json: FlagCreatePairsOff[bool] = False
     """Print the report as one JSON document."""
-    quiet: bool = False
+    quiet: FlagCreatePairsOff[bool] = False
     """Say nothing on stderr but errors: no progress, no notes."""
-    verbose: bool = False
+    verbose: FlagCreatePairsOff[bool] = False
     """Also say on stderr what happens meanwhile, and where in the code an error comes from."""
-    help_all: bool = False
+    help_all: FlagCreatePairsOff[bool] = False
     """Show every flag."""
 
     @property
