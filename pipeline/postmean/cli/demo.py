@@ -118,7 +118,7 @@ def _command(seconds: dict[str, float], output: Output, command: str, *arguments
 
     from postmean.cli.main import run as run_command
 
-    words = [*map(str, arguments), *(["--quiet"] if output.quiet else [])]
+    words = [*map(str, arguments), *(["--quiet"] if output.quiet else []), *(["--verbose"] if output.verbose else [])]
     print(f"\n$ postmean {shlex.join([command, *words])}", flush=True)
     began = time.monotonic()
     code = run_command(command, words)

@@ -93,7 +93,7 @@ COMMAND = CommandLine(
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in ("-h", "--help", "--help-all"):
         print(_USAGE)
         return 0 if argv else 2
     if argv[0] != "estimators":
