@@ -1,4 +1,4 @@
-"""Seconds until `postmean COMMAND --help` has ended, and completion and doctor, as a shell waits for them.
+"""Seconds until `postmean COMMAND --help` has ended, and a TAB and doctor, as a shell waits for them.
 
     python benchmarks/command_line.py --rounds 5
 
@@ -24,7 +24,7 @@ CALLS = {
     "generate edm --help-all": ["-m", "postmean", "generate", "edm", "--help-all"],
     "train ict --help-all": ["-m", "postmean", "train", "ict", "--help-all"],
     "config": ["-m", "postmean", "config"],
-    "completion bash": ["-m", "postmean", "completion", "bash"],
+    "a TAB": ["-m", "postmean", "completion", "--words", "generate", "edm", "--shard-s"],
     "doctor": ["-m", "postmean", "doctor"],
 }
 

@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from postmean.base.config_file import Unpack, read_settings, write_settings
 from postmean.base.errors import ConfigError
-from postmean.base.flag_tree import flags_of, kind_flags, kinds, parts
+from postmean.base.flag_tree import Flag, flags_of, kind_flags, kinds, parts
 from postmean.base.flags import FlagGroup
 from postmean.base.log import set_verbosity
 from postmean.base.output import Output
@@ -77,9 +77,24 @@ class CommandLine(Generic[T]):
             chosen[flag] = given or defaults.get(flag, "")
         return chosen
 
+    def flags(self, argv: Sequence[str]) -> list[Flag]:
+        """The flags and arguments that may follow these words, which need not be right."""
+        presets = self.presets() if self.presets else {}
+        base = next((presets[word][1] for word in argv if word in presets), None)
+        defaults = _kinds_in(base if base is not None else self.settings)
+        given = {flag: _value(argv, flag) or "" for flag in kind_flags(self.settings)}
+        return self._flags({flag: kind or defaults.get(flag, "") for flag, kind in given.items()})
+
+    def _flags(self, chosen: Mapping[str, str]) -> list[Flag]:
+        found = [*flags_of(self.settings, chosen), *flags_of(Output, {})]
+        return [
+            each._replace(type=Literal[tuple(self.choices[each.name]())]) if each.name in self.choices else each
+            for each in found
+        ]
+
     def _check_names(self, words: list[str], chosen: Mapping[str, str]) -> None:
         """Refuse unknown flags here: tyro would first name the required flags that are missing."""
-        known = [flag for cls in (self.settings, Output) for flag in flags_of(cls, chosen)]
+        known = [flag.name for flag in self._flags(chosen) if not flag.is_positional]
         for word in words:
             given = word.partition("=")[0]
             flag = given.removeprefix("--").replace("_", "-")

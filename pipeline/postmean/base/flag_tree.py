@@ -9,7 +9,9 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+from tyro.conf import Positional
 
 from postmean.base.flags import FlagGroup, flag_name
 
@@ -39,18 +41,29 @@ def kind_flags(cls: type) -> dict[str, dict[str, type]]:
     return found
 
 
-def flags_of(cls: type, chosen: Mapping[str, str], prefix: str = "") -> Iterator[str]:
-    """Names of all flags, without dashes.
+class Flag(NamedTuple):
+    """A flag, or an argument without one."""
+
+    name: str
+    """Without dashes."""
+    type: Any
+    """Of its value, as annotated; of a flag that chooses a kind, a Literal of the kinds."""
+    is_positional: bool
+
+
+def flags_of(cls: type, chosen: Mapping[str, str], prefix: str = "") -> Iterator[Flag]:
+    """All flags of a dataclass.
 
     Args:
         chosen: flag -> kind, for the flags that choose one.
     """
-    for _, flag, hint in parts(cls):
+    annotations = typing.get_type_hints(cls, include_extras=True)
+    for field, flag, hint in parts(cls):
         name = prefix + flag.replace("_", "-")
         if options := kinds(hint):
-            yield name
+            yield Flag(name, Literal[tuple(options)], False)  # type: ignore[valid-type]
             yield from flags_of(options[chosen[flag]], chosen, f"{name}.") if chosen.get(flag) in options else ()
         elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from flags_of(hint, chosen, "" if issubclass(hint, FlagGroup) else f"{name}.")
         else:
-            yield name
+            yield Flag(name, hint, Positional in getattr(annotations[field], "__metadata__", ()))

@@ -28,11 +28,11 @@ class Rules:
     """tyro's rules and ours.
 
     Args:
-        chosen: flag -> kind, of the flags that choose one; None for the flags of all kinds.
+        chosen: flag -> kind, of the flags that choose one.
         shown: flags of a short help, which has no groups; None for all.
     """
 
-    def __init__(self, chosen: Mapping[str, str] | None, choices: Choices, shown: Sequence[str] | None) -> None:
+    def __init__(self, chosen: Mapping[str, str], choices: Choices, shown: Sequence[str] | None) -> None:
         self._chosen, self._choices, self._shown = chosen, choices, shown
         self.registry = ConstructorRegistry()
         self.registry.struct_rule(self._rule)
@@ -65,8 +65,6 @@ class Rules:
     def _field(self, owner: type, spec: StructFieldSpec) -> StructFieldSpec:
         """A field under the name of its flag."""
         flag, is_group = flag_name(owner, spec.name), issubclass(owner, FlagGroup)
-        if self._chosen is None:  # for a script of completion, in which every flag is repeated for every preset
-            spec = dataclasses.replace(spec, helptext=_first_sentence(spec.helptext))
         if options := kinds(spec.type):
             holder = type(flag, (_OneOf,), {"flag": flag, "options": options})
             spec = dataclasses.replace(spec, type=holder, default=holder(spec.default))
@@ -79,16 +77,15 @@ class Rules:
 
     def _kind(self, info: StructTypeInfo, one_of: type[_OneOf]) -> StructConstructorSpec:
         """The flag that chooses a kind, and the flags of the chosen one."""
-        options, value = one_of.options, info.default.value
-        kind = self._chosen[one_of.flag] if self._chosen is not None else ""
-        own: dict[str, StructFieldSpec] = {}
-        for each in options if self._chosen is None else {kind} & options.keys():
-            default = value if getattr(value, "kind", None) == each else tyro.MISSING_NONPROP
-            spec = self._of_tyro(dataclasses.replace(info, type=options[each], default=default))
-            own |= {field.name: field for field in spec.fields}
+        options, kind = one_of.options, self._chosen[one_of.flag]
+        value = info.default.value
+        default = value if getattr(value, "kind", None) == kind else tyro.MISSING_NONPROP
+        own: tuple[StructFieldSpec, ...] = ()
+        if kind in options:
+            own = self._of_tyro(dataclasses.replace(info, type=options[kind], default=default)).fields
         return StructConstructorSpec(
             instantiate=lambda kind, **values: options[kind](**values),
-            fields=(_chooser("kind", one_of.flag, options, kind, tyro.conf.arg(name="")), *own.values()),
+            fields=(_chooser("kind", one_of.flag, options, kind, tyro.conf.arg(name="")), *own),
         )
 
     def _short(self, info: StructTypeInfo, shown: Sequence[str]) -> Iterator[tuple[str, StructFieldSpec]]:
@@ -100,7 +97,7 @@ class Rules:
                 yield from self._short(StructTypeInfo.make(spec.type, spec.default, False), shown)
             elif flag in shown:
                 if options := kinds(spec.type):
-                    yield flag, _chooser(spec.name, flag, options, (self._chosen or {})[flag], tyro.conf.arg(name=flag))
+                    yield flag, _chooser(spec.name, flag, options, self._chosen[flag], tyro.conf.arg(name=flag))
                 else:
                     text = _first_sentence(spec.helptext)
                     yield flag, dataclasses.replace(self._field(info.type, spec), helptext=text)

@@ -1,7 +1,7 @@
 """The commands of `postmean`: one line each here, one file each elsewhere, imported when called.
 
 A table and not tyro's subcommands: tyro imports the settings of all commands to parse one, so that even `postmean
---help` would wait for them, and it has no did-you-mean for commands. Completion is tyro's.
+--help` would wait for them, and it has no did-you-mean for commands.
 """
 
 import importlib
