@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from postmean.estimators.choose import make_estimator as make_estimator
     from postmean.estimators.estimate import Estimate as Estimate
     from postmean.estimators.estimate import Queries as Queries
+    from postmean.estimators.posterior_mean import Posterior as Posterior
+    from postmean.estimators.posterior_mean import PosteriorMean as PosteriorMean
     from postmean.estimators.traits import EstimatorTraits as EstimatorTraits
     from postmean.fleet.settings import ActorSettings as ActorSettings
     from postmean.fleet.settings import FleetSettings as FleetSettings
