@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from postmean.runs.config import VerifyConfig as VerifyConfig
     from postmean.runs.generate import GenerateReport as GenerateReport
     from postmean.runs.generate import generate as generate
+    from postmean.runs.live import ServeReport as ServeReport
     from postmean.runs.live import serve as serve
     from postmean.runs.verify import VerifyReport as VerifyReport
     from postmean.runs.verify import verify as verify

@@ -13,7 +13,7 @@ SUMMARY = "Make targets live, as trainers ask for them: nothing is written. Ends
 
 
 def run(argv: list[str]) -> int:
-    """Entry point of the command; only a signal or an error ends it."""
+    """Entry point of the command; a signal or an error ends it."""
     config = parse_preset(presets(ServeConfig), argv, "serve", SUMMARY, {"estimator": tuple(table())})
     from postmean.runs.live import serve  # here: torch takes seconds
     from postmean.storage.serve_token import token_place
@@ -32,6 +32,7 @@ def run(argv: list[str]) -> int:
 
     with stopped_by_signals():
         serve(config, on_ready, Progress)
+    return 0
 
 
 def _url(config: ServeConfig, port: int) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from postmean.base.errors import DataError, ShardError, VerificationError
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy
@@ -74,11 +74,11 @@ class _Sample:
             getattr(self, column).append(value)
 
 
-def verify(config: VerifyConfig, progress: ShowProgress = NoProgress) -> VerifyReport:
+def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> VerifyReport:
     """Check a run against its plan and hashes, and a sample of it against float64.
 
     Args:
-        progress: shows the reading of commit records, then the shards.
+        progress: whether to show the reading of commit records, then the shards.
     Returns:
         a report whose `problems` are empty where all is well.
     Raises:
@@ -86,10 +86,10 @@ def verify(config: VerifyConfig, progress: ShowProgress = NoProgress) -> VerifyR
         MismatchError: the run was made from another store, or this machine makes other random numbers.
         VerificationError: the store's files are not what its header says.
     """
-    run = RunFolder(open_storage(config.out))
+    show, run = shown(progress), RunFolder(open_storage(config.out))
     manifest = run.read_manifest()
     store = ImageStore.open(config.store)
-    with progress("verify", len(committed_shards(run, progress)), "shards") as line:
+    with show("verify", len(committed_shards(run, show)), "shards") as line:
         report = check_run(run, store, config.sample, line.update)
     return replace(report, problems=judge(report, manifest))
 

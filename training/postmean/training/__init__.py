@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from postmean.training.model.losses import Loss as Loss
     from postmean.training.model.preconditioning import Denoiser as Denoiser
     from postmean.training.presets import PRESETS as PRESETS
+    from postmean.training.run_config import TrainRunConfig as TrainRunConfig
     from postmean.training.sample import SampleReport as SampleReport
     from postmean.training.sample import sample as sample
     from postmean.training.sample_config import EvaluateConfig as EvaluateConfig
