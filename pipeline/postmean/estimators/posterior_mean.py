@@ -100,19 +100,19 @@ class PosteriorMean:
         sigma_B = _column(sigma, len(z), "sigma").astype(np.float64)
         if not ((sigma_B >= SIGMA_MIN) & (sigma_B <= SIGMA_MAX)).all():
             raise ConfigError(f"sigma: expected noise levels within {SIGMA_MIN:g} to {SIGMA_MAX:g}")
-        like = z.detach() if isinstance(z, torch.Tensor) else torch.from_numpy(np.array(z))
+        like = z.detach() if isinstance(z, torch.Tensor) else torch.as_tensor(np.array(z))
         points = like.to(self.device, torch.float32).reshape(len(z), -1)
         estimate = self._estimate(points, sigma_B, self._labels(label, len(z)))
         precise = torch.promote_types(like.dtype, torch.float32)  # sigma^2 may leave the range of half precision
-        mean = torch.from_numpy(estimate.mean).to(like.device, precise).reshape(like.shape)
-        level = torch.from_numpy(sigma_B).to(like.device, precise)
+        mean = torch.as_tensor(estimate.mean).to(like.device, precise).reshape(like.shape)
+        level = torch.as_tensor(sigma_B).to(like.device, precise)
         images = {
             "mean": mean,
             "score": score(mean, like.to(precise), level),
             "velocity": velocity(mean, like.to(precise), level),
         }
         columns = {
-            name: torch.from_numpy(getattr(estimate, name)).to(like.device, torch.float32)
+            name: torch.as_tensor(getattr(estimate, name)).to(like.device, torch.float32)
             for name in ("ess", "top_weight", "variance")
         }
         found = {name: image.to(like.dtype) for name, image in images.items()} | columns

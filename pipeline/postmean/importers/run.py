@@ -157,7 +157,7 @@ def _notes(source: Source, importer: Importer, skipped: list[str], says: dict[st
 def _first_shape(source: Path, importer: Importer, rule: PixelRule) -> tuple[Shape, Iterator[Item]]:
     """Shape of the first image that can be decoded, and an iterator over all items."""
     items = importer.items()
-    seen = []
+    seen: list[Item] = []
     for item in items:
         seen.append(item)
         if (decoded := decode(item, rule, None)) is not None:

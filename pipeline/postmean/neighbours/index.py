@@ -1,7 +1,7 @@
 """Index a store: write the self-join behind the certificate and, if asked for, a FAISS index beside it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ def _compute_self_join(config: IndexConfig, store: ImageStore, progress: ShowPro
 
 
 @contextmanager
-def _write_errors(store: Path) -> Iterator[None]:
+def _write_errors(store: Path) -> Generator[None, None, None]:
     """Turn an OSError (disk full, not writable) into a DataError of one line."""
     try:
         yield

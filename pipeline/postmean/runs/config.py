@@ -150,7 +150,8 @@ def presets(kind: type[C], **chosen: Any) -> dict[str, tuple[str, C]]:
 
     missing: Any = tyro.MISSING
     needed = {f.name: missing for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    return {
-        name: (preset.summary, kind(**needed | {"tuples": preset.tuples, "recipe": preset.recipe} | chosen))
-        for name, preset in PRESETS.items()
-    }
+    found: dict[str, tuple[str, C]] = {}
+    for name, preset in PRESETS.items():
+        values: dict[str, Any] = {"tuples": preset.tuples, "recipe": preset.recipe}
+        found[name] = preset.summary, kind(**needed | values | chosen)
+    return found

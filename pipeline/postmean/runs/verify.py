@@ -52,10 +52,10 @@ class VerifyReport:
     deleted: int
     """Committed shards deleted after all trainers had consumed them, so not checked."""
     records: int
-    damaged: dict[int, str] = field(default_factory=dict)
+    damaged: dict[int, str] = field(default_factory=dict[int, str])
     """Cause by shard"""
-    rows: list[SigmaRow] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    rows: list[SigmaRow] = field(default_factory=list[SigmaRow])
+    problems: list[str] = field(default_factory=list[str])
     """What is wrong, one line each; see `judge`"""
 
 
@@ -64,10 +64,10 @@ class _Sample:
     """Tuples collected while the shards are read, to be recomputed."""
 
     kind: str
-    sigma: list[np.ndarray] = field(default_factory=list)
-    z: list[np.ndarray] = field(default_factory=list)
-    mean: list[np.ndarray] = field(default_factory=list)
-    entry: list[np.ndarray] = field(default_factory=list)
+    sigma: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    z: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    mean: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    entry: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def add(self, sigma: np.ndarray, z: np.ndarray, mean: np.ndarray, entry: np.ndarray) -> None:
         for column, value in (("sigma", sigma), ("z", z), ("mean", mean), ("entry", entry)):
@@ -259,11 +259,11 @@ def _errors(sample: _Sample, manifest: Manifest, store: ImageStore) -> list[Sigm
         rows = slice(start, start + 64)
         exact = exact_mean_by_class(manifest, store, entry[rows], z[rows], sigma[rows])
         mse[rows] = np.square(mean[rows] - exact).mean(1)
-    rows = []
+    found: list[SigmaRow] = []
     for low, high in pairwise(SIGMA_EDGES):
         inside = (sigma > low) & (sigma <= high)
         if inside.any():
-            rows.append(
+            found.append(
                 SigmaRow(
                     kind=sample.kind,
                     sigma_from=low,
@@ -273,4 +273,4 @@ def _errors(sample: _Sample, manifest: Manifest, store: ImageStore) -> list[Sigm
                     worst=float(mse[inside].max()),
                 )
             )
-    return rows
+    return found

@@ -3,6 +3,8 @@
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
+
 from postmean.base.extras import check_installed
 from postmean.base.paths import local_path
 from postmean.base.progress import ShowProgress, shown
@@ -51,7 +53,7 @@ def _images(config: EvaluateConfig, progress: ShowProgress) -> Images:
     assert config.checkpoint is not None  # as the config checked
     settings = {field.name: getattr(config, field.name) for field in fields(SamplerConfig)}
     draw = DrawConfig(checkpoint=config.checkpoint, count=config.count, **settings)
-    drawn = []
+    drawn: list[np.ndarray] = []
     with progress("sample", config.count, "images") as line:
         for batch in Drawing.of(draw).batches():
             drawn.append(batch)

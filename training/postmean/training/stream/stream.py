@@ -200,7 +200,8 @@ class TargetStream(IterableDataset[TargetBatch]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process: open the run again."""
-        self.__dict__.update(TargetStream.open(**vars(state["opening"])).__dict__)
+        opening: _Opening = state["opening"]
+        self.__dict__.update(vars(TargetStream.open(**vars(opening))))
         self._place = state["place"]
 
     def __len__(self) -> int:
