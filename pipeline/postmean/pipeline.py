@@ -78,4 +78,5 @@ if TYPE_CHECKING:
     from postmean.runs.verify import VerifyReport as VerifyReport
     from postmean.runs.verify import verify as verify
 
-__getattr__, __dir__, __all__ = exports(__name__)
+if not TYPE_CHECKING:  # else any name would seem to be there
+    __getattr__, __dir__, __all__ = exports(__name__)

@@ -45,4 +45,5 @@ if TYPE_CHECKING:
     from postmean.training.stream.stream import TargetStream as TargetStream
     from postmean.training.train_log import TrainingError as TrainingError
 
-__getattr__, __dir__, __all__ = exports(__name__)
+if not TYPE_CHECKING:  # else any name would seem to be there
+    __getattr__, __dir__, __all__ = exports(__name__)

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset
 
 from postmean.base.errors import ConfigError, MismatchError, ShardError
 from postmean.contract.image_store import ImageStore
+from postmean.contract.manifest import Manifest
 from postmean.contract.recipe import TargetRecipe
 from postmean.shards.positions import Position
 from postmean.shards.retention import deleted_shards
@@ -78,10 +79,10 @@ class TargetStream(IterableDataset[TargetBatch]):
 
     def __init__(self, run: OpenRun, share: Share, opening: _Opening, report: PositionReport | None) -> None:
         """Use `open`."""
-        self.where = run.where
+        self.where: str = run.where
         """Folder or URL of the run."""
-        self.manifest = run.manifest
-        self.wait_seconds = 0.0
+        self.manifest: Manifest = run.manifest
+        self.wait_seconds: float = 0.0
         """Time that the consumer spent waiting for batches."""
         self._run, self._share, self._opening = run, share, opening
         self._place = Place(start=share.tuples.start, taken=0, worker=Worker(), batch_size=share.tuples.step)
