@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
@@ -77,7 +78,9 @@ class Progress:
             self._print(time.monotonic(), last=True)
 
     def _open_bar(self) -> "tqdm[Any]":
-        from tqdm.auto import tqdm  # here: most commands are short or have no terminal
+        with warnings.catch_warnings():  # in a notebook without ipywidgets tqdm warns, and draws bars of text
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm  # here: most commands are short or have no terminal
 
         is_sized = _has_size(self._stream)
         return tqdm(

@@ -53,6 +53,10 @@ class ImportReport:
 def import_images(config: ImportConfig, progress: bool | ShowProgress = True) -> ImportReport:
     """Read `config.source` into a new store.
 
+    >>> report = import_images(ImportConfig(source=photos, store=Path("photos.store")), progress=False)
+    >>> report.images, report.shape, report.classes
+    (6, (3, 8, 8), 2)
+
     Args:
         progress: whether to show how much of an archive has been read, then how many images.
     Raises:

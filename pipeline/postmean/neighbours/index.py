@@ -42,6 +42,10 @@ class IndexReport:
 def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexReport:
     """Compute the self-join of a store unless it is there, then build the FAISS index.
 
+    >>> report = index(IndexConfig(store=digits.path, threads=1), progress=False)
+    >>> report.images, report.computed
+    (300, False)
+
     Args:
         progress: whether to show the two steps, `self-join` and `index NAME`.
     Raises:

@@ -11,6 +11,10 @@ from postmean.runs.job import prepare
 def plan(config: PlanConfig, progress: bool | ShowProgress = True) -> CostPlan:
     """Count the records of a job, measure a sample of them in this process, and extrapolate. Writes nothing.
 
+    >>> cost = plan(PlanConfig.preset("edm-digits", store=digits.path, tuples=2000), progress=False)
+    >>> cost.tuples, cost.shards, 0 < cost.records < 2000, 0 < cost.bytes
+    (2000, 1, True, True)
+
     Args:
         progress: whether to show the tuples, where all are counted (`exact`).
     Raises:

@@ -77,6 +77,10 @@ class _Sample:
 def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> VerifyReport:
     """Check a run against its plan and hashes, and a sample of it against float64.
 
+    >>> report = verify(VerifyConfig(out=targets, store=digits.path), progress=False)
+    >>> report.problems, report.committed == report.shards
+    ([], True)
+
     Args:
         progress: whether to show the reading of commit records, then the shards.
     Returns:
