@@ -4,10 +4,10 @@
 
     import_images(ImportConfig(source=Path("photos"), store=Path("photos.store")))
     index(IndexConfig(store=Path("photos.store")))
-    report = generate(GenerateConfig(store=Path("photos.store"), tuples=20_000, out="photos.targets"))
+    report = generate(GenerateConfig.preset("edm-digits", store=Path("photos.store"), out="photos.targets"))
 
-Each function takes the settings of the command of its name and returns a report. It shows nothing unless it is given
-`progress=Progress`. Errors that a user can cause are `PostmeanError`. A name is imported when it is first used: this
+Each function takes the settings of the command of its name, shows progress unless it is given `progress=False`, and
+returns a report. Errors that a user can cause are `PostmeanError`. A name is imported when it is first used: this
 module loads neither torch nor Ray. What is not named here may change without notice.
 """
 

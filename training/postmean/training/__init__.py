@@ -2,8 +2,9 @@
 
     from postmean.training import TargetStream
 
-    for batch in TargetStream.open("targets", "digits.store", batch_size=128):
-        ...
+    with TargetStream.open("targets", "digits.store", batch_size=128) as stream:
+        for batch in stream:
+            ...
 
 A trainer needs neither Ray nor FAISS. A name is imported when it is first used: importing this module loads no torch.
 What is not named here may change without notice.
