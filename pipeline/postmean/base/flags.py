@@ -49,6 +49,11 @@ def incomplete(cls: type[T], **values: Any) -> T:
 def with_flags(config: T, **flags: Any) -> T:
     """A copy of a dataclass with some fields changed: its own by name, those of its flag groups by flag name.
 
+    >>> from postmean.pipeline import PlanConfig
+    >>> config = with_flags(PlanConfig(store="digits.store", tuples=1000), flips=True, estimator="knn-snis")
+    >>> config.recipe.flips, config.estimator.name
+    (True, 'knn-snis')
+
     Raises:
         TypeError: no field or flag has this name.
     """

@@ -17,7 +17,7 @@ COMMAND = CommandLine(
 
 
 def run(argv: list[str]) -> int:
-    """Entry point of the command; only a signal or an error ends it."""
+    """Entry point of the command; a signal or an error ends it."""
     config, output = COMMAND.parse(argv)
     from postmean.runs.live import serve  # here: torch takes seconds
     from postmean.storage.serve_token import token_place
@@ -32,6 +32,7 @@ def run(argv: list[str]) -> int:
 
     with stopped_by_signals():
         serve(config, on_ready, output.progress)
+    return 0
 
 
 def _url(config: ServeConfig, port: int) -> str:

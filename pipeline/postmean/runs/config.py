@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from tyro.conf import Positional
 
 from postmean.base.checks import check_at_least_one, check_positive
 from postmean.base.errors import ConfigError
 from postmean.base.flags import FlagGroup, incomplete
+from postmean.base.from_preset import from_preset, named
 from postmean.contract.presets import PRESETS
 from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
@@ -34,6 +35,21 @@ class JobConfig:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("tuples",))
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> Self:
+        """The settings of a preset of `PRESETS`, such as edm-cifar10.
+
+        >>> GenerateConfig.preset("edm-digits", store=Path("digits.store"), out="targets", k=64).estimator.k
+        64
+
+        Args:
+            settings: those without a default, such as the store, and those to change, by the names of fields or flags.
+        Raises:
+            ConfigError: no such preset, or a setting out of range.
+            TypeError: a setting is missing, or there is none of this name.
+        """
+        return from_preset(cls, named(PRESETS, name).settings(), settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun all processes train together."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from postmean.base.command_line import CommandLine
 from postmean.base.flags import incomplete
@@ -11,36 +11,13 @@ from postmean.base.progress import duration
 from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.config import TrainConfig
 from postmean.training.presets import PRESETS
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRunConfig(TrainConfig):
-    """A preset's recipe, and the paths and options of a run."""
-
-    flag_names: ClassVar[dict[str, str]] = {"start_from": "from"}
-
-    targets: str
-    """Folder or URL of a run of `postmean generate`."""
-    store: Path
-    """Image store that the run was generated from."""
-    out: Path
-    """Folder for checkpoints, metrics.jsonl and config.json."""
-    init: str = ""
-    """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
-    start_from: str = ""
-    """RUN@STEP or a checkpoint's folder: a new run goes on from there, with other settings: weights, average, optimiser
-    and place in the stream are the checkpoint's."""
-    follow_seconds: float = 0.0
-    """If above 0, train while the targets are being generated: longest wait for each shard."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
+from postmean.training.run_config import TrainRunConfig
 
 
 def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
     """Summary and settings of each preset by name; the paths are missing."""
-    return {
-        name: (TARGETS[name].summary, incomplete(TrainRunConfig, **_recipe(recipe))) for name, recipe in PRESETS.items()
-    }
+    recipes = {name: {f.name: getattr(recipe, f.name) for f in fields(TrainConfig)} for name, recipe in PRESETS.items()}
+    return {name: (TARGETS[name].summary, incomplete(TrainRunConfig, **recipe)) for name, recipe in recipes.items()}
 
 
 def settings_of_run(plain: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -70,17 +47,7 @@ def run(argv: list[str]) -> int:
 
     leads = int(os.environ.get("RANK", "0")) == 0  # under torchrun, rank 0 alone reports
     try:
-        report = train(
-            TrainConfig(**_recipe(config)),
-            config.targets,
-            config.store,
-            config.out,
-            device=config.device,
-            init=config.init,
-            start_from=config.start_from,
-            follow_seconds=config.follow_seconds,
-            progress=output.progress,
-        )
+        report = train(config, progress=output.progress)
     except TrainingStopped as stopped:
         if leads:
             raise
@@ -97,7 +64,3 @@ def run(argv: list[str]) -> int:
         )
     output.report(report, text)
     return 0
-
-
-def _recipe(config: TrainConfig) -> dict:
-    return {f.name: getattr(config, f.name) for f in fields(TrainConfig)}
