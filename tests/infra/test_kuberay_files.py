@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from postmean.base.command_line import parse_preset
-from postmean.runs.config import GenerateConfig, presets
+from postmean.cli.generate import COMMAND
+from postmean.runs.config import GenerateConfig
 
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "infra" / "kuberay"
@@ -48,7 +48,7 @@ def generate_config(command: str) -> GenerateConfig:
     """`postmean generate ...` parsed by the real parser; exits if a flag is unknown."""
     program, verb, *argv = shlex.split(command)
     assert (program, verb) == ("postmean", "generate")
-    return parse_preset(presets(GenerateConfig), argv, "generate", "")
+    return COMMAND.parse(argv)[0]
 
 
 def test_the_files_are_the_kinds_that_they_are_named_after() -> None:
