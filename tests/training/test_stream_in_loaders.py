@@ -53,6 +53,13 @@ def test_more_workers_than_batches_is_no_error(run: tuple[Path, ImageStore]) -> 
     assert [batch.tuple_id[0].item() for batch in loader] == [0]
 
 
+def test_a_second_pass_of_workers_that_stay_is_an_error(run: tuple[Path, ImageStore]) -> None:
+    loader = DataLoader(opened(run, steps=3), batch_size=None, num_workers=2, persistent_workers=True)
+    assert len(list(loader)) == 3
+    with pytest.raises(MismatchError, match="no batch is left"):
+        list(loader)
+
+
 def test_a_stream_that_was_begun_goes_on_in_workers(run: tuple[Path, ImageStore]) -> None:
     stream = opened(run)
     next(batches := iter(stream))

@@ -5,7 +5,7 @@ import queue
 import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,30 +26,13 @@ from postmean.training.stream.agreement import check_agreement, check_enough, ch
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.follow import Follower
 from postmean.training.stream.iteration import Iteration
+from postmean.training.stream.opening import Opening
 from postmean.training.stream.place import Place, Worker, from_state
 from postmean.training.stream.position_report import PositionReport
 from postmean.training.stream.reader import OpenRun
 from postmean.training.stream.share import Share
 
 _SECONDS_BETWEEN_NOTICES = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Opening:
-    """The arguments of `TargetStream.open`, for a process that must open the run again."""
-
-    targets: str
-    store: Path
-    batch_size: int
-    start_tuple: int
-    rank: int
-    world_size: int
-    recipe: TargetRecipe | None
-    steps: int
-    depth: int
-    pin: bool
-    follow_seconds: float
-    trainer: str
 
 
 class TargetStream(IterableDataset[TargetBatch]):
@@ -77,7 +60,7 @@ class TargetStream(IterableDataset[TargetBatch]):
     300
     """
 
-    def __init__(self, run: OpenRun, share: Share, opening: _Opening, report: PositionReport | None) -> None:
+    def __init__(self, run: OpenRun, share: Share, opening: Opening, report: PositionReport | None) -> None:
         """Use `open`."""
         self.where: str = run.where
         """Folder or URL of the run."""
@@ -89,6 +72,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         self._report = report
         self._iteration: Iteration | None = None
         self._process = os.getpid()
+        self._has_ended = False
 
     @classmethod
     def open(
@@ -127,7 +111,20 @@ class TargetStream(IterableDataset[TargetBatch]):
             ShardError: the run is damaged, or did not begin in time.
             ConfigError: a size is out of range, or sizes do not divide.
         """
-        _check_sizes(batch_size, depth, rank, world_size)
+        opening = Opening(
+            targets=str(targets),
+            store=store.path if isinstance(store, ImageStore) else Path(store),
+            batch_size=batch_size,
+            start_tuple=start_tuple,
+            rank=rank,
+            world_size=world_size,
+            recipe=recipe,
+            steps=steps,
+            depth=depth,
+            pin=pin,
+            follow_seconds=follow_seconds,
+            trainer=trainer,
+        )
         where = str(targets)
         follows = follow_seconds > 0
         folder = None if follows else RunFolder(open_storage(where))
@@ -152,21 +149,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         run = OpenRun.of(where, reader, store, recipe, follow_seconds)
         storage = reader.reader  # a live run is read-only: it is told nothing
         report = _report(storage, trainer, tuples) if follows and trainer and isinstance(storage, Storage) else None
-        opening = _Opening(
-            targets=where,
-            store=store.path,
-            batch_size=batch_size,
-            start_tuple=start_tuple,
-            rank=rank,
-            world_size=world_size,
-            recipe=recipe,
-            steps=steps,
-            depth=depth,
-            pin=pin,
-            follow_seconds=follow_seconds,
-            trainer=trainer,
-        )
-        return cls(run, share, opening, report)
+        return cls(run, share, replace(opening, steps=steps), report)
 
     @property
     def next_tuple(self) -> int:
@@ -186,7 +169,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         """
         place = from_state(state_dict, self.manifest.fingerprint, self._share.tuples, self.where)
         self._end_iteration()
-        self._place = place
+        self._place, self._has_ended = place, False
         if self._report is not None:
             self._report.at(self.next_tuple)
 
@@ -201,7 +184,7 @@ class TargetStream(IterableDataset[TargetBatch]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process: open the run again."""
-        opening: _Opening = state["opening"]
+        opening: Opening = state["opening"]
         self.__dict__.update(vars(TargetStream.open(**vars(opening))))
         self._place = state["place"]
 
@@ -230,7 +213,8 @@ class TargetStream(IterableDataset[TargetBatch]):
         self._place = self._place.here()
         tuples = self._share.tuples
         self._check_process()
-        if self.next_tuple >= tuples.stop and self._place.worker == Worker():
+        # one of several workers may have no batch, once
+        if self.next_tuple >= tuples.stop and (self._place.worker == Worker() or self._has_ended):
             raise MismatchError(
                 f"{self.where}: no batch is left: all {len(tuples)} of this stream were taken: open it again for "
                 "another pass, or generate more: `postmean generate` with a larger --tuples"
@@ -247,6 +231,7 @@ class TargetStream(IterableDataset[TargetBatch]):
                 if self._report is not None:
                     self._report.at(self.next_tuple)
                 yield batch
+            self._has_ended = self.next_tuple >= tuples.stop
         finally:
             iteration.close()
             if self._iteration is iteration:
@@ -297,16 +282,6 @@ class TargetStream(IterableDataset[TargetBatch]):
             finally:
                 self.wait_seconds += time.perf_counter() - began
             on_wait()
-
-
-def _check_sizes(batch_size: int, depth: int, rank: int, world_size: int) -> None:
-    if batch_size < 1 or depth < 1 or not 0 <= rank < world_size:
-        raise ConfigError(
-            f"stream: expected batch_size, depth >= 1 and 0 <= rank < world_size, got batch_size {batch_size}, "
-            f"depth {depth}, rank {rank}, world_size {world_size}"
-        )
-    if batch_size % world_size:
-        raise ConfigError(f"batch_size {batch_size} does not divide by the {world_size} ranks: pass a multiple")
 
 
 def _report(storage: Storage, trainer: str, tuples: range) -> PositionReport:
