@@ -9,7 +9,7 @@ T = TypeVar("T")
 class FlagGroup:
     """Base of a dataclass of settings whose fields are flags without a prefix: --flips, not --recipe.flips.
 
-    `--help` shows them as a group named after the field that holds the dataclass.
+    `--help-all` shows them as a group named after the field that holds the dataclass.
     """
 
     flag_names: ClassVar[dict[str, str]] = {}
