@@ -90,7 +90,7 @@ def test_a_wrong_mean_with_a_valid_hash_is_found(
         return replace(records, mean=dense(mean))
 
     rewrite(out, 2, change)
-    found = findings(capsys, out, store.path, "--sample=1000")
+    found = findings(capsys, out, store.path, "--records=1000")
     assert "records at sigma" in found and "do not train on this run" in found
 
 
@@ -120,7 +120,7 @@ def test_values_that_no_mean_has_are_found_without_any_sample(
 ) -> None:
     out, _ = damaged
     rewrite(out, 2, lambda records: spoil(records, store, what))
-    assert "shard 000002: " in findings(capsys, out, store.path, "--sample=0")
+    assert "shard 000002: " in findings(capsys, out, store.path, "--records=0")
 
 
 def test_a_changed_image_store_is_found(finished: Path, store: ImageStore, tmp_path: Path, capsys) -> None:
