@@ -15,6 +15,7 @@ from postmean.contract.settings import EstimatorSettings
 from postmean.estimators.float64 import x_of
 
 _BATCH_BYTES = 200_000_000  # of drawn images, float64
+_NO_TAIL = 1e-10  # mass beyond the neighbours that changes no mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +73,10 @@ def snis(
         x = x_of(point.store, outside[drawn])
         # p / q is Z_q for a neighbour, and p(z | x) / p(z | x_k) of that for any other member
         log_w = (point.log_weight(x) - farthest)[which]
+        # relative to the largest weight of the row: 1 where it has a neighbour
         top = np.where(in_tail < settings.n, 0.0, -np.inf)
         np.maximum.at(top, row, log_w)
         far = csr_array((np.exp(log_w - top[row]), (row, which)), shape=(size, len(drawn)))
-        times_near *= np.exp(-top)[:, None]
         yield (times_near @ near + far @ x) / (times_near.sum(1) + far.sum(1))[:, None]
 
 
@@ -88,27 +89,30 @@ def stratified(
     """
     near, outside = point.near, point.outside
     log_near, m = point.log_weight(near), settings.m
-    if len(outside) == 0:
+    if len(outside) * np.exp(log_near.min() - log_near.max()) < _NO_TAIL:
         weight = np.exp(log_near - log_near.max())
         yield np.repeat((weight @ near / weight.sum())[None], count, 0)
         return
     rest_mean = (point.population_mean * len(point.entries) - near.sum(0)) / len(outside)
-    batch = _batch(3 * m * point.z.size)
+    batch = _batch(m * point.z.size)
     for size in (min(batch, count - start) for start in range(0, count, batch)):
         drawn = outside[generator.integers(0, len(outside), (size, m))]
         x = x_of(point.store, drawn.ravel()).reshape(size, m, -1)
-        log_far = point.log_weight(x) + np.log(len(outside) / m)
+        norm2 = np.einsum("bmd,bmd->bm", x, x)
+        log_far = (2 * (x @ point.z) - norm2 - point.z @ point.z) / (2 * point.sigma**2) + np.log(len(outside) / m)
         top = np.maximum(log_near.max(), log_far.max(1))[:, None]
         w_near, w_far = np.exp(log_near - top), np.exp(log_far - top)
-        total = w_near.sum(1) + w_far.sum(1)
-        w_near, w_far = w_near / total[:, None], w_far / total[:, None]
-        plain = w_near @ near + np.einsum("bm,bmd->bd", w_far, x)
-        drawn_mean = x.mean(1)
-        from_drawn_mean = x - drawn_mean[:, None]
-        x -= plain[:, None]
-        spread = np.square(from_drawn_mean).sum((1, 2))
-        along = np.einsum("bm,bmd,bmd->b", w_far, x, from_drawn_mean, optimize=True) * m
-        beta = np.where(spread > 0, along / np.where(spread > 0, spread, 1), w_far.sum(1))
+        total = (w_near.sum(1) + w_far.sum(1))[:, None]
+        w_near, w_far = w_near / total, w_far / total
+        # [b, 2, D]: sum of w x over the draws, and their plain mean
+        sums = np.stack([w_far, np.full((size, m), 1 / m)], axis=1) @ x
+        plain, drawn_mean = w_near @ near + sums[:, 0], sums[:, 1]
+        # (x - plain).(x - drawn_mean) and |x - drawn_mean|^2, multiplied out
+        products = x @ np.stack([plain, drawn_mean], axis=2)
+        along = norm2 - products.sum(2) + np.einsum("bd,bd->b", plain, drawn_mean)[:, None]
+        spread = np.maximum(norm2.sum(1) - m * np.square(drawn_mean).sum(1), 0)
+        is_spread = spread > 1e-9 * norm2.sum(1)
+        beta = np.where(is_spread, m * (w_far * along).sum(1) / np.where(is_spread, spread, 1), w_far.sum(1))
         yield np.clip(plain - beta[:, None] * (drawn_mean - rest_mean), -1, 1)
 
 

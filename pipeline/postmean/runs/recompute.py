@@ -24,7 +24,7 @@ from postmean.runs.verify_sample import Sample, joined
 
 _AT_ONCE = 256  # records of a batch, and certified tuples: with Euler points 512 queries, 100 kB each at D = 12 288
 _PILOT = 16  # records whose time is measured first, where time is limited
-_JUDGED = 64  # records compared with the twin at each point: their draws cost more than the passes
+_JUDGED = 128  # records compared with the twin at each point: their draws cost more than the passes
 
 
 @dataclass(frozen=True, kw_only=True)

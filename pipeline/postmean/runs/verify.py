@@ -13,6 +13,7 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import shard_tuples
 from postmean.contract.records import Records
+from postmean.contract.tuples import TupleBlock
 from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
 from postmean.estimators.twin_test import FALSE_ALARM
@@ -151,6 +152,7 @@ def check_run(
             if not np.array_equal(records.tuple_id, block.tuple_id):
                 raise ShardError(f"its tuples are not the plan's: {remedy}")
             _check_values(records, manifest, remedy)
+            _check_neighbours(records, block, manifest, store, remedy)
         except ShardError as error:
             damaged[shard] = str(error)
             continue
@@ -228,6 +230,23 @@ def _check_values(records: Records, manifest: Manifest, remedy: str) -> None:
         total = np.bincount(np.repeat(np.arange(len(sparse)), sparse), means.weight, len(sparse))
         if (np.abs(total - 1) > 1e-3).any():
             raise ShardError(f"the weights of a mean do not sum to 1: {remedy}")
+
+
+def _check_neighbours(records: Records, block: TupleBlock, manifest: Manifest, store: ImageStore, remedy: str) -> None:
+    """Raise ShardError unless every mean has the run's k neighbours, or all members if they are fewer."""
+    if not is_judged(manifest):
+        return
+    members = np.full(len(block), manifest.tuple_source().entries)
+    if manifest.recipe.conditional:
+        assert store.labels is not None
+        label = store.label(block.entry)
+        members = np.bincount(store.labels)[label] * (2 if manifest.recipe.flips else 1)
+    other = np.flatnonzero(records.support_size != np.minimum(manifest.estimator.k, members))
+    if len(other):
+        raise ShardError(
+            f"a mean was made from {records.support_size[other[0]]} neighbours, the run's are "
+            f"{manifest.estimator.k}: {remedy}"
+        )
 
 
 def _not_judged(manifest: Manifest) -> str | None:
