@@ -12,6 +12,7 @@ import numpy as np
 
 from postmean.base.checks import LEAST_TOLERANCE
 from postmean.contract.settings import EstimatorSettings
+from postmean.engine.softmax import softmax
 from postmean.estimators.float64_twins import TWINS, TwinPoint
 
 FIRST_LOOK, VIRTUAL_RUNS = 199, 4999
@@ -20,6 +21,8 @@ FIRST_LOOK, VIRTUAL_RUNS = 199, 4999
 FALSE_ALARM = 5 / (VIRTUAL_RUNS + 1)
 """Probability at most that a right run fails: two statistics on two sides, one on one side."""
 
+_FLOAT32_SHARE = 1e-5  # of the posterior variance: what the engine's accepted error of log-weights, 3e-3, costs
+_Z_MARGIN = 100.0  # errors this much larger than the one by z hardly change with it
 _LEAST_VARIANCE = 0.03  # of a log error, as if it had 70 degrees of freedom: no record decides alone
 
 
@@ -36,6 +39,8 @@ class StoredMean:
     """float64 [D], E[x | z, sigma]"""
     slope: np.ndarray
     """float64 [D], how `exact` changes with log(1 / sigma^2)"""
+    z_error: float = 0.0
+    """How far each value of the point's z may be from that of the run: an Euler point is made from a rounded mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +109,14 @@ class _Look:
 
     def add(self, one: StoredMean) -> None:
         error, along = _errors(one, self._settings, self._generator, self._runs)
-        # below this, means differ by how they are stored
-        along = np.where(error > LEAST_TOLERANCE, along, 0.0)
-        error = np.maximum(error, LEAST_TOLERANCE)
+        floor = _floor(one)
+        along = np.where(error > floor, along, 0.0)
+        error = np.maximum(error, floor)
         # each record counts as much as it can tell: of a common factor, and of a common change of sigma
         size = np.log(error)
         self._size += (size - size.mean()) / (size.var() + _LEAST_VARIANCE)
-        spread = along.var()
-        if spread > 0:
-            self._shift += float(np.linalg.norm(one.slope)) * (along - along.mean()) / spread
+        spread = along.var() + floor * one.exact.size
+        self._shift += float(np.linalg.norm(one.slope)) * (along - along.mean()) / spread
         # between the error itself, which only large ones decide, and its share of the usual one, which rare ones do
         np.maximum(self._worst, error / np.sqrt(error.mean()), out=self._worst)
 
@@ -137,6 +141,20 @@ def _errors(
         np.concatenate([np.square(part).mean(1) for part in parts]),
         np.concatenate([part @ line for part in parts]),
     )
+
+
+def _floor(one: StoredMean) -> float:
+    """Mean squared error below which a right mean may differ from the twin's: by storage, by float32, by z."""
+    near = one.point.near
+    weight = softmax(one.point.log_weight(near))
+    mean = weight @ near
+    floor = max(LEAST_TOLERANCE, _FLOAT32_SHARE * float(weight @ np.square(near - mean).mean(1)))
+    if one.z_error > 0:
+        moved = np.random.default_rng(0).uniform(-one.z_error, one.z_error, (8, len(mean)))
+        # |z + d - x|^2 = |z - x|^2 - 2 d.x + a constant
+        weight = softmax(one.point.log_weight(near) + moved @ near.T / one.point.sigma**2)
+        floor = max(floor, _Z_MARGIN * float(np.square(weight @ near - mean).mean(1).max()))
+    return floor
 
 
 def _above(statistic: np.ndarray) -> float:

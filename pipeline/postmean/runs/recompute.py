@@ -25,6 +25,7 @@ from postmean.runs.verify_sample import Sample, joined
 _AT_ONCE = 256  # records of a batch, and certified tuples: with Euler points 512 queries, 100 kB each at D = 12 288
 _PILOT = 16  # records whose time is measured first, where time is limited
 _JUDGED = 128  # records compared with the twin at each point: their draws cost more than the passes
+_Z_ERROR = 2.0**-12  # of an Euler point: half a step of float16, with which the mean before it is stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +231,7 @@ class _Recomputation:
                     is_dense=bool(part.is_dense[row]),
                     exact=exact[row].copy(),
                     slope=slope[row].copy(),
+                    z_error=_Z_ERROR if part.kind == "mean_next" else 0.0,
                 )
             )
 
