@@ -239,9 +239,9 @@ def test_interrupt_leaves_nothing(tmp_path):
 
 
 def test_lost_worker_is_an_error_not_a_hang(tmp_path):
-    from postmean.importers.decode import PixelRule
-    from postmean.importers.importer import Item
-    from postmean.importers.pool import decode_all
+    from postmean.importers.layouts.layout import Item
+    from postmean.importers.pixels.decode import PixelRule
+    from postmean.importers.pixels.pool import decode_all
 
     items = (Item(str(i), Killer() if i == 2 else IMAGES[0].transpose(2, 0, 1), None) for i in range(4))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"a decoding process was killed, perhaps for lack of memory"):
@@ -258,8 +258,8 @@ class Killer(bytes):
 def test_pixels_of_any_damaged_file_give_an_image_or_an_error(tmp_path):
     random = np.random.default_rng(0)
     files = [encoded(RGB, "JPEG"), png(RGB), png(RGB.convert("P")), png(GREY)]
-    from postmean.importers.decode import PixelRule, decode
-    from postmean.importers.importer import Item
+    from postmean.importers.layouts.layout import Item
+    from postmean.importers.pixels.decode import PixelRule, decode
 
     skipped = 0
     for i in range(800):

@@ -10,8 +10,9 @@ from PIL import Image
 
 from postmean.base.errors import DataError
 from postmean.contract.image_store import ImageStore, fingerprint
-from postmean.importers import pool, run
+from postmean.importers import run
 from postmean.importers.config import ImportConfig
+from postmean.importers.pixels import pool
 from postmean.importers.run import import_images
 from tests.support.image_files import FORMS, class_files, encoded, make_source, planes, png, random_images
 

@@ -274,8 +274,8 @@ def test_image_that_grows_when_scaled_is_refused(tmp_path):
 
 
 def test_damaged_files_of_every_format_give_an_image_or_one_line():
-    from postmean.importers.decode import PixelRule, decode
-    from postmean.importers.importer import Item
+    from postmean.importers.layouts.layout import Item
+    from postmean.importers.pixels.decode import PixelRule, decode
 
     draw = np.random.default_rng(0)
     small = PICTURE.resize((16, 12))

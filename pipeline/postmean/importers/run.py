@@ -16,14 +16,14 @@ from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import StoreWriter
 from postmean.importers import limits
 from postmean.importers.config import ImportConfig
-from postmean.importers.decode import PixelRule, Shape, decode
-from postmean.importers.detect import open_importer
-from postmean.importers.image_file import NOTES
-from postmean.importers.importer import Importer, Item
+from postmean.importers.files.open import open_source
+from postmean.importers.files.source import Source
+from postmean.importers.layouts.detect import open_importer
+from postmean.importers.layouts.layout import Importer, Item
 from postmean.importers.notes import images, listed, unread_files
-from postmean.importers.pool import decode_all
-from postmean.importers.source import Source
-from postmean.importers.sources import open_source
+from postmean.importers.pixels.decode import PixelRule, Shape, decode
+from postmean.importers.pixels.image_file import NOTES
+from postmean.importers.pixels.pool import decode_all
 
 IMAGES_PER_WORKER = 2048
 """Images that make one more decoding process worth its start."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
-from postmean.importers.source import Source, check_count
+from postmean.importers.files.source import Source, check_count
 
 
 class FolderSource(Source):

@@ -9,7 +9,7 @@ from pathlib import Path
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers import limits
-from postmean.importers.suffixes import is_image
+from postmean.importers.pixels.suffixes import is_image
 
 _LITTER = ("__MACOSX", "@eaDir", ".AppleDouble", ".ipynb_checkpoints")
 """Folders that machines put beside images: copies, previews and attributes."""

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
-from postmean.importers.class_root import ClassRoot, Parts, class_root
 from postmean.importers.config import Split
-from postmean.importers.importer import Item
+from postmean.importers.files.source import Source
+from postmean.importers.layouts.class_root import ClassRoot, Parts, class_root
+from postmean.importers.layouts.layout import Item
+from postmean.importers.layouts.splits import split_of
 from postmean.importers.notes import listed
-from postmean.importers.source import Source
-from postmean.importers.splits import split_of
-from postmean.importers.suffixes import is_image
+from postmean.importers.pixels.suffixes import is_image
 
 
 class ClassFolders:

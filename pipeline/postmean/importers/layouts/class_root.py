@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from postmean.base.errors import DataError
 from postmean.importers.config import Split
+from postmean.importers.files.source import Source
+from postmean.importers.layouts.splits import split_of
 from postmean.importers.notes import images, listed
-from postmean.importers.source import Source
-from postmean.importers.splits import split_of
 
 Parts = tuple[str, ...]
 """A path as its components."""

@@ -6,12 +6,12 @@ from typing import Any
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers.config import Split
-from postmean.importers.importer import Item
-from postmean.importers.labels import numbered
+from postmean.importers.files.json_file import read_source_json
+from postmean.importers.files.source import Source
+from postmean.importers.layouts.labels import numbered
+from postmean.importers.layouts.layout import Item
 from postmean.importers.notes import images, listed
-from postmean.importers.source import Source
-from postmean.importers.source_json import read_source_json
-from postmean.importers.suffixes import is_image
+from postmean.importers.pixels.suffixes import is_image
 
 _LABELS = "dataset.json"
 _EXPECTED = '{"labels": [[name, label], ...] or null}'

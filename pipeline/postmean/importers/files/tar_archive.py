@@ -13,8 +13,8 @@ from postmean.base.errors import DataError
 from postmean.base.one_line import brief
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.importers import limits
-from postmean.importers.source import Source, clean
-from postmean.importers.tar_headers import DamagedTarError, HeaderReader, Readable, Unpacked
+from postmean.importers.files.source import Source, clean
+from postmean.importers.files.tar_headers import DamagedTarError, HeaderReader, Readable, Unpacked
 
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
 """First bytes of a compressed tar -> what opens it."""

@@ -9,11 +9,11 @@ from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers import limits
 from postmean.importers.config import Split
-from postmean.importers.importer import Item
-from postmean.importers.labels import shown
+from postmean.importers.files.source import Source
+from postmean.importers.layouts.labels import shown
+from postmean.importers.layouts.layout import Item
+from postmean.importers.layouts.pickles import load_plain
 from postmean.importers.notes import listed
-from postmean.importers.pickles import load_plain
-from postmean.importers.source import Source
 
 _META = "batches.meta"
 _READ = (b"data", b"labels", b"batch_label")

@@ -6,7 +6,7 @@ from postmean.base.errors import DataError
 from postmean.base.json_files import JsonError, parse_json
 from postmean.base.one_line import brief
 from postmean.importers import limits
-from postmean.importers.source import Source
+from postmean.importers.files.source import Source
 
 
 def read_source_json(source: Source, name: str, expected: str) -> dict[str, Any]:

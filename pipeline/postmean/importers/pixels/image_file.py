@@ -10,8 +10,8 @@ from functools import cache
 from postmean.base.extras import needs
 from postmean.base.one_line import brief
 from postmean.importers import limits
-from postmean.importers.suffixes import FORMATS
-from postmean.importers.whole import damage
+from postmean.importers.pixels.suffixes import FORMATS
+from postmean.importers.pixels.whole import damage
 
 with needs("generate"):
     from PIL import ExifTags, Image, ImageOps

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers.config import Split
-from postmean.importers.importer import Item
+from postmean.importers.files.source import Source
+from postmean.importers.files.text_tables import read_rows
+from postmean.importers.layouts.layout import Item
 from postmean.importers.notes import images
-from postmean.importers.source import Source
-from postmean.importers.suffixes import is_image
-from postmean.importers.text_tables import read_rows
+from postmean.importers.pixels.suffixes import is_image
 
 _PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 _LISTS = (

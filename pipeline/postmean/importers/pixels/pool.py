@@ -15,8 +15,8 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from postmean.base.errors import DataError
-from postmean.importers.decode import Batch, PixelRule, Shape, decode_batch
-from postmean.importers.importer import Item
+from postmean.importers.layouts.layout import Item
+from postmean.importers.pixels.decode import Batch, PixelRule, Shape, decode_batch
 
 BATCH_BYTES = 2**22
 """A batch ends when its items reach this many bytes, each counted decoded or encoded, whichever is larger."""

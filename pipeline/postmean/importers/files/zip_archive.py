@@ -7,7 +7,7 @@ from pathlib import Path
 from postmean.base.errors import DataError
 from postmean.base.one_line import brief
 from postmean.importers import limits
-from postmean.importers.source import Source, clean
+from postmean.importers.files.source import Source, clean
 
 
 class ZipSource(Source):

@@ -6,13 +6,13 @@ from typing import Any
 
 from postmean.base.errors import DataError
 from postmean.importers.config import Split
-from postmean.importers.importer import Item
-from postmean.importers.labels import numbered, shown, whole_number
+from postmean.importers.files.json_file import read_source_json
+from postmean.importers.files.source import Source
+from postmean.importers.files.tar_archive import TarSource
+from postmean.importers.layouts.labels import numbered, shown, whole_number
+from postmean.importers.layouts.layout import Item
 from postmean.importers.notes import listed
-from postmean.importers.source import Source
-from postmean.importers.source_json import read_source_json
-from postmean.importers.suffixes import is_image
-from postmean.importers.tar_source import TarSource
+from postmean.importers.pixels.suffixes import is_image
 
 _LABELS = ("cls", "class", "label", "target")
 """Extensions of members that hold a label alone, the most usual first."""

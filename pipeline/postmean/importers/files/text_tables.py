@@ -3,7 +3,7 @@
 import re
 
 from postmean.base.errors import DataError
-from postmean.importers.source import Source
+from postmean.importers.files.source import Source
 
 
 def read_rows(source: Source, name: str, columns: int) -> list[list[str]]:

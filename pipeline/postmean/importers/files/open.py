@@ -7,10 +7,10 @@ from pathlib import Path
 
 from postmean.base.errors import DataError
 from postmean.base.progress import NoProgress, ShowProgress
-from postmean.importers.folder_source import FolderSource
-from postmean.importers.source import Source
-from postmean.importers.tar_source import COMPRESSED, TarSource
-from postmean.importers.zip_source import ZipSource
+from postmean.importers.files.folder import FolderSource
+from postmean.importers.files.source import Source
+from postmean.importers.files.tar_archive import COMPRESSED, TarSource
+from postmean.importers.files.zip_archive import ZipSource
 
 
 def open_source(path: Path, progress: ShowProgress = NoProgress) -> Source:

@@ -8,13 +8,13 @@ import numpy as np
 from postmean.base.errors import DataError
 from postmean.base.extras import needs
 from postmean.importers.config import Channels, OnCorrupt, Resize
-from postmean.importers.importer import Item
+from postmean.importers.layouts.layout import Item
 
 with needs("generate"):
     from PIL import Image
 
-from postmean.importers.image_file import CorruptError, ImageFile, read_image
-from postmean.importers.resize import pixels_between, resized
+from postmean.importers.pixels.image_file import CorruptError, ImageFile, read_image
+from postmean.importers.pixels.resize import pixels_between, resized
 
 Shape = tuple[int, int, int]
 

@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
-from postmean.importers.celeba import CelebA
-from postmean.importers.cifar_batches import CifarBatches
-from postmean.importers.class_folders import ClassFolders
 from postmean.importers.config import Kind, Split
-from postmean.importers.edm_zip import EdmZip
-from postmean.importers.importer import Importer
+from postmean.importers.files.source import Source
+from postmean.importers.layouts.celeba import CelebA
+from postmean.importers.layouts.cifar_batches import CifarBatches
+from postmean.importers.layouts.class_folders import ClassFolders
+from postmean.importers.layouts.edm_zip import EdmZip
+from postmean.importers.layouts.layout import Importer
+from postmean.importers.layouts.tiny_imagenet import TinyImageNet
+from postmean.importers.layouts.webdataset_samples import WebDatasetSamples
 from postmean.importers.notes import listed
-from postmean.importers.source import Source
-from postmean.importers.suffixes import is_image, is_unread_image
-from postmean.importers.tiny_imagenet import TinyImageNet
-from postmean.importers.webdataset_samples import WebDatasetSamples
+from postmean.importers.pixels.suffixes import is_image, is_unread_image
 
 _BY_CONTENT = (CifarBatches, EdmZip, TinyImageNet, CelebA, WebDatasetSamples)
 """Layouts that show themselves, in the order in which they are looked for; class folders show nothing."""
