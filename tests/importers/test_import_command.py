@@ -49,11 +49,20 @@ def test_mistakes_end_with_one_line_and_code_2(source, tmp_path, capsys, flags, 
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("flags", [["--kind", "lmdb"], ["--no-such-flag"], []])
-def test_unknown_flags_and_missing_paths_end_with_code_2(tmp_path, flags):
+@pytest.mark.parametrize("flags", [["--kind", "lmdb"], ["--no-such-flag"]])
+def test_unknown_flags_end_with_code_2(tmp_path, flags):
     with pytest.raises(SystemExit) as caught:
         run("import", ["only-a-source", *flags])
     assert caught.value.code == 2
+
+
+def test_missing_paths_end_with_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("import", [])
+    assert caught.value.code == 2
+    capsys.readouterr()
+    assert run("import", ["only-a-source"]) == 2
+    assert "no store: give the path of the image store to make" in capsys.readouterr().err
 
 
 def test_help_loads_neither_numpy_nor_pillow():

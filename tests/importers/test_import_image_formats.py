@@ -285,7 +285,7 @@ def test_damaged_files_of_every_format_give_an_image_or_one_line():
         damaged = np.frombuffer(files[i % len(files)], np.uint8).copy()
         first = 80 if i % 2 else len(damaged)  # half of them in the header
         damaged[draw.integers(0, min(first, len(damaged)), 1 + i % 4)] = draw.integers(0, 256)
-        rule = PixelRule(channels="rgb", on_corrupt="skip", resize="center-crop", resolution=8)
+        rule = PixelRule(channels="rgb", on_corrupt="skip", resize="center-crop", size=(8, 8))
         try:
             decoded = decode(Item("x", damaged.tobytes(), None), rule, None)
         except DataError as error:

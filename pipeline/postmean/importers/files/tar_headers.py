@@ -9,6 +9,7 @@ import tarfile
 from typing import IO, Protocol
 
 from postmean.importers import limits
+from postmean.importers.files.budget import Budget, DamagedArchiveError
 
 _EXTENDED = b"xgX"
 _NAMES = b"LK"
@@ -21,10 +22,6 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
     def tell(self) -> int: ...
     def seek(self, offset: int, /) -> object: ...
-
-
-class DamagedTarError(Exception):
-    """The archive is not as a tar should be."""
 
 
 class HeaderReader:
@@ -44,7 +41,7 @@ class HeaderReader:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self._left:
-            raise DamagedTarError(f"a header of more than {limits.MAX_TAR_HEADER_BYTES:,} bytes")
+            raise DamagedArchiveError(f"a header of more than {limits.MAX_TAR_HEADER_BYTES:,} bytes")
         self._left -= size
         self.last = self._file.read(size)
         if self._kind and self._kind in _EXTENDED + _NAMES:  # this is what the header before it describes
@@ -57,27 +54,22 @@ class HeaderReader:
 
     def seek(self, offset: int) -> None:
         if offset < self._file.tell():
-            raise DamagedTarError("a member with a negative size")
+            raise DamagedArchiveError("a member with a negative size")
         self._file.seek(offset)
 
 
 class Unpacked:
-    """The bytes of a compressed file, front to back, up to a bound.
+    """The bytes of a compressed file, front to back, up to a bound."""
 
-    Args:
-        packed: size of the compressed file in bytes.
-    """
-
-    def __init__(self, stream: IO[bytes], packed: int) -> None:
+    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
         self._stream = stream
-        self._most = limits.most_unpacked(packed)
+        self._budget = budget
         self._at = 0
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self._at += len(data)
-        if self._at > self._most:
-            raise DamagedTarError(f"more than {self._most:,} bytes in it: no data set compresses so well")
+        self._budget.spend(len(data))
         return data
 
     def tell(self) -> int:
@@ -96,7 +88,7 @@ def _check_extended(data: bytes) -> None:
         length = data[at:space]
         stop = at + int(length) if space > 0 and length.isdigit() else at
         if not space < stop <= len(data) or data[stop - 1] != ord("\n") or b"=" not in data[space:stop]:
-            raise DamagedTarError("a malformed extended header")
+            raise DamagedArchiveError("a malformed extended header")
         at = stop
     if _MANY_DIGITS.search(data):
-        raise DamagedTarError("an extended header with a number of 64 digits")
+        raise DamagedArchiveError("an extended header with a number of 64 digits")

@@ -7,13 +7,13 @@ from postmean.base.one_line import printable
 from postmean.importers.config import Split
 from postmean.importers.files.source import Source
 from postmean.importers.layouts.class_root import ClassRoot, Parts, class_root
-from postmean.importers.layouts.layout import Item
+from postmean.importers.layouts.layout import FileLayout, NoSplitError, Wanted
 from postmean.importers.layouts.splits import split_of
 from postmean.importers.notes import listed
 from postmean.importers.pixels.suffixes import is_image
 
 
-class ClassFolders:
+class ClassFolders(FileLayout):
     """Images of one split, sorted by class and name; the label is the class's index in sorted order.
 
     Every folder beside the class folders is a class, with or without images. The folders of the train split, if there
@@ -25,11 +25,11 @@ class ClassFolders:
     """
 
     kind = "folders"
-    encoded = True
+    title = "class folders of images"
 
-    def __init__(self, source: Source, split: Split) -> None:
-        self._source = source
-        found = [tuple(name.split("/")) for name in source.names if is_image(name)]
+    def __init__(self, source: Source, wanted: Wanted) -> None:
+        self._source, split = source, wanted.split
+        found = [tuple(name.split("/")) for name in source.images]
         if not found:
             raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
         root = class_root(source, found, split)
@@ -39,22 +39,23 @@ class ClassFolders:
             if len(parts) == self._depth + 1:
                 raise DataError(
                     f"{source.place('/'.join(parts))}: lies in no class folder: "
-                    "move images into folders named by class, or pass --kind edm for images without labels: "
-                    "it drops what names and lists say"
+                    "move images into folders named by class, or pass --kind flat for images without labels"
                 )
-        self._images = inside if root.is_split else self._of_split(inside, split)
+        self._parts = inside if root.is_split else self._of_split(inside, split)
         classes = self._classes(root)
-        self.class_names: tuple[str, ...] | None = tuple(printable(name) for name in classes)
-        self._labels = {name: label for label, name in enumerate(classes)}
+        self.class_names = tuple(printable(name) for name in classes)
+        numbers = {name: label for label, name in enumerate(classes)}
+        self._labels = {"/".join(parts): numbers[parts[self._depth]] for parts in self._parts}
+        self._images = list(self._labels)
         self.count = len(self._images)
         prefix = "".join(f"{part}/" for part in root.path)
         self.ignored = tuple(n for n in source.names if n.startswith(prefix) and not is_image(n))
         self.notes = (*root.notes, *self._notes(classes))
 
-    def items(self) -> Iterator[Item]:
-        for parts in self._images:
-            name = "/".join(parts)
-            yield Item(self._source.place(name), self._source.read(name), self._labels[parts[self._depth]])
+    @staticmethod
+    def found_in(source: Source) -> bool:
+        """Whether there are images: no layout but this one is left for them."""
+        return bool(source.images)
 
     def _classes(self, root: ClassRoot) -> list[str]:
         """Names of the classes in the order of their labels."""
@@ -62,7 +63,7 @@ class ClassFolders:
         if root.train is None or root.train == root.path:
             return here
         known = self._source.folders_in("/".join(root.train))
-        new = sorted({parts[self._depth] for parts in self._images} - set(known))
+        new = sorted({parts[self._depth] for parts in self._parts} - set(known))
         if new:
             raise DataError(
                 f"{self._source.place('/'.join((*root.path, new[0])))}: no class of this name in "
@@ -76,18 +77,18 @@ class ClassFolders:
         if None not in splits:
             inside = [parts for parts, which in zip(inside, splits, strict=True) if which == split]
             if not inside:
-                raise DataError(f"{self._source.path}: no {split} folder in any class: pass another --split")
+                raise NoSplitError(f"{self._source.path}: no {split} folder in any class: pass another --split")
         elif split != "train":
-            raise DataError(f"{self._source.path}: no train, test or val folders in it: leave out --split {split}")
+            raise NoSplitError(f"{self._source.path}: no train, test or val folders in it: leave out --split {split}")
         return inside
 
     def _notes(self, classes: list[str]) -> Iterator[str]:
-        filled = {parts[self._depth] for parts in self._images}
+        filled = {parts[self._depth] for parts in self._parts}
         if empty := [name for name in classes if name not in filled]:
             yield f"class folders without images: {listed(empty)}: their labels stay theirs"
         if len(classes) == 1:
             yield f"all images are of one class, named after its folder: {printable(classes[0])}"
-        inner = sorted({parts[self._depth + 1 : -1] for parts in self._images})
+        inner = sorted({parts[self._depth + 1 : -1] for parts in self._parts})
         if len(inner) > 1:
             named = ["/".join(parts) for parts in inner if parts]
             yield f"folders inside classes are not labels: {listed(named)}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from postmean.base.errors import DataError
 from postmean.importers.config import Split
 from postmean.importers.files.source import Source
+from postmean.importers.layouts.layout import NoSplitError
 from postmean.importers.layouts.splits import split_of
 from postmean.importers.notes import images, listed
 
@@ -77,7 +78,7 @@ def _of_split(
     asked = [name for name, which in splits.items() if which == split]
     if not asked:
         there = ", ".join(sorted(set(splits.values())))
-        raise DataError(f"{source.path}: no {split} folder, there is {there}: pass another --split")
+        raise NoSplitError(f"{source.path}: no {split} folder, there is {there}: pass another --split")
     if len(asked) > 1:
         raise DataError(f"{source.path}: {listed(asked)} all mean {split}: remove or rename all but one")
     counts = Counter(parts[len(above)] if len(parts) > len(above) + 1 else "" for parts in found)

@@ -1,23 +1,23 @@
 """Data sets in the layout of EDM and EDM2: 00000/img00000000.png, and dataset.json with the labels."""
 
-from collections.abc import Iterator
+import re
 from typing import Any
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
-from postmean.importers.config import Split
 from postmean.importers.files.json_file import read_source_json
 from postmean.importers.files.source import Source
 from postmean.importers.layouts.labels import numbered
-from postmean.importers.layouts.layout import Item
+from postmean.importers.layouts.layout import FileLayout, Wanted, no_splits
 from postmean.importers.notes import images, listed
 from postmean.importers.pixels.suffixes import is_image
 
 _LABELS = "dataset.json"
+_LATENT = re.compile(r"(^|/)img-mean-std-\d+\.npy$")
 _EXPECTED = '{"labels": [[name, label], ...] or null}'
 
 
-class EdmZip:
+class EdmZip(FileLayout):
     """All images in sorted order; labels 0..n-1 from dataset.json, no labels if it has null or is missing.
 
     Raises:
@@ -25,18 +25,22 @@ class EdmZip:
     """
 
     kind = "edm"
-    encoded = True
+    title = "EDM or EDM2 data set: images and dataset.json"
 
-    def __init__(self, source: Source, split: Split) -> None:
-        if split != "train":
-            raise DataError(f"{source.path}: an EDM zip has no splits: leave out --split {split}")
+    def __init__(self, source: Source, wanted: Wanted) -> None:
+        no_splits(source, wanted, "an EDM zip has")
+        if latent := next(filter(_LATENT.search, source.names), None):
+            raise DataError(
+                f"{source.place(latent)}: latents of an autoencoder, not pixels: targets are made of pixels: "
+                "pass the zip that `dataset_tool.py convert` made"
+            )
         self._source = source
-        label_files = [name for name in source.names if name.split("/")[-1] == _LABELS]
+        label_files = source.bases.get(_LABELS, [])
         if len(label_files) > 1:
             first, second = map(printable, label_files[:2])
             raise DataError(f"{source.path}: holds {first} and {second}: give the folder or zip of one data set")
         self._root = label_files[0].removesuffix(_LABELS) if label_files else ""
-        found = [name for name in source.names if is_image(name)]
+        found = source.images
         self._images = [name for name in found if name.startswith(self._root)]
         if not self._images:
             raise DataError(f"{source.path}: no .png or .jpg image in it: check the path")
@@ -44,9 +48,6 @@ class EdmZip:
         self.ignored = tuple(
             n for n in source.names if n.startswith(self._root) and not is_image(n) and n not in label_files
         )
-        self._labels: dict[str, int] | None = None
-        self.class_names: tuple[str, ...] | None = None
-        self.notes: tuple[str, ...] = ()
         if self.count < len(found):
             self.notes += (f"{images(len(found) - self.count)} outside {printable(self._root)}, not read",)
         if not label_files:
@@ -57,13 +58,8 @@ class EdmZip:
 
     @staticmethod
     def found_in(source: Source) -> bool:
-        """Whether the source has a dataset.json file."""
-        return any(name.split("/")[-1] == _LABELS for name in source.names)
-
-    def items(self) -> Iterator[Item]:
-        for name in self._images:
-            label = None if self._labels is None else self._labels[name]
-            yield Item(self._source.place(name), self._source.read(name), label)
+        """Whether the source has a dataset.json file beside images, or latents."""
+        return (bool(source.images) and _LABELS in source.bases) or any(map(_LATENT.search, source.bases))
 
     def _pairs(self) -> dict[str, Any] | None:
         """Image -> label as in dataset.json, exactly one per image; None if its labels are null."""

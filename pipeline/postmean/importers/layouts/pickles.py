@@ -1,4 +1,4 @@
-"""A reader of CIFAR's pickled batches that can build only plain values and number arrays.
+"""A reader of pickled batches that can build only plain values and number arrays.
 
 A pickle is a program that may call anything. This reader refuses every global that a pickle names, except those with
 which numpy writes an array, and maps these to code in this file: the pickle can call no code of numpy or others.
@@ -10,12 +10,27 @@ plain texts or integers, and no message prints a value.
 import io
 import math
 import pickle
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from postmean.base.errors import DataError
 from postmean.base.one_line import brief
+from postmean.importers import limits
+from postmean.importers.files.source import Source
+
+
+def read_pickle(source: Source, name: str) -> Any:
+    """The content of a pickle in a source; see `load_plain`.
+
+    Raises:
+        DataError: it holds anything else than plain values, is damaged, or too large.
+    """
+    size = source.size(name)
+    if size > limits.MAX_PICKLE_BYTES:
+        raise DataError(f"{source.place(name)}: {size:,} bytes, too large for a pickle that is read into memory")
+    with source.open(name) as file:
+        return _load(file, size, source.place(name))
 
 
 def load_plain(data: bytes, place: str) -> Any:
@@ -26,8 +41,12 @@ def load_plain(data: bytes, place: str) -> Any:
     Raises:
         DataError: the pickle holds anything else, or is damaged.
     """
+    return _load(io.BytesIO(data), len(data), place)
+
+
+def _load(file: IO[bytes], size: int, place: str) -> Any:
     try:
-        return _finished(_PlainUnpickler(data).load(), {})
+        return _finished(_PlainUnpickler(file, size).load(), {})
     except _RefusedError as error:
         raise DataError(
             f"{place}: refused to unpickle {brief(error)}: only plain values and number arrays are read: "
@@ -110,15 +129,32 @@ _ALLOWED = {
 }
 
 
+class _Bounded:
+    """A file that is asked for no more bytes than it has: a file object sets memory aside for all that it is asked."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._left = file, size
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def readline(self) -> bytes:
+        data = self._file.readline(self._left)
+        self._left -= len(data)
+        return data
+
+
 _Unpickler: Any = pickle._Unpickler  # the Python version: the C version allocates whatever a damaged file asks for
 
 
 class _PlainUnpickler(_Unpickler):
     dispatch = dict(_Unpickler.dispatch)  # noqa: RUF012
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data), encoding="bytes")
-        self._encode = _Encode(2 * len(data))
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        super().__init__(_Bounded(file, size), encoding="bytes")
+        self._encode = _Encode(2 * size)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):

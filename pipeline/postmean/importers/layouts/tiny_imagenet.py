@@ -1,13 +1,11 @@
 """Tiny ImageNet as published: train/WNID/images/*.JPEG, val/images with val_annotations.txt, test/images."""
 
-from collections.abc import Iterator
-
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers.config import Split
 from postmean.importers.files.source import Source
 from postmean.importers.files.text_tables import read_rows
-from postmean.importers.layouts.layout import Item
+from postmean.importers.layouts.layout import FileLayout, NoSplitError, Wanted
 from postmean.importers.notes import listed
 from postmean.importers.pixels.suffixes import is_image
 
@@ -15,7 +13,7 @@ _CLASSES = "wnids.txt"
 _ANNOTATIONS = "val_annotations.txt"
 
 
-class TinyImageNet:
+class TinyImageNet(FileLayout):
     """Images of one split, sorted by name; the label is the class's index in sorted order. test has no labels.
 
     The classes are those of wnids.txt, else of the train folder, else of val_annotations.txt. A source that is the val
@@ -26,11 +24,11 @@ class TinyImageNet:
     """
 
     kind = "tiny-imagenet"
-    encoded = True
+    title = "Tiny ImageNet as published"
 
-    def __init__(self, source: Source, split: Split) -> None:
-        self._source = source
-        annotations = [name for name in source.names if name.split("/")[-1] == _ANNOTATIONS]
+    def __init__(self, source: Source, wanted: Wanted) -> None:
+        self._source, split = source, wanted.split
+        annotations = source.bases.get(_ANNOTATIONS, [])
         if len(annotations) != 1:
             raise DataError(f"{source.path}: {len(annotations)} {_ANNOTATIONS} in it, expected one: give one data set")
         self._annotations = annotations[0]
@@ -42,17 +40,17 @@ class TinyImageNet:
         inside = [name for name in source.names if name.startswith(folder)]
         self._images = [name for name in inside if is_image(name)]
         if not self._images:
-            raise DataError(f"{source.path}: no images in {printable(folder)}: pass another --split")
+            raise NoSplitError(f"{source.path}: no images in {printable(folder)}: pass another --split")
         self.count = len(self._images)
         classes = self._classes()
         numbers = {name: number for number, name in enumerate(classes)}
-        self.class_names: tuple[str, ...] | None = None if split == "test" else tuple(map(printable, classes))
-        self._labels = {} if split == "test" else self._numbered(split, numbers)
+        self.class_names = None if split == "test" else tuple(map(printable, classes))
+        self._labels = None if split == "test" else self._numbered(split, numbers)
         beside = {name for name in source.names if name.startswith(self._root) and "/" not in name[len(self._root) :]}
         lists = {self._root + _CLASSES, self._annotations}
         self.ignored = tuple(n for n in sorted(beside.union(inside) - lists) if not is_image(n))
-        self.notes: tuple[str, ...] = ("no labels: the test split has none",) if split == "test" else ()
-        filled = set(self._labels.values())
+        self.notes = ("no labels: the test split has none",) if split == "test" else ()
+        filled = set((self._labels or {}).values())
         if self._labels and (empty := [name for name in classes if numbers[name] not in filled]):
             self.notes += (f"classes without images: {listed(empty)}: their labels stay theirs",)
         if split == "val":
@@ -60,12 +58,8 @@ class TinyImageNet:
 
     @staticmethod
     def found_in(source: Source) -> bool:
-        """Whether the source has a val_annotations.txt file."""
-        return any(name.split("/")[-1] == _ANNOTATIONS for name in source.names)
-
-    def items(self) -> Iterator[Item]:
-        for name in self._images:
-            yield Item(self._source.place(name), self._source.read(name), self._labels.get(name))
+        """Whether the source has a val_annotations.txt file beside images."""
+        return _ANNOTATIONS in source.bases and bool(source.images)
 
     def _classes(self) -> list[str]:
         if self._root + _CLASSES in self._source.names:

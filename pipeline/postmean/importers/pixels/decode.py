@@ -14,7 +14,7 @@ with needs("generate"):
     from PIL import Image
 
 from postmean.importers.pixels.image_file import CorruptError, ImageFile, read_image
-from postmean.importers.pixels.resize import pixels_between, resized
+from postmean.importers.pixels.resize import WrongSizeError, pixels_between, resized
 
 Shape = tuple[int, int, int]
 
@@ -34,7 +34,8 @@ class PixelRule:
     """How an image becomes pixels. It is turned upright first, as its EXIF orientation says."""
 
     resize: Resize = "none"
-    resolution: int | None = None
+    size: tuple[int, int] | None = None
+    """Width and height for `resize`."""
     channels: Channels = "as-is"
     on_corrupt: OnCorrupt = "fail"
 
@@ -124,8 +125,8 @@ def _check(place: str, file: ImageFile, rule: PixelRule, expected: Shape | None)
             f"{place}: {image.width}x{image.height} pixels, the first image is {expected[2]}x{expected[1]}: "
             f"pass --resize center-crop --resolution {min(expected[1:])}, or remove it"
         )
-    if rule.resolution is not None:
-        between = pixels_between(image.size, rule.resize, rule.resolution)
+    if rule.size is not None:
+        between = pixels_between(image.size, rule.resize, rule.size)
         if between > (Image.MAX_IMAGE_PIXELS or between):
             raise CorruptError(f"{image.width}x{image.height} pixels, too narrow for --resize {rule.resize}")
 
@@ -135,12 +136,16 @@ def _pixels(file: ImageFile, rule: PixelRule) -> Decoded:
     wanted = {"as-is": file.mode, "rgb": "RGB", "grey": "L"}[rule.channels]
     if file.mode != wanted:
         image = _convert(image, wanted)
-    before = image.size
-    if rule.resolution is not None and image.size != (rule.resolution, rule.resolution):
-        image = resized(image, rule.resize, rule.resolution)
+    # the others leave an image of the right size as it is
+    resize = rule.size is not None and (image.size != rule.size or rule.resize in ("center-crop-wide", "celeba"))
+    if resize and rule.size is not None:
+        try:
+            image = resized(image, rule.resize, rule.size)
+        except WrongSizeError as error:
+            raise CorruptError(f"{error}, for --resize {rule.resize}") from error
     array = np.asarray(image)
     planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return Decoded(planes, file.mode != wanted, image.size != before, file.says)
+    return Decoded(planes, file.mode != wanted, resize, file.says)
 
 
 def _convert(image: Image.Image, wanted: str) -> Image.Image:
