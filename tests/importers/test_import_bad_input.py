@@ -55,8 +55,8 @@ def test_file_that_is_no_archive(tmp_path, content):
 
 
 def test_unknown_layout(tmp_path):
-    source = make_source(tmp_path, "zip", {"a/train.parquet": b"x", "b.csv": b"x"})
-    refused(source, tmp_path, r"source\.zip: unknown layout, 2 files such as a/train\.parquet: expected class folders")
+    source = make_source(tmp_path, "zip", {"a/train.lmdb": b"x", "b.csv": b"x"})
+    refused(source, tmp_path, r"source\.zip: unknown layout, 2 files such as a/train\.lmdb: expected class folders")
 
 
 @pytest.mark.parametrize("form", ["tar", "tar.gz", "tar.xz", "tar.bz2", "zip"])

@@ -36,6 +36,9 @@ class FolderSource(Source):
                 files.append(start)
         super().__init__(root if path is None else path, files, folders)
 
+    def local_path(self, name: str) -> Path:
+        return self._root / name
+
     def size(self, name: str) -> int:
         try:
             return os.stat(self._root / name).st_size

@@ -102,6 +102,10 @@ class Source(ABC):
         """Names of the folders directly inside a folder ("" for the source itself), with and without files, sorted."""
         return sorted(self._children.get(folder, []))
 
+    def local_path(self, name: str) -> Path | None:
+        """Where a file lies as it is on this machine; None if it is in an archive or elsewhere."""
+        return None
+
     @abstractmethod
     def size(self, name: str) -> int:
         """Bytes of one file; DataError if it cannot be known."""

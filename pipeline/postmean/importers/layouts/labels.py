@@ -4,6 +4,8 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from postmean.base.errors import DataError
 from postmean.base.one_line import brief, printable
 from postmean.importers import limits
@@ -39,6 +41,39 @@ def numbered(
     largest = max(integers, key=lambda image: integers[image])
     _check_classes(classes, len(labels), f"{place(largest)}: label {shown(classes - 1)}, the last of")
     return integers, tuple(map(str, range(classes)))
+
+
+def numbered_array(labels: np.ndarray, place: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels in an array as int64 [n], and the name of each; see `numbered`.
+
+    Args:
+        labels: integers or texts [n] or [n, 1], or one-hot rows [n, K] of numbers.
+        place: names the array in errors.
+    Raises:
+        DataError: a label is none of these, or too large to be a class.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and labels.dtype.kind in "biuf":
+        if not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+            raise DataError(f"{place}: rows of labels that are not one-hot: give a class for each image")
+        _check_classes(labels.shape[1], len(labels), f"{place}: {labels.shape[1]} columns,")
+        return labels.argmax(1).astype(np.int64), tuple(map(str, range(labels.shape[1])))
+    if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
+        what = f"{labels.dtype} of shape {list(labels.shape)}"
+        raise DataError(f"{place}: labels of {what}: expected whole numbers [n], or one-hot rows [n, K]")
+    if labels.dtype.kind in "US":
+        names, numbers = np.unique(labels, return_inverse=True)
+        texts = [name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name) for name in names]
+        if not all(map(is_name, texts)):
+            raise DataError(f"{place}: label {shown(next(t for t in texts if not is_name(t)))}: expected a name")
+        _check_classes(len(texts), len(labels), f"{place}: names of")
+        return numbers.astype(np.int64), tuple(map(printable, texts))
+    least, largest = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if least < 0:
+        raise DataError(f"{place}: label {least}: expected 0, 1, 2, ...")
+    _check_classes(largest + 1, len(labels), f"{place}: label {largest}, the last of")
+    return labels.astype(np.int64), tuple(map(str, range(largest + 1)))
 
 
 def shown(value: Any) -> str:

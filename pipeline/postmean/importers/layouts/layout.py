@@ -34,6 +34,9 @@ class Wanted:
     """Which of several labels; None for the layout's own choice."""
 
 
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
 class NoSplitError(DataError):
     """The source has no such split; others may be there."""
 
@@ -49,7 +52,7 @@ class Layout(ABC):
     """Its name for --kind."""
     title: ClassVar[str]
     """What such a source is, in a few words."""
-    encoded: ClassVar[bool] = True
+    encoded: bool = True
     """Whether payloads are encoded files; else they are pixels."""
     count: int
     """Number of images."""

@@ -36,4 +36,4 @@ def split_in(path: str) -> Split | None:
 def splits_among(paths: Iterable[str]) -> list[Split]:
     """The parts that paths mean, train first."""
     there = {split_in(path) for path in paths}
-    return [split for split in ("train", "val", "test") if split in there]
+    return [split for split in dict.fromkeys(_WORDS.values()) if split in there]
