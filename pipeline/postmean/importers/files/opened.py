@@ -25,7 +25,7 @@ class OpenedArchives(Source):
         DataError: an archive is damaged, or two files come to have one name.
     """
 
-    def __init__(self, outer: Source, progress: ShowProgress = NoProgress) -> None:
+    def __init__(self, outer: Source, progress: ShowProgress = NoProgress, depth: int = limits.MAX_DEPTH) -> None:
         self.path, self.budget = outer.path, outer.budget
         self._outer = outer
         self._inner: dict[str, Source] = {}  # folder, or file, that stands for an archive -> the archive
@@ -44,6 +44,8 @@ class OpenedArchives(Source):
                 )
                 if inner is None:
                     raise DataError(f"{place}: not an archive, as its name says: remove it or rename it")
+                if depth > 1 and not inner.images and any(map(is_archive, inner.names)):
+                    inner = OpenedArchives(inner, NoProgress, depth - 1)
                 at = stem(name)
                 if at in self._inner:
                     raise DataError(f"{place}: there is another archive {printable(at)}: remove one of them")
@@ -61,10 +63,18 @@ class OpenedArchives(Source):
                 raise DataError(f"{self.path}: {printable(twice)} is there and in an archive: remove one of them")
             super().__init__(outer.path, names, folders)
             stack.pop_all()
-        self.tars = tuple(sorted(at for at, inner in self._inner.items() if isinstance(inner, TarSource)))
+        self.tars = tuple(sorted(self._tars()))
         self.hidden = tuple(sorted([*outer.hidden, *hidden]))
 
+    def _tars(self) -> Iterator[str]:
+        for at, inner in self._inner.items():
+            if isinstance(inner, TarSource):
+                yield at
+            elif isinstance(inner, OpenedArchives):
+                yield from (f"{at}/{tar}" for tar in inner.tars)
+
     def close(self) -> None:
+        self._outer.close()
         for inner in self._inner.values():
             inner.close()
 

@@ -40,7 +40,7 @@ class ArrayFile:
             raise DataError(f"{self.place}: in Fortran order: save it again after np.ascontiguousarray")
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
         rows = max(1, _CHUNK_BYTES // max(1, row))
-        left, *_ = self.shape
+        left = int(np.prod(self.shape[:1]))
         with self.source.stream(self.name) as stream:
             _header(stream, self.place)
             while left > 0:

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.base.progress import NoProgress, ShowProgress
-from postmean.importers import limits
 from postmean.importers.files.archives import is_archive
 from postmean.importers.files.opened import OpenedArchives
 from postmean.importers.files.source import Source
@@ -33,14 +32,14 @@ def recognised(
         raise DataError(f"{source.path}: empty{but}: check the path")
     kinds = KINDS if kind == "auto" else (kind,)
     inner = source
-    for _ in range(limits.MAX_DEPTH + 1):
-        for name in kinds:
-            layout: type[Layout] = layout_class(name)
-            if layout.found_in(inner):
-                return layout, inner
-        if not any(map(is_archive, inner.names)):
-            break
+    for name in kinds:
+        if (layout := layout_class(name)).found_in(inner):
+            return layout, inner
+    if any(map(is_archive, inner.names)):
         inner = stack.enter_context(OpenedArchives(inner, progress))
+        for name in kinds:
+            if (layout := layout_class(name)).found_in(inner):
+                return layout, inner
     if kind != "auto":
         return layout_class(kind), inner
     if source.single:

@@ -128,9 +128,7 @@ class ImageNetBatches(Layout):
         table = read_rows(self._source, lists[0], 3)
         rows = sorted((int(row[1]), f"{row[0]} {row[2]}") for row in table if row[1].isdigit())
         if [number for number, _ in rows] != list(range(1, len(rows) + 1)):
-            raise DataError(
-                f"{self._source.place(lists[0])}: its classes are not numbered 1, 2, ...: download it again"
-            )
+            raise DataError(f"{self._source.place(lists[0])}: its classes are not numbered 1, 2, ...: get it again")
         return tuple(printable(name) for _, name in rows)
 
     def _notes(self, found: dict[tuple[str, int], str], split: Split) -> Iterator[str]:

@@ -23,6 +23,8 @@ class Item:
     payload: bytes | np.ndarray
     """An image file, or uint8 [C, H, W]."""
     label: int | None
+    name: str = ""
+    """The name of its file, if it has one: some formats show themselves only by it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class FileLayout(Layout):
 
     def _items(self, names: Sequence[str]) -> Iterator[Item]:
         for name, payload in zip(names, self._source.read_each(names), strict=True):
-            yield Item(self._source.place(name), payload, None if self._labels is None else self._labels[name])
+            yield Item(self._source.place(name), payload, None if self._labels is None else self._labels[name], name)
 
 
 def chosen_label(source: Source, wanted: Wanted, choices: Sequence[str], own: str | None) -> str | None:

@@ -54,7 +54,8 @@ class Tables(Layout, ABC):
             for column in self._column(name, self._image or ""):
                 for payload, called in self._payloads(column, name):
                     label = None if self._numbers is None else int(self._numbers[done])
-                    yield Item(f"row {done - start}{called} of {self._source.place(name)}", payload, label)
+                    shown = f" ({printable(called)})" if called else ""
+                    yield Item(f"row {done - start}{shown} of {self._source.place(name)}", payload, label, called)
                     done += 1
 
     @staticmethod
@@ -139,9 +140,11 @@ class Tables(Layout, ABC):
             return
         for row in column.to_pylist():
             data = row.get("bytes") if isinstance(row, dict) else row
-            called = f" ({printable(str(row['path']))})" if isinstance(row, dict) and row.get("path") else ""
+            called = str(row.get("path") or "") if isinstance(row, dict) else ""
             if not isinstance(data, bytes):
-                raise DataError(f"{place}: a row{called} without the bytes of its image: save it with embedded files")
+                raise DataError(
+                    f"{place}: a row {printable(called)} without the bytes of its image: save it with embedded files"
+                )
             yield data, called
 
 

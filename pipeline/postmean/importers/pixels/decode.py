@@ -93,7 +93,7 @@ def decode(item: Item, rule: PixelRule, expected: Shape | None) -> Decoded | Non
         DataError: the image has another shape or needs --channels, or is corrupt and must not be skipped.
     """
     try:
-        file = _of_array(item.payload) if isinstance(item.payload, np.ndarray) else read_image(item.payload)
+        file = _of_array(item.payload) if isinstance(item.payload, np.ndarray) else read_image(item.payload, item.name)
         _check(item.place, file, rule, expected)
         return _pixels(file, rule)
     except CorruptError as error:

@@ -10,7 +10,7 @@ from functools import cache
 from postmean.base.extras import needs
 from postmean.base.one_line import brief
 from postmean.importers import limits
-from postmean.importers.pixels.suffixes import FORMATS
+from postmean.importers.pixels.suffixes import formats_of
 from postmean.importers.pixels.whole import damage
 
 with needs("generate"):
@@ -28,7 +28,7 @@ NOTES = {
 
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, AttributeError, OverflowError),
-    *(MemoryError, RuntimeError, struct.error, zlib.error),
+    *(MemoryError, RuntimeError, AssertionError, ZeroDivisionError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 _TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
@@ -51,8 +51,11 @@ class ImageFile:
     """Keys of NOTES."""
 
 
-def read_image(payload: bytes) -> ImageFile:
+def read_image(payload: bytes, name: str = "") -> ImageFile:
     """Decode an image file.
+
+    Args:
+        name: its name, whose suffix says which of the formats without a mark it may have.
 
     Raises:
         CorruptError: it is of no format that is read, damaged, cut off or too large.
@@ -61,15 +64,15 @@ def read_image(payload: bytes) -> ImageFile:
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, in several lines
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return _read(payload)
+            return _read(payload, _formats(name))
         except Image.UnidentifiedImageError as error:
-            raise CorruptError(f"none of {', '.join(_formats())}") from error
+            raise CorruptError(f"none of {', '.join(_formats(name))}") from error
         except _DAMAGE as error:
             raise CorruptError(brief(error)) from error
 
 
-def _read(payload: bytes) -> ImageFile:
-    image = Image.open(io.BytesIO(payload), formats=_formats())
+def _read(payload: bytes, formats: tuple[str, ...]) -> ImageFile:
+    image = Image.open(io.BytesIO(payload), formats=formats)
     if max(image.size) > limits.MAX_SIDE:
         raise CorruptError(f"{image.width}x{image.height} pixels, more than {limits.MAX_SIDE:,} on a side")
     if (what := damage(payload, image.format)) is not None:
@@ -115,7 +118,11 @@ def _mode(image: Image.Image, payload: bytes) -> str:
     return "colour key" if image.mode in ("L", "RGB") and "transparency" in image.info else image.mode
 
 
+def _formats(name: str) -> tuple[str, ...]:
+    _load_plugins()
+    return tuple(form for form in formats_of(name) if form in Image.OPEN)
+
+
 @cache
-def _formats() -> tuple[str, ...]:
+def _load_plugins() -> None:
     Image.init()
-    return tuple(form for form in FORMATS if form in Image.OPEN)
