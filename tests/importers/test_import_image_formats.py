@@ -106,7 +106,7 @@ def test_pages_and_frames_after_the_first_are_noted(tmp_path, form, options):
     assert "1 image of several frames" in said(store)[0]
 
 
-@pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.psd", "x.dng", "x.svg", "x.jxl", "x.tga"])
+@pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.eps", "x.dng", "x.svg", "x.jxl", "x.fits"])
 def test_images_of_formats_that_are_not_read_are_refused_by_name(tmp_path, name):
     message = rf"a/{name}: an image of a format that is not read: convert it to PNG, or remove it"
     refused(tmp_path, {"a/0.png": png(PICTURE), f"a/{name}": b"x"}, message)

@@ -1,4 +1,4 @@
-"""`postmean import SOURCE STORE`"""
+"""`postmean import SOURCE STORE` and `postmean import --list SOURCE`"""
 
 from postmean.base.command_line import parse, print_report
 from postmean.base.progress import Progress, byte_size, duration
@@ -6,8 +6,10 @@ from postmean.importers.config import ImportConfig
 
 
 def run(argv: list[str]) -> int:
-    """Read a data set into an image store and print a summary."""
+    """Read a data set into an image store and print a summary; or say what it is."""
     config = parse(ImportConfig, argv, "import", "Read images and labels into an image store.")
+    if config.list:
+        return _list(config)
     from postmean.importers.run import import_images  # here: --help need not wait for numpy and Pillow
 
     report = import_images(config, Progress)
@@ -23,3 +25,30 @@ def run(argv: list[str]) -> int:
     lines = [f"{text} ({changes})" if changes else text, *(f"note: {note}" for note in report.notes)]
     print_report(report, "\n".join(lines), config.json)
     return 0
+
+
+def _list(config: ImportConfig) -> int:
+    from postmean.importers.survey import survey_source
+
+    found = survey_source(config, Progress)
+    names = found.splits[0].class_names or []
+    lines = [
+        f"{found.source}: {found.layout} (--kind {found.kind}), {found.files:,} files",
+        "splits: " + ", ".join(f"{part.split} {part.images:,} images" for part in found.splits),
+        f"classes: {len(names):,}, {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+        if names
+        else "no classes",
+        f"sizes: {_counted(found.sizes)}; channels: {_counted(found.channels)}; {found.sampled} images looked at",
+    ]
+    if found.labels:
+        lines.append(f"--label may be: {', '.join(found.labels[:50])}")
+    lines += [*(f"note: {note}" for note in found.oddities), found.command]
+    print_report(found, "\n".join(lines), config.json)
+    return 0
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    shown = ", ".join(f"{kind} ({count})" for kind, count in list(kinds.items())[:8])
+    return f"{shown} and {len(kinds) - 8} more" if len(kinds) > 8 else shown or "none"
