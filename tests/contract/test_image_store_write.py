@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
 from postmean.base.errors import DataError
@@ -30,7 +29,10 @@ def test_the_store_is_that_of_these_pixels_and_labels(tmp_path, form):
     assert store.header.source == {"importer": "python"}
 
 
+@pytest.mark.slow
 def test_a_data_set_of_torchvision_is_written_as_its_files_are_imported(tmp_path):
+    import torchvision
+
     folder = make_source(tmp_path, "folder", class_files(random_images(300)))
     written = ImageStore.write(tmp_path / "written", torchvision.datasets.ImageFolder(str(folder)))
     assert written.header.fingerprint == imported(tmp_path, folder).header.fingerprint

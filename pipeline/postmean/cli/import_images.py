@@ -35,7 +35,7 @@ def _list(config: ImportConfig) -> int:
     lines = [
         f"{found.source}: {found.layout} (--kind {found.kind}), {found.files:,} files",
         "splits: " + ", ".join(f"{part.split} {part.images:,} images" for part in found.splits),
-        f"classes: {len(names):,}, {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+        f"classes: {len(names):,}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
         if names
         else "no classes",
         f"sizes: {_counted(found.sizes)}; channels: {_counted(found.channels)}; {found.sampled} images looked at",

@@ -46,21 +46,24 @@ def open_url(url: str, progress: ShowProgress = NoProgress) -> Source:
         ConfigError: no file system for it is installed.
     """
     from postmean.storage.filesystem import open_filesystem  # here: --help need not wait for it
+    from postmean.storage.open import OBJECT_STORES
 
     shown = without_secrets(url)
     scheme = url.partition("://")[0].lower()
     web = scheme in ("http", "https")
     files = open_filesystem(scheme)
+    at = files._strip_protocol(url.partition("://")[2] if scheme in OBJECT_STORES else url)
     with _told(shown):
         if is_pattern(url.partition("?")[0] if web else url):
-            found = matches(url, files.glob, lambda _: True)
-            paths: dict[str, int | None] = {files._strip_protocol(one): None for one in found}
+            found = matches(at, files.glob, lambda _: True)
+            paths: dict[str, int | None] = dict.fromkeys(found)
             return UrlSource(files, posixpath.commonpath(map(posixpath.dirname, paths)), paths, shown, progress)
-        at = files._strip_protocol(url)
         # a page of links counts as a folder of the web only if its address ends so: else it would be downloaded
         if url.endswith("/") if web else files.isdir(at):
             paths = {name: info.get("size") for name, info in files.find(at.rstrip("/"), detail=True).items()}
             return UrlSource(files, at.rstrip("/"), paths, shown, progress)
+        if not files.exists(at):
+            raise DataError(f"{shown}: no such file or folder: check the URL")
     root = posixpath.dirname(at.partition("?")[0] if web else at)
     source = UrlSource(files, root, {at: None}, shown, progress)
     (name,) = source.names or [""]
