@@ -49,6 +49,19 @@ def test_celeba_is_split_by_its_list_and_has_no_invented_class(tmp_path, form, f
         assert report.notes == ["no labels: 2 attributes are there for --label, such as Bald"]
 
 
+def test_celeba_as_downloaded_with_its_zip_of_images(tmp_path):
+    files = celeba(root="")
+    images = {name: data for name, data in files.items() if name.startswith("img_")}
+    source = make_source(tmp_path, "folder", {name: data for name, data in files.items() if name not in images})
+    make_source(tmp_path, "zip", images).rename(source / "img_align_celeba.zip")
+    report = import_images(ImportConfig(source=source, store=tmp_path / "store", split="val", label="Male"))
+    store = ImageStore.open(tmp_path / "store")
+    assert report.kind == "celeba"
+    assert np.array_equal(store.images, planes(IMAGES[[2, 5]]))
+    assert store.labels is not None
+    assert store.labels.tolist() == [0, 0]
+
+
 def test_celeba_without_its_list_is_said_to_hold_all_splits(tmp_path):
     files = {f"img_align_celeba/{i:06}.jpg": DATA[i] for i in range(6)}
     source = make_source(tmp_path, "zip", files)

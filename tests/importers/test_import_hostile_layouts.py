@@ -1,4 +1,4 @@
-"""Tables, arrays, idx and binary files made to hang, to fill the memory or to fail: each gives one line within bounds."""
+"""Tables, arrays, idx and binary files made to hang, fill the memory or fail: each gives one line within bounds."""
 
 import io
 import json

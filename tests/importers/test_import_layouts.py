@@ -154,6 +154,13 @@ def adm_folder(folder):
     return write_all(folder / "adm", files)
 
 
+def adm_zip(folder):
+    with zipfile.ZipFile(folder / "cifar_train.zip", "w") as archive:
+        for i, label in enumerate(TRAIN_LABELS):
+            archive.writestr(f"cifar_train/{NAMES[label]}_{i:05}.png", png(TRAIN[i]))
+    return folder / "cifar_train.zip"
+
+
 def adm_npz(folder):
     np.savez(folder / "samples.npz", TRAIN, np.array(TRAIN_LABELS))  # arr_0, arr_1, as guided diffusion's scripts
     return folder / "samples.npz"
@@ -256,6 +263,7 @@ LAYOUTS = [
     (edm_zip, "edm", list("01234"), None),
     (folders, "folders", NAMES, "test"),
     (adm_folder, "adm", NAMES, "test"),
+    (adm_zip, "adm", NAMES, None),
     (adm_npz, "arrays", list("01234"), None),
     (keras_npz, "arrays", list("01234"), "test"),
     (npy_files, "arrays", list("01234"), "test"),

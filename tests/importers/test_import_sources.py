@@ -2,7 +2,10 @@
 
 import functools
 import http.server
+import json
 import os
+import subprocess
+import sys
 import threading
 import zipfile
 
@@ -16,6 +19,7 @@ from postmean.base.errors import ConfigError, DataError
 from postmean.contract.image_store import fingerprint
 from postmean.importers.config import ImportConfig
 from postmean.importers.run import import_images
+from tests.support.hub import REPO, hub
 from tests.support.image_files import class_files, make_source, planes, png, random_images
 
 IMAGES = random_images(12, (8, 8, 3))
@@ -223,3 +227,15 @@ def test_files_of_any_fsspec_file_system(tmp_path):
         memory.pipe_file(f"/hub/data/{file.name}", file.read_bytes())
     assert read(tmp_path, "memory://hub").fingerprint == EXPECTED
     memory.rm("/hub", recursive=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["", "/data", "/data/train-*.parquet", "/data/train-0000{0,1,2}-of-00003.parquet"])
+def test_data_sets_of_the_hub(tmp_path, source):
+    files = {f"data/{path.name}": path.read_bytes() for path in tables(tmp_path / "data").iterdir()}
+    with hub(files | {"README.md": b"x"}) as address:
+        command = [sys.executable, "-m", "postmean", "import", f"hf://datasets/{REPO}{source}", "store", "--json"]
+        environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["fingerprint"] == EXPECTED

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -71,13 +71,16 @@ def import_images(config: ImportConfig, progress: ShowProgress = NoProgress) -> 
         source = stack.enter_context(open_source(config.source, progress))
         layout = open_layout(source, config.kind, Wanted(config.split, config.label), stack, progress)
         try:
-            return _write(config, store, layout, source.hidden, progress, start)
+            return _write(config, store, layout, progress, start)
         except OSError as error:
             raise DataError(f"{store}: cannot be written: {error.strerror or error}") from error
 
 
 def _is_inside(store: Path, source: str | Path) -> bool:
-    return os.path.isdir(source) and store.resolve().is_relative_to(Path(source).resolve())
+    if is_url(source):
+        return False
+    folder = local_path(source)
+    return os.path.isdir(folder) and store.resolve().is_relative_to(folder.resolve())
 
 
 def _shown(source: str | Path) -> str:
@@ -85,9 +88,7 @@ def _shown(source: str | Path) -> str:
     return printable(without_secrets(str(source)) if is_url(source) else os.path.realpath(local_path(source)))
 
 
-def _write(
-    config: ImportConfig, path: Path, layout: Layout, hidden: Sequence[str], show: ShowProgress, start: float
-) -> ImportReport:
+def _write(config: ImportConfig, path: Path, layout: Layout, show: ShowProgress, start: float) -> ImportReport:
     rule = PixelRule(
         resize=config.resize,
         size=config.size,
@@ -127,7 +128,7 @@ def _write(
                 says[key] = (count + len(places), first)
             done += len(batch.pixels) + len(batch.skipped)
             progress.update(done, f"{len(skipped)} skipped" if skipped else "")
-        notes = _notes(hidden, layout, skipped, says)
+        notes = _notes(layout, skipped, says)
         store = writer.finish(
             converted=converted,
             resized=resized,
@@ -153,13 +154,13 @@ def _write(
     )
 
 
-def _notes(hidden: Sequence[str], layout: Layout, skipped: list[str], says: dict[str, tuple[int, str]]) -> list[str]:
+def _notes(layout: Layout, skipped: list[str], says: dict[str, tuple[int, str]]) -> list[str]:
     """All lines about what the store does not keep, and about what was done to images."""
     lines = [*layout.notes, *unread_files(layout.ignored)]
     if skipped:
         lines.append(f"skipped as corrupt: {listed(skipped)}")
-    if hidden:
-        lines.append(f"hidden files and folders are not read: {listed(hidden)}")
+    if layout.hidden:
+        lines.append(f"hidden files and folders are not read: {listed(layout.hidden)}")
     for key, text in NOTES.items():
         if key in says:
             count, first = says[key]

@@ -96,7 +96,7 @@ def survey_source(config: ImportConfig, progress: ShowProgress = NoProgress) -> 
             sampled=sum(looked.sizes.values()),
             sizes={f"{w}x{h}": count for (w, h), count in looked.sizes.most_common()},
             channels=dict(looked.modes.most_common()),
-            oddities=[*refused, *layout.notes, *unread_files(layout.ignored), *_oddities(looked, source.hidden)],
+            oddities=[*refused, *layout.notes, *unread_files(layout.ignored), *_oddities(looked, layout.hidden)],
             command=_command(config, split, layout.kind, looked),
         )
 

@@ -26,7 +26,7 @@ class AdmNames(FileLayout):
         if not source.images:
             raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
         self._source = source
-        loose = loose_images(source) or {None: list(source.images)}
+        loose = _loose(source) or {None: list(source.images)}
         if None in loose:
             no_splits(source, wanted, "images named by class have")
             self._images, train = loose[None], loose[None]
@@ -51,8 +51,13 @@ class AdmNames(FileLayout):
     @staticmethod
     def found_in(source: Source) -> bool:
         """Whether images in one folder are named so, by at least two classes that begin with a letter."""
-        loose = loose_images(source)
-        return loose is not None and any(_is_named_by_class(names) for names in loose.values())
+        return any(_is_named_by_class(names) for names in (_loose(source) or {}).values())
+
+
+def _loose(source: Source) -> dict[str | None, list[str]] | None:
+    """As `loose_images`, also where one folder holds all, such as the root of an archive."""
+    folders = {name.rpartition("/")[0] for name in source.images}
+    return {None: list(source.images)} if len(folders) == 1 else loose_images(source)
 
 
 def _is_named_by_class(names: Sequence[str]) -> bool:

@@ -60,6 +60,7 @@ def open_layout(
     """
     found, inner = recognised(source, kind, stack, progress)
     layout = found(inner, wanted)  # type: ignore[call-arg]
+    layout.hidden = inner.hidden
     for name in layout.ignored:
         if is_unread_image(name):
             raise DataError(

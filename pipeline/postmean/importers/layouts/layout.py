@@ -64,6 +64,8 @@ class Layout(ABC):
     """Names that `Wanted.label` may be."""
     ignored: tuple[str, ...] = ()
     """Other files beside the images, which are not read."""
+    hidden: tuple[str, ...] = ()
+    """Hidden images and folders, which are not read."""
     notes: tuple[str, ...] = ()
     """What the source says about its images and the store will not keep, one line each; not the ignored files."""
 
