@@ -59,8 +59,10 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
     assert {module for _, module in guarded} == {
         *(
             "PIL",
+            "braceexpand",
             "diffusers",
             "faiss",
+            "fsspec",
             "matplotlib",
             "ray",
             "safetensors",

@@ -22,8 +22,8 @@ def open_filesystem(scheme: str) -> Any:
     with needs("remote"):
         import fsspec
     if scheme in OBJECT_STORES:
-        with needs("remote"):
-            from obstore.fsspec import FsspecStore
+        from obstore.fsspec import FsspecStore
+
         from postmean.storage.object_store import client_settings
 
         make: Any = FsspecStore
