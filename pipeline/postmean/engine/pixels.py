@@ -23,7 +23,8 @@ GPU_TILE_ROWS = 16_384
 
 _CPU_TILE_BYTES = 16 << 20  # enough for the matrix product's full rate, little compared with any memory
 _ROW_MULTIPLE, _COLUMN_MULTIPLE = 128, 16
-_RESERVE = 2 << 30  # bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates
+RESERVE = 2 << 30
+"""Bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
         ConfigError: not even the workspace fits.
     """
     count = len(images) if members is None else len(members)
-    rows, columns = _padded(count, _ROW_MULTIPLE), _padded(images.shape[1], _COLUMN_MULTIPLE)
-    place = _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, dtype, device, workspace)
+    rows, columns = padded_size(count, images.shape[1])
+    place = _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, dtype.itemsize, device, workspace)
     # empty rather than zeros: a page of pinned memory is written once
     if place == "host":
         stored = torch.empty((rows, columns), dtype=torch.int8, pin_memory=True)
@@ -117,21 +118,37 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
     return Pixels(stored, count, images.shape[1], device, dtype)
 
 
-def _place(pixels: int, tile: int, dtype: torch.dtype, device: str, workspace: float) -> Place:
-    """Where to keep `pixels` values, given the memory that is free now."""
+def padded_size(count: int, dim: int) -> tuple[int, int]:
+    """Rows and columns of the pixels of `count` images of `dim` values on a GPU."""
+    return _padded(count, _ROW_MULTIPLE), _padded(dim, _COLUMN_MULTIPLE)
+
+
+def place_of(values: int, tile: int, itemsize: int, left: float) -> tuple[Place, int] | None:
+    """Where to keep pixels, and the bytes that they and a tile take on the GPU; None if not even a tile fits.
+
+    Args:
+        values: of all pixels. tile: of a tile. itemsize: bytes a value in products. left: bytes that are free for them.
+    """
+    places: list[tuple[Place, int]] = [
+        ("device", values * itemsize),
+        ("device as bytes", values + tile * itemsize),
+        ("host", tile * (1 + itemsize)),
+    ]
+    return next((place for place in places if place[1] <= left), None)
+
+
+def _place(values: int, tile: int, itemsize: int, device: str, workspace: float) -> Place:
+    """Where to keep pixels, given the memory that is free now."""
     free, total = torch.cuda.mem_get_info(device)
-    left = free - workspace - _RESERVE
-    if left >= pixels * dtype.itemsize:
-        return "device"
-    if left >= pixels + tile * dtype.itemsize:
-        return "device as bytes"
-    if left >= tile * (1 + dtype.itemsize):
-        return "host"
-    raise ConfigError(
-        f"{torch.cuda.get_device_name(device)}: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, the engine needs "
-        f"{(workspace + _RESERVE + tile * (1 + dtype.itemsize)) / 1e9:.1f} GB even without the images: "
-        "stop what else uses this GPU, or take one with more memory"
-    )
+    place = place_of(values, tile, itemsize, free - workspace - RESERVE)
+    if place is None:
+        needed = workspace + RESERVE + tile * (1 + itemsize)
+        raise ConfigError(
+            f"{torch.cuda.get_device_name(device)}: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, "
+            f"the engine needs {needed / 1e9:.1f} GB even without the images: "
+            "stop what else uses this GPU, or take one with more memory"
+        )
+    return place[0]
 
 
 def _padded(size: int, multiple: int) -> int:

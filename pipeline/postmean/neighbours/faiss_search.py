@@ -22,6 +22,7 @@ from postmean.neighbours.cards import read_card, write_card
 from postmean.neighbours.search import Neighbours, sharpen
 
 _GPU_MOST = 2048  # neighbours and partitions that FAISS searches on a GPU, unless built with cuVS
+_GPU_TEMPORARY = 1536 << 20  # bytes that FAISS keeps on a GPU for its temporaries
 _CHUNK = 8192  # vectors added or trained on at a time
 
 
@@ -41,6 +42,15 @@ class FaissSpec:
     def lists(self) -> int:
         """Partitions of an inverted file, 0 without one."""
         return int(self.name.split("-")[0][3:]) if self.name.startswith("ivf") else 0
+
+    def size(self, entries: int, dim: int) -> int:
+        """Bytes of the index, as a file and where it is mapped."""
+        value = 4 if self.name.endswith("flat") else 1
+        return entries * (value * dim + (8 if self.lists else 0)) + 4 * self.lists * dim
+
+    def size_on_gpu(self, entries: int, dim: int) -> int:
+        """Bytes that the index takes on a GPU."""
+        return self.size(entries, dim) + _GPU_TEMPORARY
 
     def check_on_gpu(self, k: int, nprobe: int) -> None:
         """Raise ConfigError for what FAISS refuses on a GPU: known before an actor starts."""
