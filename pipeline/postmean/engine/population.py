@@ -104,7 +104,7 @@ class Population:
     @property
     def queries_at_a_time(self) -> int:
         """Queries that share a pass over the pixels. Results depend on it, so it does not follow the memory at hand."""
-        return 512 if self.device != "cpu" or self.represented <= _MANY_MEMBERS else 256
+        return queries_per_pass(self.device, self.represented)
 
     @property
     def workspace_bytes(self) -> float:
@@ -189,6 +189,11 @@ class Population:
             for start in range(first, last, self.rows_at_a_time):
                 stop = min(start + self.rows_at_a_time, last)
                 yield start, stop, tile[start - first : stop - first, : self.dim]
+
+
+def queries_per_pass(device: str, members: float) -> int:
+    """Queries that share a pass over the pixels of so many members."""
+    return 512 if device != "cpu" or members <= _MANY_MEMBERS else 256
 
 
 def workspace_bytes(members: float, images: float, dim: int, queries: int) -> float:

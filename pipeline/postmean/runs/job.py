@@ -16,6 +16,8 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import SCHEMA_VERSION, Manifest, code_version
 from postmean.contract.plan import Plan, make_plan
 from postmean.contract.process import TableProcess
+from postmean.contract.recipe import TargetRecipe
+from postmean.engine.population import queries_per_pass
 from postmean.estimators.traits import traits_of
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.faiss_search import FaissSpec, built_index
@@ -122,6 +124,7 @@ def resolve(config: JobConfig, store: ImageStore) -> Manifest:
     # the certificate is for the exact mean, which not all estimators estimate
     certificate = config.estimator.certificate and traits_of(config.estimator.name).estimates_exact_mean
     max_support = 0 if config.shards.self_contained else config.shards.max_support
+    device = _device(config.actor.device)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         code_version=code_version(),
@@ -133,11 +136,19 @@ def resolve(config: JobConfig, store: ImageStore) -> Manifest:
         tuples=config.tuples,
         estimator=replace(config.estimator, certificate=certificate),
         shards=replace(config.shards, max_support=max_support),
-        device=_device(config.actor.device),
+        device=device,
         threads_per_actor=config.actor.threads_per_actor,
+        queries_per_pass=_queries_per_pass(device, recipe, store),
         tuple_fingerprint="",
     )
     return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())
+
+
+def _queries_per_pass(device: str, recipe: TargetRecipe, store: ImageStore) -> int:
+    images = len(store)
+    if recipe.conditional and store.labels is not None:
+        images = int(np.bincount(store.labels).max())
+    return queries_per_pass(device, images * (2 if recipe.flips else 1))
 
 
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
