@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,15 @@ from postmean.contract.process import TableProcess
 from postmean.contract.recipe import TargetRecipe
 from postmean.engine.population import queries_per_pass
 from postmean.estimators.traits import traits_of
+from postmean.fleet.ray_session import cluster_device
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.faiss_search import FaissSpec, built_index
 from postmean.neighbours.self_join import SelfJoin
 from postmean.runs.config import JobConfig
 from postmean.shards.run_folder import RunFolder
 from postmean.shards.run_paths import CERTIFIED_SIGMA, PLAN
+
+Config = TypeVar("Config", bound=JobConfig)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,17 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: ShowProgress = N
     return Job(store, manifest, certified, plan)
 
 
+def for_cluster(config: Config, run: RunFolder | None) -> Config:
+    """The settings of a job of the cluster at RAY_ADDRESS: auto is the device of the run, or that of the cluster.
+
+    Without RAY_ADDRESS they stay as they are, and auto is this machine's device.
+    """
+    if config.actor.device != "auto" or not cluster_address():
+        return config
+    device = run.read_manifest().device if run is not None and run.has_manifest() else cluster_device()
+    return replace(config, actor=replace(config.actor, device=device))
+
+
 def check_index(manifest: Manifest, store: ImageStore) -> None:
     """Raise unless the estimator's index was built, FAISS is installed, and the device takes the index.
 
@@ -152,7 +166,7 @@ def _queries_per_pass(device: str, recipe: TargetRecipe, store: ImageStore) -> i
 
 
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    # the cluster's GPUs are on other machines
+    # the cluster's GPUs are on other machines (`for_cluster`)
     if asked == "cuda" and not cluster_address() and choose_device("auto") == "cpu":
         raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
     return choose_device(asked)
