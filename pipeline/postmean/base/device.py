@@ -4,6 +4,8 @@ import os
 from functools import cache
 from typing import Literal, overload
 
+from postmean.base.errors import ConfigError
+
 
 @overload
 def choose_device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]: ...
@@ -19,6 +21,13 @@ def choose_device(asked: str) -> str:
     import torch  # here: importing it takes seconds, and base must also work without torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def usable_device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """`choose_device` for this machine: raises ConfigError for cuda if torch finds no GPU here."""
+    if asked == "cuda" and choose_device("auto") == "cpu":
+        raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
+    return choose_device(asked)
 
 
 def usable_gpus() -> int:

@@ -7,7 +7,8 @@ from postmean.engine.population import workspace_bytes
 from postmean.estimators.traits import traits_of
 from postmean.fleet.settings import FleetSettings
 from postmean.neighbours.candidates import DIRECTIONS
-from postmean.neighbours.faiss_search import FaissSpec
+from postmean.neighbours.faiss_gpu import TEMPORARY
+from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.planning.measure import queries_at_once
 from postmean.planning.workload import Workload
 
@@ -46,7 +47,7 @@ def memory(work: Workload, on_gpu: bool, device_bytes: int) -> Memory:
     if on_gpu:
         images = population * work.images // members
         need = workspace_bytes(population, images, dim, queries_at_once(work, True)) + pixels.RESERVE
-        need += FaissSpec(settings.index).size_on_gpu(members, dim) if searches else 0
+        need += index + TEMPORARY if searches else 0
         tile = min(images, pixels.GPU_TILE_ROWS) * dim
         left = device_bytes - need if device_bytes else float("inf")
         place, kept = pixels.place_of(store, tile, 2, left) or ("host", 3 * tile)

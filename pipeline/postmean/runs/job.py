@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from postmean.base.cores import usable_cores
-from postmean.base.device import choose_device
+from postmean.base.device import choose_device, usable_device
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError
 from postmean.base.extras import check_installed
@@ -17,11 +17,13 @@ from postmean.contract.manifest import SCHEMA_VERSION, Manifest, code_version
 from postmean.contract.plan import Plan, make_plan
 from postmean.contract.process import TableProcess
 from postmean.contract.recipe import TargetRecipe
-from postmean.engine.population import queries_per_pass
+from postmean.engine.population import Population, queries_per_pass
 from postmean.estimators.traits import traits_of
 from postmean.fleet.ray_session import cluster_device
 from postmean.neighbours.certificate import certified_sigma
-from postmean.neighbours.faiss_search import FaissSpec, built_index
+from postmean.neighbours.faiss_gpu import check_here, check_kind, check_search
+from postmean.neighbours.faiss_search import built_index
+from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.neighbours.self_join import SelfJoin
 from postmean.runs.config import JobConfig
 from postmean.shards.run_folder import RunFolder
@@ -120,7 +122,10 @@ def check_index(manifest: Manifest, store: ImageStore) -> None:
     check_installed("faiss", "faiss")
     spec = FaissSpec(settings.index)
     if manifest.device == "cuda":
-        spec.check_on_gpu(settings.k, settings.nprobe)
+        check_kind(spec)
+        check_search(spec, settings.k, settings.nprobe)
+        if not cluster_address():  # its GPUs, and the FAISS for them, are on other machines
+            check_here(spec, Population(store, manifest.recipe.flips, device="cuda"))
     built_index(store, spec, manifest.recipe.flips)
 
 
@@ -167,6 +172,4 @@ def _queries_per_pass(device: str, recipe: TargetRecipe, store: ImageStore) -> i
 
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     # the cluster's GPUs are on other machines (`for_cluster`)
-    if asked == "cuda" and not cluster_address() and choose_device("auto") == "cpu":
-        raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
-    return choose_device(asked)
+    return choose_device(asked) if cluster_address() else usable_device(asked)
