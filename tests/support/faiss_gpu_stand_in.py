@@ -10,12 +10,13 @@ import faiss
 import numpy as np
 import pytest
 
+from postmean.neighbours import faiss_gpu
+
 
 class GpuClonerOptions:
     """Options of `index_cpu_to_gpu`."""
 
-    def __init__(self, use_cuvs: bool) -> None:
-        self.use_cuvs = use_cuvs
+    use_cuvs = False
 
 
 class StandardGpuResources:
@@ -43,6 +44,8 @@ def index_cpu_to_gpu(
     """As FAISS does it: by the kind of the index."""
     assert isinstance(resources, StandardGpuResources) and device == 0
     kind = faiss.downcast_index(index)  # of a view: the index must be kept
+    if options.use_cuvs and not faiss_gpu.is_cuvs_build():
+        raise RuntimeError("cuVS has not been compiled into the current version so it cannot be used.")
     if isinstance(kind, faiss.IndexIVFScalarQuantizer) and options.use_cuvs:
         raise RuntimeError("this type of index is not implemented for cuVS")
     if not isinstance(kind, (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)):
@@ -54,8 +57,9 @@ def faiss_gpu_stand_in(monkeypatch: pytest.MonkeyPatch, cuvs: bool) -> None:
     """Make the installed faiss-cpu look like faiss-gpu, or with cuVS like faiss-gpu-cuvs."""
     names: dict[str, Any] = {
         "StandardGpuResources": StandardGpuResources,
-        "GpuClonerOptions": lambda: GpuClonerOptions(cuvs),
+        "GpuClonerOptions": GpuClonerOptions,
         "index_cpu_to_gpu": index_cpu_to_gpu,
     }
     for name, value in names.items():
         monkeypatch.setattr(faiss, name, value, raising=False)
+    monkeypatch.setattr(faiss_gpu, "is_cuvs_build", lambda: cuvs)

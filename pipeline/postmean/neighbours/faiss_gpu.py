@@ -4,6 +4,7 @@ A FAISS built with cuVS (faiss-gpu-cuvs) searches flat vectors with cuVS, which 
 FAISS itself takes 2 048. It searches inverted files of bytes in every build.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def check_kind(spec: FaissSpec) -> None:
 
 def check_search(spec: FaissSpec, k: int, nprobe: int) -> None:
     """Raise ConfigError for more neighbours or partitions than FAISS takes on a GPU."""
-    most = _MOST_OF_CUVS if _uses_cuvs(load_faiss(), spec) else _MOST
+    most = _MOST_OF_CUVS if _uses_cuvs(spec) else _MOST
     for flag, value in (("--k", k), ("--nprobe", nprobe if spec.lists else 1)):
         if value > most:
             raise ConfigError(f"{flag} {value}: FAISS on a GPU takes at most {most}: lower it or pass --index exact")
@@ -71,7 +72,7 @@ def to_gpu(index: Any, spec: FaissSpec) -> Any:
     """A copy of the index on torch's current GPU, a faiss.GpuIndex."""
     faiss = load_faiss()
     options = faiss.GpuClonerOptions()
-    options.use_cuvs = _uses_cuvs(faiss, spec)  # cuVS has no scalar quantiser: FAISS would refuse to copy it
+    options.use_cuvs = _uses_cuvs(spec)
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), torch.cuda.current_device(), index, options)
 
 
@@ -82,5 +83,10 @@ def _beside(population: Population) -> float:
     return pixels + population.workspace_bytes + RESERVE + TEMPORARY
 
 
-def _uses_cuvs(faiss: Any, spec: FaissSpec) -> bool:
-    return spec.is_flat and hasattr(faiss, "GpuClonerOptions") and bool(faiss.GpuClonerOptions().use_cuvs)
+def _uses_cuvs(spec: FaissSpec) -> bool:
+    return spec.is_flat and is_cuvs_build()  # cuVS has no scalar quantiser: FAISS would refuse to copy it
+
+
+def is_cuvs_build() -> bool:
+    """Whether the installed FAISS was built with cuVS; it has a file that says so."""
+    return find_spec("faiss._cuvs_build") is not None
