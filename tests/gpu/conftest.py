@@ -9,8 +9,9 @@ import torch
 from tests.support.cuda_stand_in import cuda_stand_in
 
 # `make gpu` needs torch, numpy and scipy alone
-if not all(find_spec(module) for module in ("diffusers", "obstore", "pyarrow", "safetensors", "sklearn", "tyro")):
-    collect_ignore = ["test_gpu_budgets.py", "test_gpu_training.py"]
+MODULES = ("diffusers", "obstore", "pyarrow", "ray", "safetensors", "sklearn", "tyro")
+if not all(map(find_spec, MODULES)):
+    collect_ignore = ["test_gpu_actor.py", "test_gpu_budgets.py", "test_gpu_training.py"]
 
 
 @pytest.fixture(params=["stand-in", pytest.param("real", marks=pytest.mark.gpu)], autouse=True)
