@@ -9,7 +9,7 @@ import traceback
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,6 +196,16 @@ class _Mode(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _Stream:
+    """A stream: the stand-in does everything in the order of the host."""
+
+    def __init__(self, device: object = None) -> None:
+        pass
+
+    def wait_stream(self, other: "_Stream") -> None:
+        pass
+
+
 class _Factories(TorchDispatchMode):
     """Makes tensors of the stand-in where C++ code asks for one on `cuda`, as backward passes do."""
 
@@ -240,6 +250,9 @@ def cuda_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
         "synchronize": lambda device=None: None,
         "current_device": lambda: 0,
         "set_device": lambda device: None,
+        "Stream": _Stream,
+        "current_stream": lambda device=None: _Stream(),
+        "stream": lambda stream: nullcontext(),
         "get_rng_state": lambda device=None: torch.get_rng_state(),
         "set_rng_state": lambda state, device=None: torch.set_rng_state(state),
         "mem_get_info": lambda device=None: (COUNTS.free_bytes, 80 << 30),
@@ -248,6 +261,7 @@ def cuda_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # in all threads
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
     # modules get new parameters on the device: the old ones cannot become tensors of another class
     monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
     torch._C._ensureCUDADeviceGuardSet()  # pyright: ignore[reportAttributeAccessIssue] # one that does nothing

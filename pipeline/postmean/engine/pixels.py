@@ -3,7 +3,8 @@
 On a CPU the pixels are the store's memory map, and tiles are int8. A GPU gets signed pixels once, at load: rows padded
 to a multiple of 128 and columns to a multiple of 16, because matrix products of other sizes are several times slower.
 Padding is 0. It keeps them in the type of its products where memory allows, else as bytes, converted tile by tile, else
-in pinned host memory, copied tile by tile. All three multiply the same numbers, so they give the same results.
+in pinned host memory, from where each tile is copied while the one before it is multiplied. All three multiply the same
+numbers, so they give the same results.
 """
 
 import warnings
@@ -58,9 +59,13 @@ class Pixels:
 
     def tiles(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Range (start, stop) of the images of each tile, and the tile, [at least stop - start, columns]."""
-        for start in range(0, self.count, self.tile_rows):
-            stop = min(start + self.tile_rows, self.count)
-            yield start, stop, self._on_device(self._part(start, stop))
+        starts = range(0, self.count, self.tile_rows)
+        bounds = [(start, min(start + self.tile_rows, self.count)) for start in starts]
+        if self.device != "cpu" and self.stored.device.type == "cpu":
+            yield from self._streamed(bounds)
+        else:
+            for start, stop in bounds:
+                yield start, stop, self._on_device(self._part(start, stop))
 
     def rows(self, row: np.ndarray) -> torch.Tensor:
         """Pixels of these images, [n, D] on the device."""
@@ -68,6 +73,29 @@ class Pixels:
         if self.image_of_row is not None:
             index = self.image_of_row[index]
         return self._on_device(self.stored.index_select(0, index))[:, : self.dim]
+
+    def _streamed(self, bounds: list[tuple[int, int]]) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Tiles from pinned memory: each is copied while the one before it is multiplied."""
+        copying, multiplying = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        parts = [self._part(start, stop) for start, stop in bounds]
+        buffers = [torch.empty_like(parts[0], device=self.device) for _ in range(2)]
+        for buffer in buffers:
+            buffer.record_stream(copying)
+
+        def copy(number: int) -> torch.Tensor:
+            buffer = buffers[number % 2][: len(parts[number])]
+            copying.wait_stream(multiplying)  # all that read this buffer before
+            with torch.cuda.stream(copying):
+                buffer.copy_(parts[number], non_blocking=True)
+            return buffer
+
+        coming = copy(0)
+        for number, (start, stop) in enumerate(bounds):
+            multiplying.wait_stream(copying)
+            tile = coming.to(self.dtype)
+            if number + 1 < len(bounds):
+                coming = copy(number + 1)
+            yield start, stop, tile
 
     def _part(self, start: int, stop: int) -> torch.Tensor:
         if self.image_of_row is not None:
@@ -132,7 +160,7 @@ def place_of(values: int, tile: int, itemsize: int, left: float) -> tuple[Place,
     places: list[tuple[Place, int]] = [
         ("device", values * itemsize),
         ("device as bytes", values + tile * itemsize),
-        ("host", tile * (1 + itemsize)),
+        ("host", tile * (2 + itemsize)),
     ]
     return next((place for place in places if place[1] <= left), None)
 
@@ -142,7 +170,7 @@ def _place(values: int, tile: int, itemsize: int, device: str, workspace: float)
     free, total = torch.cuda.mem_get_info(device)
     place = place_of(values, tile, itemsize, free - workspace - RESERVE)
     if place is None:
-        needed = workspace + RESERVE + tile * (1 + itemsize)
+        needed = workspace + RESERVE + tile * (2 + itemsize)
         raise ConfigError(
             f"{torch.cuda.get_device_name(device)}: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, "
             f"the engine needs {needed / 1e9:.1f} GB even without the images: "

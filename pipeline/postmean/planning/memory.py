@@ -50,7 +50,7 @@ def memory(work: Workload, on_gpu: bool, device_bytes: int) -> Memory:
         need += index + TEMPORARY if searches else 0
         tile = min(images, pixels.GPU_TILE_ROWS) * dim
         left = device_bytes - need if device_bytes else float("inf")
-        place, kept = pixels.place_of(store, tile, 2, left) or ("host", 3 * tile)
+        place, kept = pixels.place_of(store, tile, 2, left) or ("host", 4 * tile)
         device = round(need) + kept
         actor += store if place == "host" else 0
     else:
