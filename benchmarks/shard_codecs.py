@@ -142,6 +142,7 @@ def manifest_of(case: Case, codec_name: str, rows: int) -> Manifest:
         ),
         device="cpu",
         threads_per_actor=1,
+        queries_per_pass=512,
         tuple_fingerprint="",
     )
 

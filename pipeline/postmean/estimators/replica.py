@@ -48,6 +48,17 @@ class Replica:
         self._estimator = cache(self._make_estimator)
         self._device = Lock()
 
+    def load(self) -> None:
+        """Load what is not of one class onto a GPU: seconds. On a CPU that takes minutes, which the first shard has.
+
+        Raises:
+            ConfigError: the GPU has too little memory, or multiplies wrong.
+        """
+        manifest = self._manifest
+        if manifest.device != "cpu" and not manifest.recipe.conditional:
+            with self._device, gpu_errors():
+                _ = self._estimator(None).population.pixels
+
     def records(self, row: ShardPlan) -> Records:
         """The records of one shard, in order of their tuples."""
         return self.estimate(shard_tuples(self._source, row, self._manifest.plan_certificate(self._certified)))

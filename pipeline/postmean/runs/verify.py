@@ -1,5 +1,6 @@
 """Verification of a run: hash every shard, compare it with the plan, and recompute a sample exactly in float64."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -52,6 +53,8 @@ class VerifyReport:
     deleted: int
     """Committed shards deleted after all trainers had consumed them, so not checked."""
     records: int
+    made_on: dict[str, int] = field(default_factory=dict[str, int])
+    """Shards by the kind of machine that made them"""
     damaged: dict[int, str] = field(default_factory=dict[int, str])
     """Cause by shard"""
     rows: list[SigmaRow] = field(default_factory=list[SigmaRow])
@@ -124,8 +127,10 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
     sampled = {position: _shift(number) for number, position in enumerate(places)}
     samples = {kind: _Sample(kind) for kind in ("records", "mean_next", "certified")}
     damaged: dict[int, str] = {}
+    made_on: Counter[str] = Counter()
     for position, shard in enumerate(committed):
         try:
+            made_on[run.read_commit(shard).made_on] += 1
             records = run.read_shard(shard)
             block = shard_tuples(manifest.tuple_source(), plan[shard], manifest.plan_certificate(certified))
             remedy = run.make_again(shard)
@@ -146,6 +151,7 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
         committed=len(committed) + deleted,
         deleted=deleted,
         records=plan.total_records,
+        made_on=dict(made_on),
         damaged=damaged,
         rows=rows,
     )

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from postmean.base.device import machine_kind
 from postmean.base.errors import ShardError
 from postmean.contract.commit import Commit, FileDigest
 from postmean.contract.manifest import Manifest
@@ -79,6 +80,7 @@ class RunFolder(RunReader):
             last_tuple=row.last_tuple,
             records=row.records,
             files=tuple(FileDigest.of(path, data) for path, data in files.items()),
+            made_on=machine_kind(self.read_manifest().device),
             statistics=statistics,
         )
         self.storage.put(commit_path(row.shard), commit.to_bytes())
