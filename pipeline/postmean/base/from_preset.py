@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from postmean.base.errors import ConfigError
 from postmean.base.flags import with_flags
+from postmean.base.suggest import choice
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -14,7 +15,7 @@ V = TypeVar("V")
 def named(presets: Mapping[str, V], name: str) -> V:
     """The preset of this name; ConfigError if there is none."""
     if name not in presets:
-        raise ConfigError(f"no preset {name!r}: it is one of {', '.join(presets)}")
+        raise ConfigError(f"no preset {name!r}{choice(name, presets)}")
     return presets[name]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from postmean.base.command_line import parse, print_report
+from postmean.base.command_line import CommandLine
 from postmean.base.progress import byte_size, duration
 
 if TYPE_CHECKING:
@@ -18,18 +18,24 @@ class StatusConfig:
 
     out: Annotated[str, tyro.conf.Positional]
     """Folder or URL of the run."""
-    json: bool = False
-    """Print the status as JSON."""
+
+
+COMMAND = CommandLine(
+    name="status",
+    settings=StatusConfig,
+    summary="Show how far a run is, from any machine that sees its output.",
+    main="out",
+)
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse(StatusConfig, argv, "status", "Show how far a run is, from any machine that sees its output.")
+    config, output = COMMAND.parse(argv)
     from postmean.runs.status import read_status
     from postmean.storage.open import open_storage
 
     status = read_status(open_storage(config.out))
-    print_report(status, _text(status), config.json)
+    output.report(status, _text(status))
     return 0
 
 

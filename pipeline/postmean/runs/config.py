@@ -1,6 +1,6 @@
 """Settings to generate shards or serve them live, and the presets that fill them in."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from postmean.base.checks import check_at_least_one, check_positive
 from postmean.base.errors import ConfigError
-from postmean.base.flags import FlagGroup
+from postmean.base.flags import FlagGroup, incomplete
 from postmean.base.from_preset import from_preset, named
 from postmean.contract.presets import PRESETS
 from postmean.contract.recipe import TargetRecipe
@@ -49,8 +49,7 @@ class JobConfig:
             ConfigError: no such preset, or a setting out of range.
             TypeError: a setting is missing, or there is none of this name.
         """
-        preset = named(PRESETS, name)
-        return from_preset(cls, {"tuples": preset.tuples, "recipe": preset.recipe}, settings)
+        return from_preset(cls, named(PRESETS, name).settings(), settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +80,6 @@ class GenerateConfig(JobConfig):
     follow: FollowSettings = FollowSettings()
     dry_run: bool = False
     """Show the plan and its cost, write nothing."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,8 +126,6 @@ class VerifyConfig:
     """Image store that the run was generated from."""
     sample: int = 128
     """Records, and as many certified tuples, to recompute."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         if self.sample < 0:
@@ -146,12 +141,4 @@ def presets(kind: type[C], **chosen: Any) -> dict[str, tuple[str, C]]:
     Args:
         chosen: values of fields; fields with neither a value nor a default, such as the store, stay missing.
     """
-    import tyro
-
-    missing: Any = tyro.MISSING
-    needed = {f.name: missing for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    found: dict[str, tuple[str, C]] = {}
-    for name, preset in PRESETS.items():
-        values: dict[str, Any] = {"tuples": preset.tuples, "recipe": preset.recipe}
-        found[name] = preset.summary, kind(**needed | values | chosen)
-    return found
+    return {name: (preset.summary, incomplete(kind, **preset.settings() | chosen)) for name, preset in PRESETS.items()}

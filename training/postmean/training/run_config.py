@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any, ClassVar
 
 from postmean.base.from_preset import from_preset, named
 from postmean.training.config import TrainConfig
@@ -15,6 +13,8 @@ from postmean.training.presets import PRESETS
 class TrainRunConfig(TrainConfig):
     """A preset's recipe, and the paths and options of a run."""
 
+    flag_names: ClassVar[dict[str, str]] = {"start_from": "from"}
+
     targets: str
     """Folder or URL of a run of `postmean generate`."""
     store: Path
@@ -23,15 +23,13 @@ class TrainRunConfig(TrainConfig):
     """Folder for checkpoints, metrics.jsonl and config.json."""
     init: str = ""
     """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
-    start_from: Annotated[str, tyro.conf.arg(name="from")] = ""
+    start_from: str = ""
     """RUN@STEP or a checkpoint's folder: a new run goes on from there, with other settings: weights, average, optimiser
     and place in the stream are the checkpoint's."""
     follow_seconds: float = 0.0
     """If above 0, train while the targets are being generated: longest wait for each shard."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    json: bool = False
-    """Print the report as JSON."""
 
     @classmethod
     def of(cls, recipe: TrainConfig, **run: Any) -> "TrainRunConfig":

@@ -1,33 +1,53 @@
 """`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun all processes train together."""
 
 import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
-import tyro
-
-from postmean.base.command_line import parse_preset, print_report
-from postmean.base.progress import Progress, duration
+from postmean.base.command_line import CommandLine
+from postmean.base.flags import incomplete
+from postmean.base.progress import duration
 from postmean.contract.presets import PRESETS as TARGETS
+from postmean.training.config import TrainConfig
 from postmean.training.presets import PRESETS
 from postmean.training.run_config import TrainRunConfig
-
-SUMMARY = "Train on the targets of a run. The same command again goes on where the last one stopped."
 
 
 def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
     """Summary and settings of each preset by name; the paths are missing."""
-    paths = dict(targets=tyro.MISSING, store=tyro.MISSING, out=tyro.MISSING)
-    return {name: (TARGETS[name].summary, TrainRunConfig.of(recipe, **paths)) for name, recipe in PRESETS.items()}
+    recipes = {name: {f.name: getattr(recipe, f.name) for f in fields(TrainConfig)} for name, recipe in PRESETS.items()}
+    return {name: (TARGETS[name].summary, incomplete(TrainRunConfig, **recipe)) for name, recipe in recipes.items()}
+
+
+def settings_of_run(plain: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The settings in the config.json of a training run, which is in its --out; other files as they are."""
+    if not (isinstance(plain.get("config"), dict) and isinstance(plain.get("paths"), dict)):
+        return plain
+    paths = {"start_from" if name == "from" else name: value for name, value in plain["paths"].items()}
+    return plain["config"] | {"out": str(path.parent)} | paths
+
+
+COMMAND = CommandLine(
+    name="train",
+    settings=TrainRunConfig,
+    summary="Train on the targets of a run. The same command again goes on where the last one stopped.",
+    main="targets store out steps batch-size init from follow-seconds precision loss preconditioning ema noise process "
+    "device seed",
+    presets=preset_configs,
+    unpack=settings_of_run,
+)
 
 
 def run(argv: list[str]) -> int:
     """Run the subcommand."""
-    config = parse_preset(preset_configs(), argv, "train", SUMMARY)
+    config, output = COMMAND.parse(argv)
     from postmean.training.loop import train  # imported late: torch takes seconds
     from postmean.training.stop_signals import TrainingStopped
 
     leads = int(os.environ.get("RANK", "0")) == 0  # under torchrun, rank 0 alone reports
     try:
-        report = train(config, progress=Progress)
+        report = train(config, progress=output.progress)
     except TrainingStopped as stopped:
         if leads:
             raise
@@ -42,5 +62,5 @@ def run(argv: list[str]) -> int:
             f"{duration(report.seconds)}: {report.images_per_second:,.0f} images/s, waited {report.data_wait_share:.1%}"
             f" of the time for targets, loss {report.loss:.4g}\ncheckpoint: {report.checkpoint}"
         )
-    print_report(report, text, config.json)
+    output.report(report, text)
     return 0
