@@ -13,6 +13,7 @@ from postmean.base.errors import ShardError
 from postmean.contract.image_store import ImageStore, to_unit
 
 QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "support_size")
+PLAIN_COLUMNS = ("z", "x")
 DROPPED_MASS = 1e-5
 """Posterior mass that a sparse mean may leave out. It costs at most (2 DROPPED_MASS)^2 = 4e-10 mean squared error."""
 
@@ -96,11 +97,17 @@ class Records:
     """R records in order of their tuple id.
 
     `mean_next` is the posterior mean at the Euler point (z_euler, sigma_next), None unless solver = heun.
-    `plain` holds the columns z, x, sigma, sigma_next, label of the self-contained mode; else it is empty.
+    `plain` holds the columns z and x of the self-contained mode; else it is empty.
     """
 
     tuple_id: np.ndarray
     """int64 [R]"""
+    sigma: np.ndarray
+    """float32 [R], noise level of the tuple"""
+    sigma_next: np.ndarray | None
+    """float32 [R], level of the teacher point; None where the noise distribution has none"""
+    label: np.ndarray | None
+    """int64 [R], class of the image that the tuple is made from; None where the data set has no labels"""
     mean: Means
     mean_next: Means | None
     ess: np.ndarray
@@ -122,6 +129,9 @@ class Records:
         """Records start .. stop - 1."""
         return Records(
             tuple_id=self.tuple_id[start:stop],
+            sigma=self.sigma[start:stop],
+            sigma_next=None if self.sigma_next is None else self.sigma_next[start:stop],
+            label=None if self.label is None else self.label[start:stop],
             mean=self.mean.slice(start, stop),
             mean_next=None if self.mean_next is None else self.mean_next.slice(start, stop),
             **{name: getattr(self, name)[start:stop] for name in QUALITY_COLUMNS},
@@ -130,11 +140,14 @@ class Records:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Flat named arrays, the inverse of `from_arrays`, with the names of the WebDataset members of a plain run."""
-        arrays = {"tuple_id": self.tuple_id, **{name: getattr(self, name) for name in QUALITY_COLUMNS}}
+        arrays = {"tuple_id": self.tuple_id, "sigma": self.sigma}
+        arrays |= {} if self.sigma_next is None else {"sigma_next": self.sigma_next}
+        arrays |= {} if self.label is None else {"label": self.label}
+        arrays |= {name: getattr(self, name) for name in QUALITY_COLUMNS}
         for target, means in (("mean", self.mean), ("mean_next", self.mean_next)):
             if means is not None:
                 arrays |= {f"{target}.{name}": getattr(means, name) for name in ("count", "entry", "weight", "dense")}
-        return arrays | {f"plain.{name}": column for name, column in self.plain.items()}
+        return arrays | self.plain
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], where: str) -> "Records":
@@ -151,10 +164,13 @@ class Records:
             }
             records = cls(
                 tuple_id=arrays["tuple_id"],
+                sigma=arrays["sigma"],
+                sigma_next=arrays.get("sigma_next"),
+                label=arrays.get("label"),
                 mean=means["mean"],
                 mean_next=means.get("mean_next"),
                 **{name: arrays[name] for name in QUALITY_COLUMNS},
-                plain={name[6:]: column for name, column in arrays.items() if name.startswith("plain.")},
+                plain={name: arrays[name] for name in PLAIN_COLUMNS if name in arrays},
             )
         except KeyError as error:
             raise ShardError(f"{where}: column {error} is missing") from error

@@ -127,6 +127,7 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
             remedy = run.make_again(shard)
             if not np.array_equal(records.tuple_id, block.tuple_id):
                 raise ShardError(f"its tuples are not the plan's: {remedy}")
+            _check_tuple_columns(records, block, store, remedy)
             _check_values(records, manifest, remedy)
         except ShardError as error:
             damaged[shard] = str(error)
@@ -176,6 +177,17 @@ def _shift(number: int) -> float:
 def _quantiles(count: int, shift: float) -> np.ndarray:
     """`count` evenly spaced quantiles in [0, 1); the different shifts of the sampled shards fill the gaps."""
     return (np.arange(count) + shift) / count
+
+
+def _check_tuple_columns(records: Records, block: TupleBlock, store: ImageStore, remedy: str) -> None:
+    """Raise ShardError unless the columns that the tuples' numbers decide are theirs."""
+    label = store.label(block.entry)
+    # not to the last bit: that of exp and ndtri may differ between machines
+    is_same = np.allclose(records.sigma, block.sigma, rtol=1e-5, atol=0) and np.array_equal(records.label, label)
+    if records.sigma_next is not None and block.sigma_next is not None:
+        is_same = is_same and np.allclose(records.sigma_next, block.sigma_next, rtol=1e-5, atol=1e-6)
+    if not is_same:
+        raise ShardError(f"its sigma, sigma_next or label are not those of its tuples: {remedy}")
 
 
 def _check_values(records: Records, manifest: Manifest, remedy: str) -> None:

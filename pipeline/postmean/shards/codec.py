@@ -38,11 +38,11 @@ class Layout:
     has_next: bool
     """Whether records carry mean_next (solver = heun)."""
     self_contained: bool
-    """Whether records carry z, x, sigma (and sigma_next and label if the run has them), and every mean is dense."""
+    """Whether records carry z and x, and every mean is dense."""
     labels: bool
-    """Whether the data set has labels."""
+    """Whether the data set has labels: records then carry label."""
     has_sigma_next: bool = False
-    """Whether tuples have the noise level of a teacher point; a self-contained run writes it."""
+    """Whether tuples have the noise level of a teacher point: records then carry sigma_next."""
     earlier_segments: tuple[int, ...] = ()
     """Records of every segment but the last; empty for a run that was never extended."""
 

@@ -23,6 +23,9 @@ def columns(layout: Layout) -> dict[str, Column]:
     image = layout.image_shape
     expected = {
         "tuple_id": _column(np.int64),
+        "sigma": _column(np.float32),
+        **({"sigma_next": _column(np.float32)} if layout.has_sigma_next else {}),
+        **({"label": _column(np.int64)} if layout.labels else {}),
         "ess": _column(np.float32),
         "top_weight": _column(np.float32),
         "variance": _column(np.float32),
@@ -35,14 +38,14 @@ def columns(layout: Layout) -> dict[str, Column]:
         expected[f"{target}.weight"] = _column(np.float32)
         expected[f"{target}.dense"] = _column(np.float16, image)
     if layout.self_contained:
-        expected["plain.z"] = _column(np.float32, image)
-        expected["plain.x"] = _column(np.uint8, image)
-        expected["plain.sigma"] = _column(np.float32)
-        if layout.has_sigma_next:
-            expected["plain.sigma_next"] = _column(np.float32)
-        if layout.labels:
-            expected["plain.label"] = _column(np.int64)
+        expected["z"] = _column(np.float32, image)
+        expected["x"] = _column(np.uint8, image)
     return expected
+
+
+def number_columns(layout: Layout) -> tuple[str, ...]:
+    """The columns with one number for each record that do not belong to a mean."""
+    return tuple(name for name, column in columns(layout).items() if not column.tail and "." not in name)
 
 
 def check_records(records: Records, row: ShardPlan, layout: Layout, where: str) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from postmean.base.errors import ShardError
 from postmean.base.json_files import JsonError, parse_json
 from postmean.contract.plan import ShardPlan
-from postmean.contract.records import QUALITY_COLUMNS, Records
+from postmean.contract.records import Records
 from postmean.shards.codec import Layout
-from postmean.shards.columns import check_records, columns
+from postmean.shards.columns import check_records, columns, number_columns
 from postmean.shards.npy import from_npy, to_npy
 from postmean.shards.run_paths import tar_path
 from postmean.shards.tar import pack, unpack
@@ -83,20 +83,13 @@ def _decode_blocks(members: list[tuple[str, memoryview]], layout: Layout, where:
 
 def _image_members(layout: Layout) -> dict[str, str]:
     """Member of a self-contained sample -> column; a member holds one row of its column."""
-    members = {"z.npy": "plain.z", "x.npy": "plain.x", "mean.npy": "mean.dense"}
+    members = {"z.npy": "z", "x.npy": "x", "mean.npy": "mean.dense"}
     return members | ({"mean_next.npy": "mean_next.dense"} if layout.has_next else {})
-
-
-def _number_members(layout: Layout) -> dict[str, str]:
-    """Key in the json of a self-contained sample -> column."""
-    members = {"tuple_id": "tuple_id", "sigma": "plain.sigma"}
-    members |= {"sigma_next": "plain.sigma_next"} if layout.has_sigma_next else {}
-    return members | ({"label": "plain.label"} if layout.labels else {}) | {name: name for name in QUALITY_COLUMNS}
 
 
 def _encode_samples(records: Records, layout: Layout) -> list[tuple[str, bytes]]:
     arrays = records.to_arrays()
-    numbers = {name: arrays[column].tolist() for name, column in _number_members(layout).items()}
+    numbers = {name: arrays[name].tolist() for name in number_columns(layout)}
     members = []
     for row in range(len(records)):
         key = _key(int(records.tuple_id[row]))
@@ -107,7 +100,7 @@ def _encode_samples(records: Records, layout: Layout) -> list[tuple[str, bytes]]
 
 def _decode_samples(members: list[tuple[str, memoryview]], layout: Layout, where: str) -> dict[str, np.ndarray]:
     expected = columns(layout)
-    images, numbers = _image_members(layout), _number_members(layout)
+    images, numbers = _image_members(layout), number_columns(layout)
     samples = _samples(members, [*images, "json"], where)
     out = {name: np.empty((len(samples), *expected[name].tail), expected[name].dtype) for name in images.values()}
     rows = []
@@ -118,7 +111,7 @@ def _decode_samples(members: list[tuple[str, memoryview]], layout: Layout, where
                 raise ShardError(f"{where}: {key}.{column} is {image.dtype} {image.shape}: it belongs to another run")
             out[column][row] = image
         rows.append(_numbers(contents[-1], list(numbers), f"{where}: {key}.json"))
-    for index, column in enumerate(numbers.values()):
+    for index, column in enumerate(numbers):
         try:
             out[column] = np.array([values[index] for values in rows], expected[column].dtype)
         except (ValueError, TypeError, OverflowError) as error:
