@@ -117,6 +117,7 @@ def concatenate_means(parts: list[Means]) -> Means:
 def concatenate_records(parts: list[Records]) -> Records:
     """One after the other; at least one part."""
     nexts = [p.mean_next for p in parts if p.mean_next is not None]
+
     def joined(name: str) -> np.ndarray | None:
         columns = [getattr(p, name) for p in parts]
         return None if columns[0] is None else np.concatenate(columns)

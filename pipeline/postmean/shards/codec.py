@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from postmean.base.errors import ConfigError
 from postmean.contract.plan import ShardPlan
@@ -85,6 +85,10 @@ class ShardCodec(Protocol):
         """Paths of the shard's files, in the order of `encode`."""
         ...
 
-    def run_files(self, layout: Layout) -> dict[str, bytes]:
-        """Files of the run that belong to no shard, such as metadata for other readers of the format."""
+    def run_files(self, layout: Layout, attributes: dict[str, Any]) -> dict[str, bytes]:
+        """Files of the run that belong to no shard, such as metadata for other readers of the format.
+
+        Args:
+            attributes: what the run is, for formats that have a place for it.
+        """
         ...

@@ -6,6 +6,7 @@ read ten times slower. A sample of a self-contained run is one record, as users 
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class WebDatasetCodec:
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         return [tar_path(row.shard)]
 
-    def run_files(self, layout: Layout) -> dict[str, bytes]:
+    def run_files(self, layout: Layout, attributes: dict[str, Any]) -> dict[str, bytes]:
         return {}
 
 

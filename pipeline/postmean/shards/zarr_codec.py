@@ -8,8 +8,9 @@ which would leave rows without a record in the middle of an array, and plain rea
 every row of every array is a record, and no file of a run ever changes.
 """
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,11 +85,15 @@ class ZarrCodec:
             for name, spec in _arrays(layout, segment).items()
         ]
 
-    def run_files(self, layout: Layout) -> dict[str, bytes]:
+    def run_files(self, layout: Layout, attributes: dict[str, Any]) -> dict[str, bytes]:
         metadata = {}
         for segment in layout.segments:
             files: dict[str, Buffer] = {}
-            _create(layout, segment, files)
+            _create(layout, segment, files, attributes)
+            with warnings.catch_warnings():
+                # it is an extension of Zarr v3 that zarr, xarray and others read: one request instead of one an array
+                warnings.filterwarnings("ignore", message="Consolidated metadata")
+                zarr.consolidate_metadata(MemoryStore(files))
             metadata |= {f"{group_of(segment)}/{path}": files[path].to_bytes() for path in sorted(files)}
         return metadata
 
@@ -151,9 +156,11 @@ def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
     return arrays | {name: images(name) for name in PLAIN_COLUMNS if name in expected}
 
 
-def _create(layout: Layout, segment: Segment, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
+def _create(
+    layout: Layout, segment: Segment, files: dict[str, Buffer], attributes: dict[str, Any] | None = None
+) -> dict[str, zarr.Array]:
     """Create the group's arrays, stored in `files` (by path within the group), with metadata but no chunks."""
-    group = zarr.create_group(MemoryStore(files), zarr_format=3)
+    group = zarr.create_group(MemoryStore(files), zarr_format=3, attributes=attributes or {})
     return {
         name: group.create_array(
             name,
