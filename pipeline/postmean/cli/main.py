@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("postmean.cli.generate", "run the fleet: write shards of posterior means"),
     "serve": ("postmean.cli.serve", "make targets live, as trainers ask for them; nothing is written"),
     "verify": ("postmean.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
+    "export": ("postmean.cli.export", "write the records of a run as tables for other tools"),
     "report": ("postmean.cli.report", "errors of all estimators on a store, as a table and pictures"),
     "status": ("postmean.cli.status", "how far a run is, and whether it goes on"),
     "train": ("postmean.training.cli.train", "train a denoiser or consistency model on the targets"),

@@ -2,7 +2,7 @@
 
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tyro.conf import Positional
 
@@ -118,6 +118,20 @@ class VerifyConfig:
     def __post_init__(self) -> None:
         if self.sample < 0:
             raise ConfigError(f"--sample: expected 0 or more, got {self.sample}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What to export, and as what."""
+
+    targets: Positional[str]
+    """Folder or URL of the run."""
+    format: Literal["parquet"] = "parquet"
+    """parquet: one row a record, one file a shard."""
+    out: str | None = None
+    """Folder or URL for the tables; default TARGETS-parquet."""
+    json: bool = False
+    """Print the report as JSON."""
 
 
 C = TypeVar("C", bound=JobConfig)
