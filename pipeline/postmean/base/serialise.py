@@ -54,6 +54,8 @@ def _convert(annotation: Any, plain: Any, where: str) -> Any:
         return _convert_union(typing.get_args(annotation), plain, where)
     if origin is tuple:
         return _convert_tuple(typing.get_args(annotation), plain, where)
+    if origin is list:
+        return list(_convert_tuple((*typing.get_args(annotation), ...), plain, where))
     if origin is typing.Literal:
         return _convert_literal(typing.get_args(annotation), plain, where)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("postmean.cli.serve", "make targets live, as trainers ask for them; nothing is written"),
     "verify": ("postmean.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
     "export": ("postmean.cli.export", "write the records of a run as tables for other tools"),
-    "report": ("postmean.cli.report", "errors of all estimators on a store, as a table and pictures"),
+    "report": ("postmean.cli.report", "a page of a run or of a store; errors of all estimators"),
     "status": ("postmean.cli.status", "how far a run is, and whether it goes on"),
     "train": ("postmean.training.cli.train", "train a denoiser or consistency model on the targets"),
     "sample": ("postmean.training.cli.sample", "draw images from a checkpoint"),

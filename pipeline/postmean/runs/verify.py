@@ -1,12 +1,14 @@
 """Verification of a run: hash every shard, compare it with the plan, and recompute a sample exactly in float64."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
-from postmean.base.errors import DataError, ShardError, VerificationError
+from postmean.base.errors import DataError, GenerationError, ShardError, VerificationError
+from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
@@ -21,7 +23,9 @@ from postmean.runs.config import VerifyConfig
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
 
+VERIFICATION = "verification.json"
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
 
 
@@ -91,7 +95,18 @@ def verify(config: VerifyConfig, progress: ShowProgress = NoProgress) -> VerifyR
     store = ImageStore.open(config.store)
     with progress("verify", len(committed_shards(run, progress)), "shards") as line:
         report = check_run(run, store, config.sample, line.update)
-    return replace(report, problems=judge(report, manifest))
+    report = replace(report, problems=judge(report, manifest))
+    with suppress(GenerationError):  # a folder that this user may only read is verified all the same
+        run.storage.put(VERIFICATION, to_json(report))
+    return report
+
+
+def last_verification(storage: Storage) -> VerifyReport | None:
+    """What `postmean verify` found last; None if it never ended here."""
+    try:
+        return read_json(VerifyReport, storage.get(VERIFICATION), VERIFICATION)
+    except (ShardError, JsonError):
+        return None
 
 
 def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[int], None]) -> VerifyReport:

@@ -15,9 +15,9 @@ from postmean.shards.columns import number_columns
 def to_table(records: Records, layout: Layout, manifest: Manifest) -> pa.Table:
     """The records as rows.
 
-    Columns: the numbers of a record (`number_columns`); for mean, and mean_next with heun, `mean_count` int32, the number
-    of pairs or -1 where the mean is dense, `mean_entry` uint32 and `mean_weight` float32, both of that length, and
-    `mean` float16 [C H W] in C order. Lists that a record has no use for are empty, not null: some readers fail at
+    Columns: the numbers of a record (`number_columns`); for mean, and mean_next with heun, `mean_count` int32, the
+    number of pairs or -1 where the mean is dense, `mean_entry` uint32 and `mean_weight` float32, both of that length,
+    and `mean` float16 [C H W] in C order. Lists that a record has no use for are empty, not null: some readers fail at
     nulls in lists. A self-contained run has `mean` alone, and `z` float32 and `x` uint8, [C H W] each.
     The schema's metadata has a JSON object `postmean`: the run's attributes and `image_shape`, [C, H, W].
     """
