@@ -32,6 +32,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "self-contained in zarr": {"self_contained": True, "noise": ICT, "solver": "heun", "format": "zarr"},
     "all dense, another seed": {"max_support": 0, "seed": 2**40 + 1},
 }
+LONGER = ("lognormal in zarr", "ict, heun, flips in zarr", "vp", "flow")
+CASES = [pytest.param(v, id=k, marks=[pytest.mark.slow] if k in LONGER else []) for k, v in RUNS.items()]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def check(out: Path, store: ImageStore, tuples: int) -> None:
         np.testing.assert_allclose(column, expected[name], rtol=2e-6, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("settings", CASES)
 def test_it_finds_the_targets_of_the_trainer(store: ImageStore, tmp_path: Path, settings: dict[str, Any]) -> None:
     make_by_hand(generate_config(store, tmp_path, tuples=TUPLES, records_per_shard=50, **settings))
     check(tmp_path, store, TUPLES)

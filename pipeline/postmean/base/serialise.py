@@ -86,7 +86,7 @@ def _convert_dataclass(cls: Any, plain: Any, where: str) -> Any:
         raise ConfigError(f"{where}: expected an object for {cls.__name__}, got {type(plain).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = _hints(cls)
-    given = {key: value for key, value in plain.items() if key != "kind"}
+    given = {key: value for key, value in plain.items() if key != "kind" or "kind" in fields}
     unknown = sorted(given.keys() - fields.keys())
     missing = sorted(
         name

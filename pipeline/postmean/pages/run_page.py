@@ -198,7 +198,7 @@ def _quality(sample: RecordSample) -> Section:
         ),
         Chart(
             svg=charts.band(middle, *(np.maximum(v, _NO_VARIANCE) for v in variance), "σ", log_y=True),
-            title="Posterior variance per dimension (10⁻⁸ stands for less)",
+            title="Posterior variance per dimension",
             alt=f"Variance from {variance[1][0]:.1e} to {variance[1][-1]:.1e} in the median.",
         ),
         Chart(
@@ -207,7 +207,7 @@ def _quality(sample: RecordSample) -> Section:
             alt=f"From {sparse[0]:.0%} at low σ to {sparse[-1]:.0%} at high σ.",
         ),
     ]
-    text = f"{len(sample):,} records of {sample.shards} shards."
+    text = f"{len(sample):,} records of {sample.shards} shards. A variance below 10⁻⁸ is drawn at 10⁻⁸."
     if sample.damaged:
         text += f" {sample.damaged} more shards could not be read: run `postmean verify`."
     if not columns["tail_mass"].any():

@@ -80,7 +80,10 @@ def _classes(store: ImageStore) -> Section | None:
     if store.labels is None or store.header.class_names is None:
         return None
     names, counts = store.header.class_names, np.bincount(store.labels, minlength=store.classes)
-    text = f"{counts.min():,} to {counts.max():,} images each, {np.median(counts):,g} in the median."
+    few, many = f"{counts.min():,}", f"{counts.max():,}"
+    text = f"{few} to {many} images each, {np.median(counts):,g} in the median."
+    if few == many:
+        text = f"{few} images each."
     order = np.argsort(-counts, kind="stable")
     if len(names) <= _MOST_BARS:
         chart = charts.bars(names, counts.tolist())
@@ -130,7 +133,7 @@ def _neighbours(store: ImageStore, join: SelfJoin, progress: ShowProgress) -> li
         ),
         Section(
             title="The oddest images",
-            text="Those farthest from all others.",
+            text="Those farthest from all others; above each, its difference from the nearest.",
             cards=[_alone(store, int(image), float(np.sqrt(squared[image] / store.dim))) for image in apart],
         ),
     ]
@@ -154,7 +157,7 @@ def _pair(store: ImageStore, partner: Partner) -> Card:
 
 
 def _alone(store: ImageStore, image: int, rms: float) -> Card:
-    return Card(title=f"nearest other at {rms:.3g}", pictures=[_picture(store, image)])
+    return Card(title=f"{rms:.3g}", pictures=[_picture(store, image)])
 
 
 def _picture(store: ImageStore, entry: int) -> Picture:
