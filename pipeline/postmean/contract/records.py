@@ -49,6 +49,8 @@ class Means:
 
     def decode(self, store: ImageStore) -> np.ndarray:
         """The means as float32 [R, C, H, W] in [-1, 1]."""
+        if len(self.dense) == len(self):
+            return self.dense.astype(np.float32)
         out = np.zeros((len(self), store.dim), np.float32)
         out[self.count < 0] = self.dense.reshape(len(self.dense), store.dim)
         sparse = np.flatnonzero(self.count > 0).tolist()
