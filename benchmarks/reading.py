@@ -45,7 +45,7 @@ REQUIREMENTS = {
     "mosaicml-streaming": ["mosaicml-streaming"],
 }
 IMAGES, SHARD, BATCH, MAX_SUPPORT = 10_000, 2048, 256, 256
-CASES = {"sparse": 65_536, "dense": 16_384}
+CASES = {"sparse": 16_384, "dense": 8_192}
 """Records of a case at 3 072 values; a quarter at 12 288."""
 
 

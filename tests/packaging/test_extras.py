@@ -61,6 +61,7 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
             "PIL",
             "diffusers",
             "faiss",
+            "jinja2",
             "matplotlib",
             "ray",
             "safetensors",

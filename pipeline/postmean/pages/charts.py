@@ -118,7 +118,7 @@ def _round_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     if len(ticks) > 9:
         ticks = [tick for tick in ticks if f"{tick:e}".startswith("1")]
     if len(ticks) < 3:
-        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high).tolist() if low <= tick <= high]
+        ticks = [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
     return ticks, [f"{tick:g}" for tick in ticks]
 
 

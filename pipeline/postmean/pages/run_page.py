@@ -184,7 +184,9 @@ def _quality(sample: RecordSample) -> Section:
         low, half, high = (np.array([np.quantile(columns[name][r], q) for r in rows]) for q in (0.1, 0.5, 0.9))
         return low, half, high
 
-    ess, variance = quantiles("ess"), quantiles("variance")
+    ess = quantiles("ess")
+    low, half, high = (np.maximum(values, _NO_VARIANCE) for values in quantiles("variance"))
+    variance = (low, half, high)
     tail = {
         "mean": np.array([columns["tail_mass"][r].mean() for r in rows]),
         "largest": np.array([columns["tail_mass"][r].max() for r in rows]),
@@ -197,7 +199,7 @@ def _quality(sample: RecordSample) -> Section:
             alt=f"ESS, median: {ess[1][0]:.3g} at σ {middle[0]:.2g}, {ess[1][-1]:.3g} at σ {middle[-1]:.2g}.",
         ),
         Chart(
-            svg=charts.band(middle, *(np.maximum(v, _NO_VARIANCE) for v in variance), "σ", log_y=True),
+            svg=charts.band(middle, *variance, "σ", log_y=True),
             title="Posterior variance per dimension",
             alt=f"Variance from {variance[1][0]:.1e} to {variance[1][-1]:.1e} in the median.",
         ),
