@@ -46,7 +46,7 @@ REQUIREMENTS = {
 }
 IMAGES, SHARD, BATCH, MAX_SUPPORT = 10_000, 2048, 256, 256
 CASES = {"sparse": 16_384, "dense": 8_192}
-"""Records of a case at 3 072 values; a quarter at 12 288."""
+"""Records of a case."""
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def speed(folder: Path, rounds: int, share: float, given: dict[str, str]) -> Ite
     for side_length in (32, 64):
         store = make_store(folder / f"{side_length}.store", (3, side_length, side_length))
         for kind, records in CASES.items():
-            count = int(records * share) // (1 if side_length == 32 else 4) // SHARD * SHARD
+            count = max(1, int(records * share) // SHARD) * SHARD
             case = folder / "case"
             run = make_case(case, store, count, kind == "dense")
             speeds = in_turns(case, run, store, rounds, given)
@@ -117,11 +117,9 @@ def read_ours(run: RunFolder, store: ImageStore, check: bool = False) -> tuple[i
     began, seen, checksum = time.perf_counter(), 0, 0.0
     reader = RunFolder(run.storage)
     shards = range(len(reader.read_plan()))
-    ahead = Ahead(reader.read_shard, shards, 1, "reading")  # as TargetStream does
+    ahead = Ahead(reader.read_parts, shards, 1, "reading")  # as TargetStream does
     for _ in shards:
-        records = ahead.take()
-        for start in range(0, len(records), BATCH):
-            part = records.slice(start, start + BATCH)
+        for part in ahead.take():  # of 256 records each
             numbers = np.stack([part.tuple_id, part.sigma, part.label, *(getattr(part, n) for n in QUALITY_COLUMNS)], 1)
             means = part.mean.decode(store)
             seen += len(part)

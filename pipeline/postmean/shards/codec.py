@@ -81,6 +81,10 @@ class ShardCodec(Protocol):
         """
         ...
 
+    def decode_parts(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> list[Records]:
+        """The records of `decode` in one or more parts, in order, without copying where the format allows it."""
+        ...
+
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         """Paths of the shard's files, in the order of `encode`."""
         ...

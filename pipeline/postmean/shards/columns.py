@@ -76,5 +76,18 @@ def check_records(records: Records, row: ShardPlan, layout: Layout, where: str) 
             raise ShardError(f"{where}: a mean has {target.count.max()} pairs, expected at most {most} (-1: dense)")
 
 
+def check_parts(parts: list[Records], row: ShardPlan, layout: Layout, where: str) -> None:
+    """`check_records` of the records of all parts together."""
+    for part in parts:
+        if not len(part):
+            raise ShardError(f"{where}: a sample without records: it was not written by postmean")
+        own = ShardPlan(row.shard, int(part.tuple_id[0]), int(part.tuple_id[-1]), len(part))
+        check_records(part, own, layout, where)
+    ends = np.array([[part.tuple_id[0], part.tuple_id[-1]] for part in parts]).reshape(-1)
+    planned = (row.records, row.first_tuple, row.last_tuple)
+    if (sum(map(len, parts)), ends[0], ends[-1]) != planned or (np.diff(ends[1:-1])[::2] <= 0).any():
+        raise ShardError(f"{where}: its tuples are not those of the plan: it belongs to another run")
+
+
 def _column(dtype: type[np.generic], tail: tuple[int, ...] = ()) -> Column:
     return Column(np.dtype(dtype), tail)

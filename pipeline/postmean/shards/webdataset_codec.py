@@ -15,7 +15,7 @@ from postmean.base.json_files import JsonError, parse_json
 from postmean.contract.plan import ShardPlan
 from postmean.contract.records import Records
 from postmean.shards.codec import Layout
-from postmean.shards.columns import check_records, columns, number_columns
+from postmean.shards.columns import check_parts, check_records, columns, number_columns
 from postmean.shards.npy import from_npy, to_npy
 from postmean.shards.run_paths import tar_path
 from postmean.shards.tar import pack, unpack
@@ -49,6 +49,14 @@ class WebDatasetCodec:
         check_records(records, row, layout, path)
         return records
 
+    def decode_parts(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> list[Records]:
+        if layout.self_contained:
+            return [self.decode(row, layout, read)]
+        (path,) = self.paths(row, layout)
+        parts = [Records.from_arrays(arrays, path) for arrays in _blocks(unpack(read(path), path), layout, path)]
+        check_parts(parts, row, layout, path)
+        return parts
+
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         return [tar_path(row.shard)]
 
@@ -71,15 +79,22 @@ def _encode_blocks(records: Records, layout: Layout) -> list[tuple[str, bytes]]:
 
 
 def _decode_blocks(members: list[tuple[str, memoryview]], layout: Layout, where: str) -> dict[str, np.ndarray]:
+    blocks = _blocks(members, layout, where)
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _blocks(members: list[tuple[str, memoryview]], layout: Layout, where: str) -> list[dict[str, np.ndarray]]:
+    """The columns of each sample, views of the file's bytes; at least one."""
     expected = columns(layout)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in expected}
+    blocks = []
     for key, contents in _samples(members, [f"{name}.npy" for name in expected], where):
+        blocks.append({})
         for (name, column), content in zip(expected.items(), contents, strict=True):
             array = from_npy(content, f"{where}: {key}.{name}")
             if array.dtype != column.dtype or array.shape[1:] != column.tail or array.ndim == 0:
                 raise ShardError(f"{where}: {key}.{name} is {array.dtype} {array.shape}: it belongs to another run")
-            parts[name].append(array)
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+            blocks[-1][name] = array
+    return blocks
 
 
 def _image_members(layout: Layout) -> dict[str, str]:

@@ -77,6 +77,9 @@ class ZarrCodec:
         check_records(records, row, layout, f"{GROUP} shard {row.shard}")
         return records
 
+    def decode_parts(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> list[Records]:
+        return [self.decode(row, layout, read)]
+
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         segment = _segment(row, layout)
         group, chunk = group_of(segment), row.shard - segment.first_shard
