@@ -4,10 +4,10 @@
 
     import_images(ImportConfig(source=Path("photos"), store=Path("photos.store")))
     index(IndexConfig(store=Path("photos.store")))
-    report = generate(GenerateConfig(store=Path("photos.store"), tuples=20_000, out="photos.targets"))
+    report = generate(GenerateConfig.preset("edm-digits", store=Path("photos.store"), out="photos.targets"))
 
-Each function takes the settings of the command of its name and returns a report. It shows nothing unless it is given
-`progress=Progress`. Errors that a user can cause are `PostmeanError`. A name is imported when it is first used: this
+Each function takes the settings of the command of its name, shows progress unless it is given `progress=False`, and
+returns a report. Errors that a user can cause are `PostmeanError`. A name is imported when it is first used: this
 module loads neither torch nor Ray. What is not named here may change without notice.
 """
 
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from postmean.estimators.choose import make_estimator as make_estimator
     from postmean.estimators.estimate import Estimate as Estimate
     from postmean.estimators.estimate import Queries as Queries
+    from postmean.estimators.posterior_mean import Posterior as Posterior
+    from postmean.estimators.posterior_mean import PosteriorMean as PosteriorMean
     from postmean.estimators.traits import EstimatorTraits as EstimatorTraits
     from postmean.fleet.settings import ActorSettings as ActorSettings
     from postmean.fleet.settings import FleetSettings as FleetSettings
@@ -71,8 +73,10 @@ if TYPE_CHECKING:
     from postmean.runs.config import VerifyConfig as VerifyConfig
     from postmean.runs.generate import GenerateReport as GenerateReport
     from postmean.runs.generate import generate as generate
+    from postmean.runs.live import ServeReport as ServeReport
     from postmean.runs.live import serve as serve
     from postmean.runs.verify import VerifyReport as VerifyReport
     from postmean.runs.verify import verify as verify
 
-__getattr__, __dir__, __all__ = exports(__name__)
+if not TYPE_CHECKING:  # else any name would seem to be there
+    __getattr__, __dir__, __all__ = exports(__name__)

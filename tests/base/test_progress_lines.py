@@ -1,11 +1,13 @@
-"""Progress: plain lines where there is no terminal, nothing for short work."""
+"""Progress: a bar in a terminal, plain lines where there is none, nothing for short work."""
 
 import io
+import re
+import time
 
 import pytest
 
 from postmean.base import progress as progress_module
-from postmean.base.progress import Progress, byte_size, duration
+from postmean.base.progress import NoProgress, Progress, byte_size, duration, shown
 
 
 class Clock:
@@ -53,16 +55,36 @@ def test_nothing_for_work_shorter_than_two_seconds(clock):
     assert stream.getvalue() == ""
 
 
-def test_terminal_line_is_rewritten_in_place(clock):
+def test_a_terminal_has_one_line_that_is_rewritten_with_rate_and_time_left() -> None:
     stream = Terminal()
     with Progress("import", 10, "images", stream) as progress:
-        for done in range(1, 11):
-            clock.now += 0.3
-            progress.update(done)
-    text = stream.getvalue()
-    assert text.count("\r\x1b[K") == 11
-    assert text.count("\n") == 1
-    assert text.endswith("\n")
+        progress.start_at(4)
+        for done in range(5, 11):
+            time.sleep(0.3)
+            progress.update(done, "2 skipped")
+    drawn = stream.getvalue().split("\r")
+    assert len(drawn) > 4 and stream.getvalue().count("\n") == 1 and stream.getvalue().endswith("\n")
+    line = r"import: +(\d+)%\|.*\| (\d+)/10 \[\d\d:\d\d<\d\d:\d\d, +[0-3]\.\d+ images/s, 2 skipped\]"  # 3.3 at most
+    shown = [match.groups() for text in drawn if (match := re.match(line, text))]
+    assert shown[-1] == ("100", "10") and ("60", "6") in shown
+
+
+def test_a_terminal_shows_nothing_for_short_work() -> None:
+    stream = Terminal()
+    with Progress("import", 10, "images", stream) as progress:
+        progress.update(10)
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("progress", [False, NoProgress])
+def test_progress_can_be_off_in_a_terminal(progress: bool | type[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    with shown(progress)("import", 10, "images") as line:
+        time.sleep(0.3)
+        line.update(5)
+    assert stream.getvalue() == ""
+    assert shown(True) is Progress
 
 
 def test_work_done_before_counts_in_the_share_but_not_in_the_rate(clock):

@@ -31,46 +31,58 @@ def test_help_of_generate_lists_its_flags_and_says_whose_they_are() -> None:
     done = postmean("generate", "edm-cifar10", "--help")
     print(f"postmean generate edm-cifar10 --help: {time.perf_counter() - began:.2f} s")
     assert (done.returncode, done.stderr) == (0, "")
-    for flag in ("--store", "--out", "--estimator", "--self-contained", "--noise.P-mean", "--shard-seconds"):
-        assert flag in done.stdout
-    listed = postmean("generate", "--help").stdout
+    assert all(
+        flag in done.stdout for flag in ("--store PATH", "--out STR", "--noise {lognormal,ict,ect,", "--estimator")
+    )
+    assert "--shard-seconds" not in done.stdout
+    listed = postmean("generate", "--help-all").stdout
     assert all(name in listed for name in PRESETS)
+    assert all(flag in listed for flag in ("--self-contained", "--noise.P-mean", "--shard-seconds", "--quiet"))
 
 
 def test_help_groups_the_flags_and_a_plan_has_only_those_it_uses(capsys: pytest.CaptureFixture[str]) -> None:
     groups, flags = {}, {}
     for command in ("generate", "serve", "plan"):
         with pytest.raises(SystemExit, match="0"):
-            in_process(command, ["edm-cifar10", "--help"])
+            in_process(command, ["edm-cifar10", "--help-all"])
         text = capsys.readouterr().out
         groups[command] = re.findall(r"(\w+) options +[─\n]", text)
         flags[command] = set(re.findall(r"--[a-z][a-z-]+", text))
-    shared = ["recipe", "noise", "estimator", "shards", "actor"]
-    assert groups["generate"] == [*shared, "fleet", "follow"]
-    assert groups["serve"] == [*shared, "fleet"]
-    assert groups["plan"] == [*shared, "sample", "machines"]
+    shared = ["recipe", "process", "noise", "estimator", "shards", "actor"]
+    assert groups["generate"] == [*shared, "fleet", "follow", "output"]
+    assert groups["serve"] == [*shared, "fleet", "output"]
+    assert groups["plan"] == [*shared, "sample", "machines", "output"]
     assert "--exact" in flags["plan"]
     assert not flags["plan"] & {"--out", "--delete-consumed", "--ahead", "--attempts", "--shard-seconds", "--dry-run"}
     assert {"--out", "--delete-consumed", "--ahead", "--attempts", "--dry-run"} <= flags["generate"]
 
 
-@pytest.mark.parametrize("line", ["--help", "generate edm-cifar10 --help", "plan ict-digits --help", "verify --help"])
-def test_help_waits_for_no_heavy_module(line: str) -> None:
+def test_help_waits_for_no_heavy_module_and_fits_a_screen() -> None:
+    lines = ["--help", *(f"{name} --help" for name in COMMANDS), "report estimators --help", "train ict --help-all"]
     code = (
-        "import sys; from postmean.cli.main import main\n"
-        f"sys.argv = ['postmean', *{line.split()!r}]\n"
-        "try: main()\n"
-        "except SystemExit: print({'torch', 'ray', 'faiss', 'zarr', 'scipy'} & sys.modules.keys())"
+        "import contextlib, io, sys; from postmean.cli.main import main\n"
+        f"for line in {lines!r}:\n"
+        "    sys.argv = ['postmean', *line.split()]\n"
+        "    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit): main()\n"
+        "    loaded = {'torch', 'ray', 'faiss', 'zarr', 'scipy', 'numpy', 'PIL'} & sys.modules.keys()\n"
+        "    print(line, '-', *sorted(loaded), said.getvalue().count('\\n'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("set()\n")
+    found = [line.rpartition("- ") for line in done.stdout.splitlines()]
+    assert [line.strip() for line, _, _ in found] == lines
+    assert all(rest.isdigit() for _, _, rest in found), done.stdout
+    assert all(3 < int(rest) <= 50 for line, _, rest in found if "all" not in line), done.stdout
 
 
 def test_version_and_unknown_commands() -> None:
     assert postmean("--version").stdout.startswith("postmean ")
-    done = postmean("frobnicate")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("postmean: no command 'frobnicate': it is one of import, index, plan, ")
+    for word, said in (
+        ("frobnicate", ": it is one of import, "),
+        ("verfy", ": did you mean verify? It is one of import, "),
+    ):
+        done = postmean(word)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"postmean: no command {word!r}{said}index, plan, ")
 
 
 def test_contract_imports_neither_torch_nor_ray() -> None:

@@ -37,10 +37,10 @@ def commands(page: Path) -> list[list[str]]:
 
 @cache
 def flags(command: str, topic: str) -> frozenset[str]:
-    """Flags that `postmean COMMAND [TOPIC] --help` names."""
+    """Flags that `postmean COMMAND [TOPIC] --help-all` names."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
-        run(command, [*([topic] if topic else []), "--help"])
+        run(command, [*([topic] if topic else []), "--help-all"])
     assert ended.value.code == 0
     return frozenset(re.findall(r"(?<![\w-])--?[a-zA-Z][\w.-]*", out.getvalue()))
 

@@ -1,6 +1,7 @@
 """docs/recipes.md says what each preset does: the column `here` of its tables is the preset's own values."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from postmean.training.config import TrainConfig
 from postmean.training.presets import PRESETS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
-OWN = {"edm-digits", "ict-digits"}
-"""Presets of the demo, which are nobody's recipe."""
+ANY = {"edm", "edm2", "ict", "ect", "vp", "flow"}
+"""Presets for any images, which the page describes by those with a data set's name."""
+OWN = {"edm-digits", "ict-digits", *ANY}
+"""Presets that are nobody's recipe: those of the demo too."""
 
 
 def settings(part: Any, **renamed: str) -> str:
@@ -76,3 +79,12 @@ def test_the_table_of_a_preset_has_its_values(name: str) -> None:
 def test_every_section_is_a_preset() -> None:
     sections = set(re.findall(r"^## ((?:edm|edm2|ict|ect|vp|flow)-\S+)$", PAGE, re.MULTILINE))
     assert sections == TARGETS.keys() - OWN
+
+
+@pytest.mark.parametrize("name", sorted(ANY))
+def test_presets_for_any_images_are_those_with_a_name_without_flips_and_classes(name: str) -> None:
+    named = "edm2-imagenet64" if name == "edm2" else f"{name}-cifar10"
+    assert replace(TARGETS[named].recipe, flips=False, conditional=False) == TARGETS[name].recipe
+    if name in PRESETS:
+        assert replace(PRESETS[named], recipe=TARGETS[name].recipe) == PRESETS[name]
+        assert TARGETS[named].tuples == TARGETS[name].tuples

@@ -7,8 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from postmean.base.command_line import parse_preset
-from postmean.runs.config import GenerateConfig, presets
+from postmean.cli.generate import COMMAND
 from tests.support.slurm_job import SlurmJob
 
 SCRIPT = Path(__file__).parents[2] / "infra" / "slurm" / "generate.sbatch"
@@ -162,7 +161,7 @@ def test_sigterm_ends_the_generation_before_the_cluster(tmp_path: Path) -> None:
 
 def test_the_example_in_the_script_parses() -> None:
     (shown,) = re.findall(r"^#\s+sbatch \S*generate\.sbatch (.*)$", SCRIPT.read_text(), re.MULTILINE)
-    config = parse_preset(presets(GenerateConfig), shlex.split(shown), "generate", "")
+    config = COMMAND.parse(shlex.split(shown))[0]
     assert config.actor.device == "cuda" and config.store.is_absolute()
 
 

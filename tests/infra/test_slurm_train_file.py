@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postmean.base.command_line import parse_preset
-from postmean.training.cli.train import TrainRunConfig, preset_configs
+from postmean.training.cli.train import COMMAND, TrainRunConfig
 from tests.support.runs import wait_until
 from tests.support.slurm_job import SlurmJob
 
@@ -109,7 +108,7 @@ def test_a_failing_training_is_a_failing_job(tmp_path: Path) -> None:
 
 def test_the_example_in_the_script_parses() -> None:
     (shown,) = re.findall(r"^#\s+sbatch \S*train\.sbatch (.*?[^\\])$", SCRIPT.read_text(), re.MULTILINE | re.DOTALL)
-    config = parse_preset(preset_configs(), shlex.split(shown.replace("\\\n#", "")), "train", "")
+    config = COMMAND.parse(shlex.split(shown.replace("\\\n#", "")))[0]
     assert isinstance(config, TrainRunConfig) and config.device == "cuda" and config.out.is_absolute()
 
 

@@ -21,10 +21,10 @@ from postmean.shards.positions import Position, write_position
 from postmean.shards.retention import delete_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from postmean.training.loop import train
 from postmean.training.presets import PRESETS
 from tests.support.runs import make_by_hand
 from tests.support.settings import generate_config
+from tests.support.small_training import train
 
 IMAGES, BATCH = 120, 50
 CELL = Cell(
@@ -60,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = import_store(root)
     make_runs(root, store)
     make_followed(root)
-    train(TRAINING, root / "tar", store.path, root / "model", device="cpu")
+    train(TRAINING, root / "tar", store.path, root / "model")
     cells_of(root).write(CELL)
     grids_of(root).write({"exact": np.random.default_rng(0).random((4, 3, 1, 8, 8), np.float32)})
     return root

@@ -14,11 +14,11 @@ from postmean.cli.main import run as postmean
 from postmean.contract.plan import Plan
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from postmean.training.loop import train
 from tests.integrity.conftest import GENERATE, TRAINING, import_store
 from tests.support import readings
 from tests.support.runs import assert_one_line, files_of
 from tests.support.runs import postmean as postmean_process
+from tests.support.small_training import train
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_damaged_checkpoint_is_refused_and_training_goes_on_from_the_one_befor
     with pytest.raises(DataError, match="remove it: training then goes on from the one before"):
         readings.weights(world)
     shutil.rmtree(file.parents[len(Path(name).parts) - 1])
-    train(TRAINING, world / "tar", world / "store", world / "model", device="cpu")
+    train(TRAINING, world / "tar", world / "store", world / "model")
     assert readings.weights(world) == before
 
 

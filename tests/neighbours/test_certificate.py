@@ -83,7 +83,7 @@ def test_flipped_source_has_the_error_of_the_image(tmp_path):
 @pytest.mark.parametrize("steps", [1, 3, 30, 255])
 @pytest.mark.parametrize("tolerance", [1e-7, 1e-4])
 def test_two_images_by_quadrature(tmp_path, steps, tolerance):
-    """E p^2 D^2 is an integral over one dimension: below the tolerance, and above it at twice the sigma."""
+    """E p^2 D^2 is an integral over one dimension: below the tolerance, above it at a little larger sigma."""
     pixels = np.zeros((2, 1, 2, 2), np.uint8)
     pixels[1, 0, 0, 0] = steps
     store = store_of(tmp_path / "store", pixels)
@@ -101,7 +101,7 @@ def test_two_images_by_quadrature(tmp_path, steps, tolerance):
         assert sigma > 100
         return
     assert error(sigma) <= tolerance
-    assert error(2 * sigma) > tolerance
+    assert error(1.15 * sigma) > tolerance
 
 
 @pytest.mark.parametrize("data", DATA_SETS)

@@ -63,7 +63,9 @@ def test_the_core_streams_the_targets_that_the_whole_does(
 def test_commands_of_the_core_work(core: Path, runs: Path, store: ImageStore, tmp_path: Path) -> None:
     plan = ["plan", "edm-digits", "--store", store.path, "--tuples", "200"]
     verify = ["verify", runs / "webdataset", "--store", store.path]
-    for arguments in (["--version"], ["index", store.path], plan, verify, ["status", runs / "webdataset"]):
+    look = ["inspect", runs / "webdataset", "--record", "3", "--store", store.path]
+    others = (["status", runs / "webdataset"], look, ["config", "edm"], ["doctor"])
+    for arguments in (["--version"], ["index", store.path], plan, verify, *others):
         done = run_in(tmp_path, core, "-m", "postmean", *arguments)
         assert done.returncode == 0, done.stderr
         assert run_in(tmp_path, core.with_name("postmean"), *arguments[:1], "--help").returncode == 0

@@ -27,7 +27,7 @@ def test_wheel_and_sdist_hold_one_package_its_licence_and_the_core_alone(wheel: 
     assert {f"{package}/py.typed" for package in packages} <= names
     assert f"{info}/licenses/LICENSE" in names
     required = {line.split(">=")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
-    assert required == {"numpy", "obstore", "pyarrow", "scipy", "torch", "tyro"}
+    assert required == {"numpy", "obstore", "pyarrow", "pyyaml", "scipy", "torch", "tqdm", "tyro"}
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "hatch_build.py", "pyproject.toml", "pipeline/postmean/base/errors.py"} <= packed

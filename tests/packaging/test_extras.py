@@ -59,6 +59,7 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
     assert {module for _, module in guarded} == {
         *(
             "PIL",
+            "boto3",
             "diffusers",
             "faiss",
             "jinja2",

@@ -24,7 +24,7 @@ from postmean.pipeline import (
     verify,
     with_flags,
 )
-from postmean.training import PRESETS, Denoiser, HalfLifeEMA, TargetBatch, load_denoiser, train
+from postmean.training import PRESETS, Denoiser, HalfLifeEMA, TargetBatch, TrainRunConfig, load_denoiser, train
 from tests.support.runs import indexed_store
 
 PACKAGE = '''
@@ -108,12 +108,13 @@ def test_a_run_is_generated_verified_and_trained_on(installed: Path, tmp_path: P
     small = replace(PRESETS["edm-digits"].network, channels=16)
     config = replace(PRESETS["edm-digits"], batch_size=32, steps=20, network=small, ema=HalfLifeEMA(half_life_kimg=0.1))
     out = tmp_path / "model"
-    first = train(config, job.out, store.path, out, device="cpu", loss=AbsoluteLoss())
+    training = TrainRunConfig.of(config, targets=job.out, store=store.path, out=out, device="cpu")
+    first = train(training, loss=AbsoluteLoss())
     assert first.step == 20 and first.loss is not None
     assert '"kind": "absolute"' in (out / "config.json").read_text()
     assert torch.isfinite(load_denoiser(out)(torch.zeros(1, 1, 8, 8), torch.ones(1))).all()
     with pytest.raises(MismatchError, match=r"loss\.scale is 1\.0 there, 2\.0 here"):  # another loss is another run
-        train(config, job.out, store.path, out, device="cpu", loss=AbsoluteLoss(scale=2.0))
+        train(training, loss=AbsoluteLoss(scale=2.0))
 
 
 def test_an_unknown_estimator_is_refused_with_those_that_there_are(installed: Path) -> None:

@@ -47,13 +47,17 @@ def test_a_run_is_planned_generated_verified_and_streamed(
 ) -> None:
     job = GenerateConfig(store=store, tuples=300, out=str(tmp_path / "run"), fleet=FleetSettings(actors=1))
     job = with_flags(job, records_per_shard=100, device="cpu", estimator="exact")
-    cost = plan(PlanConfig(store=store, tuples=300, estimator=job.estimator, actor=ActorSettings(device="cpu")))
-    exact = plan(PlanConfig(store=store, tuples=300, estimator=job.estimator, actor=job.actor, exact=True))
-    report = generate(job)
+    cost = plan(
+        PlanConfig(store=store, tuples=300, estimator=job.estimator, actor=ActorSettings(device="cpu")), progress=False
+    )
+    exact = plan(
+        PlanConfig(store=store, tuples=300, estimator=job.estimator, actor=job.actor, exact=True), progress=False
+    )
+    report = generate(job, progress=False)
     assert cost.records == exact.records == report.records
     assert report.written == report.shards == len(list((tmp_path / "run" / "shards").iterdir()))
-    assert generate(job).written == 0
-    checked = verify(VerifyConfig(out=job.out, store=store))
+    assert generate(job, progress=False).written == 0
+    checked = verify(VerifyConfig(out=job.out, store=store), progress=False)
     assert checked.problems == [] and checked.estimator == "exact"
     with_recipe = TargetStream.open(job.out, ImageStore.open(store), 50, recipe=TargetRecipe())
     assert sum(len(batch) for batch in with_recipe) == 300

@@ -1,6 +1,8 @@
 """ObjectStorage: refusals in one line, faults of network and server survived, credentials never shown."""
 
+import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +121,31 @@ def test_keys_come_from_the_profile_file(s3_url: str, monkeypatch: pytest.Monkey
     assert profile_settings() == keys | {"region": "eu-north-1"}
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the environment")
     assert profile_settings() == {"region": "eu-north-1"}
+
+
+def test_keys_that_a_process_prints_come_through_boto3(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    keys = {"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "B"}
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    (tmp_path / "config").write_text(
+        f"[profile lab]\ncredential_process = cat {tmp_path}/keys.json\n[profile none]\ncredential_process = false\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    assert profile_settings()["credential_provider"]()["secret_access_key"] == "B"
+    open_storage(s3_url).put("a", b"by a process")
+    assert open_storage(s3_url).get("a") == b"by a process"
+    monkeypatch.setenv("AWS_PROFILE", "none")
+    with pytest.raises(
+        ConfigError, match=r"^AWS profile none: no keys \(.*\): renew them, such as with `aws sso login`$"
+    ):
+        open_storage(s3_url)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ConfigError, match=r"^needs boto3: pip install 'postmean\[aws\]'$"):
+        open_storage(s3_url)
 
 
 def test_a_share_of_failing_requests_loses_and_corrupts_nothing(

@@ -109,6 +109,8 @@ def commit_exact_shard(
         return pack_means(mean.reshape(-1, *store.image_shape).astype(np.float32), support, manifest.shards.max_support)
 
     heun = manifest.recipe.solver == "heun"
+    x = entries_of(store, source.flips)
+    variance = (weight @ np.square(x) - np.square(exact["mean"][rows])).mean(1)
     run.commit_shard(
         row,
         Records(
@@ -120,7 +122,7 @@ def commit_exact_shard(
             mean_next=pack(exact["mean_next"][rows], exact["weight_next"][rows]) if heun else None,
             ess=np.maximum(1 / (weight**2).sum(1), 1).astype(np.float32),
             top_weight=np.minimum(weight.max(1), 1).astype(np.float32),
-            variance=np.zeros(len(block), np.float32),
+            variance=np.maximum(variance, 0).astype(np.float32),
             tail_mass=np.zeros(len(block), np.float32),
             support_size=np.full(len(block), source.entries, np.int32),
         ),

@@ -1,9 +1,16 @@
-"""A training that takes a second: six steps of a tiny network on digits."""
+"""A training that takes a second: six steps of a tiny network on digits; and any training without progress."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from postmean.training.config import HalfLifeEMA
+from postmean.base.progress import NoProgress, ShowProgress
+from postmean.training.config import HalfLifeEMA, TrainConfig
+from postmean.training.loop import TrainReport
+from postmean.training.loop import train as train_run
+from postmean.training.model.losses import Loss
 from postmean.training.presets import PRESETS
+from postmean.training.run_config import TrainRunConfig
 
 BATCH = 8
 CONFIG = replace(
@@ -13,3 +20,21 @@ CONFIG = replace(
     network=replace(PRESETS["edm-digits"].network, channels=8, dropout=0.2),
     ema=HalfLifeEMA(half_life_kimg=0.05),
 )
+
+
+def train(
+    recipe: TrainConfig,
+    targets: Path | str,
+    store: Path,
+    out: Path,
+    loss: Loss | None = None,
+    progress: ShowProgress = NoProgress,
+    **options: Any,
+) -> TrainReport:
+    """Train with a recipe on the CPU.
+
+    Args:
+        options: other fields of `TrainRunConfig`.
+    """
+    run = TrainRunConfig.of(recipe, targets=str(targets), store=store, out=out, device="cpu", **options)
+    return train_run(run, loss=loss, progress=progress)

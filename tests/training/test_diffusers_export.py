@@ -12,10 +12,10 @@ from postmean.base.flags import with_flags
 from postmean.contract.noise import ICTNoise
 from postmean.training.checkpoint import load_denoiser, read_card
 from postmean.training.config import ConstantEMA, OptimiserConfig
-from postmean.training.loop import train
 from postmean.training.model.sampling import ConsistencySampler, Noise
 from postmean.training.presets import PRESETS
 from tests.support.exact_runs import make_run
+from tests.support.small_training import train
 from tests.support.stores import digits_store
 
 
@@ -31,7 +31,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     quick = dict(ema=ConstantEMA(decay=0.0), optimiser=OptimiserConfig(name="adam", lr=3e-2), batch_size=16, steps=8)
     for name, change in (("edm", {}), ("ict", dict(noise=noise, solver="euler"))):
         config = with_flags(PRESETS[f"{name}-digits"], **quick, **change)
-        paths[name] = train(config, folder / name, store.path, folder / f"run-{name}", device="cpu").checkpoint
+        paths[name] = train(config, folder / name, store.path, folder / f"run-{name}").checkpoint
     return paths
 
 

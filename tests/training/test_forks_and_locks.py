@@ -15,12 +15,12 @@ from postmean.base.errors import ConfigError, DataError, MismatchError
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints
 from postmean.training.config import OptimiserConfig, TrainConfig
-from postmean.training.loop import TrainReport, train
+from postmean.training.loop import TrainReport
 from postmean.training.out_lock import LOCK, OutLock
 from postmean.training.train_log import TrainingError
 from tests.support import small_training
 from tests.support.exact_runs import make_run
-from tests.support.small_training import BATCH
+from tests.support.small_training import BATCH, train
 from tests.support.stores import digits_store
 
 CONFIG = dataclasses.replace(
@@ -57,7 +57,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def call(store: ImageStore, out: Path, config: TrainConfig = CONFIG, **more: str) -> TrainReport:
-    return train(config, store.path.parent / "run", store.path, out, device="cpu", **more)
+    return train(config, store.path.parent / "run", store.path, out, **more)
 
 
 def assert_same_weights(a: Path, b: Path) -> None:

@@ -129,6 +129,9 @@ def batch_of(z: torch.Tensor, sigma: torch.Tensor, sigma_next: torch.Tensor | No
         mean_next=None,
         label=None,
         certified=torch.ones(n, dtype=torch.bool),
+        ess=torch.ones(n),
+        variance=torch.zeros(n),
+        top_weight=torch.ones(n),
     )
 
 

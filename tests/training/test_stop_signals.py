@@ -20,11 +20,10 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.checkpoint import complete_checkpoints
 from postmean.training.distributed import MARGIN_SECONDS, World
-from postmean.training.loop import train
 from postmean.training.stop_signals import SIGNALS, TrainingStopped
 from tests.support.exact_runs import commit_exact_shard, make_run
 from tests.support.runs import assert_one_line, free_port
-from tests.support.small_training import BATCH, CONFIG
+from tests.support.small_training import BATCH, CONFIG, train
 from tests.support.stores import digits_store
 
 
@@ -62,12 +61,12 @@ def test_a_signal_saves_the_step_and_the_same_call_goes_on(store: ImageStore, tm
     targets = store.path.parent / "run"
     with pytest.raises(TrainingStopped, match=r"at step 3, saved as \S+00000003: run the same command") as stopped:
         progress = sending(number, lambda done: done == 3 * BATCH)
-        train(CONFIG, targets, store.path, tmp_path / "out", device="cpu", progress=progress)
+        train(CONFIG, targets, store.path, tmp_path / "out", progress=progress)
     assert stopped.value.exit_code == 128 + number
-    report = train(CONFIG, targets, store.path, tmp_path / "out", device="cpu")
+    report = train(CONFIG, targets, store.path, tmp_path / "out")
     assert (report.resumed_from, report.step) == (3, 6)
     whole = store.path.parent / "whole"
-    train(CONFIG, targets, store.path, whole, device="cpu")
+    train(CONFIG, targets, store.path, whole)
     ours, theirs = (
         load_file(out / "checkpoints" / "00000006" / "state.safetensors") for out in (tmp_path / "out", whole)
     )
@@ -89,7 +88,7 @@ def test_a_signal_while_a_shard_is_awaited_saves_too(
     with pytest.raises(TrainingStopped, match="at step 2, saved"):
         progress = sending(signal.SIGTERM, waits)
         out = tmp_path / "out"
-        train(CONFIG, tmp_path / "run", store.path, out, device="cpu", follow_seconds=3600, progress=progress)
+        train(CONFIG, tmp_path / "run", store.path, out, follow_seconds=3600, progress=progress)
     assert [c.name for c in complete_checkpoints(out)] == ["00000002"]
 
 

@@ -19,7 +19,7 @@ from postmean.contract.process import FlowMatchingProcess, VPProcess
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.stream.stream import TargetStream
-from tests.support.exact_runs import commit_exact_shard, exact_targets, make_run
+from tests.support.exact_runs import commit_exact_shard, entries_of, exact_targets, make_run
 from tests.support.stores import digits_store
 
 TUPLES = 600
@@ -80,7 +80,7 @@ def test_every_tuple_once_for_any_batch_size_ranks_and_restart(
 ) -> None:
     path, _manifest, exact = run
     size = share * world
-    begin = min(start, TUPLES // size) * size
+    begin, end = min(start, TUPLES // size - 1) * size, TUPLES // size * size
     per_rank = []
     for rank in range(world):
         ids, means = [], []
@@ -90,7 +90,8 @@ def test_every_tuple_once_for_any_batch_size_ranks_and_restart(
             means.append(batch.mean)
             if number == stop:
                 break
-        for batch in TargetStream.open(path, store, size, first.next_tuple, rank=rank, world_size=world):
+        rest = first.next_tuple
+        for batch in TargetStream.open(path, store, size, rest, rank=rank, world_size=world) if rest < end else []:
             ids.append(batch.tuple_id)
             means.append(batch.mean)
         assert all(len(i) == share for i in ids)
@@ -98,11 +99,52 @@ def test_every_tuple_once_for_any_batch_size_ranks_and_restart(
     batches = {len(ids) for ids, _ in per_rank}
     assert batches == {TUPLES // size - begin // size}
     together = [torch.cat([ids[b] for ids, _ in per_rank]) for b in range(batches.pop())]
-    if together:
-        ids = torch.cat(together)
-        assert ids.tolist() == list(range(begin, TUPLES // size * size))
-        mean = torch.cat([torch.cat([means[b] for _, means in per_rank]) for b in range(len(together))])
-        np.testing.assert_allclose(mean.flatten(1), exact["mean"][ids], atol=2e-3)
+    ids = torch.cat(together)
+    assert ids.tolist() == list(range(begin, end))
+    mean = torch.cat([torch.cat([means[b] for _, means in per_rank]) for b in range(len(together))])
+    np.testing.assert_allclose(mean.flatten(1), exact["mean"][ids], atol=2e-3)
+
+
+def test_batches_carry_the_quality_of_their_means(
+    run: Run, store: ImageStore, certified_sigma: np.ndarray, folder: Path
+) -> None:
+    path, _, exact = run
+    batches = list(TargetStream.open(path, store, 50))
+    certified, ess, variance, top = (
+        torch.cat([getattr(batch, name) for batch in batches]).numpy()
+        for name in ("certified", "ess", "variance", "top_weight")
+    )
+    weight, x = exact["weight"], entries_of(store, flips=False)
+    by_definition = (weight @ np.square(x) - np.square(exact["mean"])).mean(1)
+    recorded = ~certified
+    assert 0 < recorded.sum() < TUPLES and ess[recorded].max() > 10
+    np.testing.assert_allclose(ess[recorded], 1 / np.square(weight[recorded]).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(top[recorded], weight[recorded].max(1), rtol=1e-5)
+    np.testing.assert_allclose(variance[recorded], by_definition[recorded], atol=1e-6)
+    assert (ess[certified] == 1).all() and (top[certified] == 1).all() and (variance[certified] == 0).all()
+    assert ess.dtype == variance.dtype == top.dtype == np.float32
+
+
+def test_an_empty_stream_is_an_error(run: Run, store: ImageStore) -> None:
+    path = run[0]
+    with pytest.raises(MismatchError, match=r"tuples 600, there is no whole batch of 601 from 0 on: generate more"):
+        TargetStream.open(path, store, TUPLES + 1)
+    with pytest.raises(MismatchError, match="no whole batch of 200 from 600 on"):
+        TargetStream.open(path, store, 200, start_tuple=TUPLES)
+    stream = TargetStream.open(path, store, 200)
+    assert len(list(stream)) == 3 and len(stream) == 0
+    with pytest.raises(MismatchError, match="no batch is left: all 3 of this stream were taken"):
+        list(stream)
+
+
+def test_a_stream_is_a_context_manager(run: Run, store: ImageStore) -> None:
+    with TargetStream.open(run[0], store, 10) as stream:
+        next(batches := iter(stream))
+    assert next(batches, None) is None
+    with pytest.raises(ZeroDivisionError), TargetStream.open(run[0], store, 10) as stream:
+        next(iter(stream))
+        raise ZeroDivisionError
+    assert not any(t.name == "postmean-stream" for t in threading.enumerate())
 
 
 def test_leaving_a_stream_early_ends_its_thread(run: Run, store: ImageStore) -> None:

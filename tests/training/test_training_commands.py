@@ -88,7 +88,7 @@ def test_vp_and_flow_targets_train_and_sample_in_canonical_coordinates(
         ("flow-cifar10", FlowMatchingProcess(), LogitNormalTimeNoise()),
     ):
         make_run(folder / preset, store, 32, max_support=120, flips=True, process=process, noise=noise)
-        network = ["--network.channel-mult", 1, 1, "--network.layers-per-block", 1, "--no-json", "--steps", 2]
+        network = ["--network.channel-mult", 1, 1, "--network.layers-per-block", 1, "--steps", 2]
         assert train(folder, preset, preset, f"run-{preset}", *network) == 0
         out = folder / f"out-{preset}"
         assert postmean("sample", [str(folder / f"run-{preset}"), "--out", str(out), "--count", "2"]) == 0

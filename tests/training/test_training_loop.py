@@ -25,12 +25,12 @@ from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.checkpoint import complete_checkpoints, load_denoiser
 from postmean.training.config import ConstantEMA, EDMPreconditioning, HalfLifeEMA, OptimiserConfig, TrainConfig
-from postmean.training.loop import train
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.optimiser import learning_rate
 from postmean.training.presets import PRESETS
 from postmean.training.train_log import TrainingError
 from tests.support.exact_runs import commit_exact_shard, exact_targets, make_run
+from tests.support.small_training import train
 from tests.support.stores import digits_store
 
 TUPLES = 8_000
@@ -80,14 +80,13 @@ def test_training_comes_closer_to_the_exact_posterior_mean(folder: Path, store: 
         ema=HalfLifeEMA(half_life_kimg=0.3, ramp=0.2),
         log_every=25,
     )
-    report = train(config, path, store.path, folder / "learns", device="cpu")
+    report = train(config, path, store.path, folder / "learns")
     held_out = exact_targets(store, manifest, manifest.tuple_source(), TUPLES, TUPLES + 400)
     untrained = train(
         dataclasses.replace(EDM, steps=1, optimiser=OptimiserConfig(name="adam", lr=1e-12)),
         path,
         store.path,
         folder / "untrained",
-        device="cpu",
     )
     after = mean_error(load_denoiser(folder / "learns"), held_out, store)
     before = mean_error(load_denoiser(untrained.checkpoint), held_out, store)
@@ -105,12 +104,12 @@ def test_a_finished_run_is_left_alone_and_more_steps_go_on(folder: Path, store: 
     path, _ = edm_run
     config = dataclasses.replace(EDM, steps=3)
     out = folder / "finished"
-    train(config, path, store.path, out, device="cpu")
+    train(config, path, store.path, out)
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
-    again = train(config, path, store.path, out, device="cpu")
+    again = train(config, path, store.path, out)
     assert again.step == again.resumed_from == 3 and again.loss is None
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
-    more = train(dataclasses.replace(config, steps=5), path, store.path, out, device="cpu")
+    more = train(dataclasses.replace(config, steps=5), path, store.path, out)
     assert (more.resumed_from, more.step) == (3, 5)
 
 
@@ -118,10 +117,10 @@ CHILD = """
 import json, sys, torch
 from postmean.base.serialise import from_dict
 from postmean.training.config import TrainConfig
-from postmean.training.loop import train
+from tests.support.small_training import train
 torch.set_num_threads(1)
 config, targets, store, out = sys.argv[1:]
-train(from_dict(TrainConfig, json.loads(config), "argv"), targets, store, out, device="cpu", follow_seconds=3600)
+train(from_dict(TrainConfig, json.loads(config), "argv"), targets, store, out, follow_seconds=3600)
 """
 
 
@@ -133,7 +132,8 @@ def test_killed_and_resumed_run_has_the_weights_of_an_undisturbed_one(folder: Pa
     for shard in (0, 1):  # two shards: the child cannot pass step 10, however late the kill comes
         commit_exact_shard(run, store, manifest, shard, None)
     arguments = [json.dumps(to_dict(ICT)), str(folder / "ict"), str(store.path), str(broken)]
-    child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    paths = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env=os.environ | {"PYTHONPATH": paths})
     deadline = time.monotonic() + 120
     while not complete_checkpoints(broken) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -142,9 +142,9 @@ def test_killed_and_resumed_run_has_the_weights_of_an_undisturbed_one(folder: Pa
     reached = int(complete_checkpoints(broken)[-1].name)
     assert reached in (5, 10)
     commit_exact_shard(run, store, manifest, 2, None)
-    resumed = train(ICT, folder / "ict", store.path, broken, device="cpu")
+    resumed = train(ICT, folder / "ict", store.path, broken)
     assert resumed.resumed_from == reached
-    train(ICT, folder / "ict", store.path, straight, device="cpu")
+    train(ICT, folder / "ict", store.path, straight)
     for name in ("state.safetensors", "unet/diffusion_pytorch_model.safetensors"):
         a, b = (load_file(out / "checkpoints" / "00000015" / name) for out in (straight, broken))
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a), name
@@ -163,10 +163,10 @@ def test_another_config_does_not_go_on_with_a_run(folder: Path, store: ImageStor
     path, _ = edm_run
     out = folder / "other-config"
     config = dataclasses.replace(EDM, steps=1)
-    train(config, path, store.path, out, device="cpu")
+    train(config, path, store.path, out)
     changed = dataclasses.replace(config, steps=2, optimiser=OptimiserConfig(name="adam", lr=0.5))
     with pytest.raises(MismatchError, match=r"optimiser\.lr is 0\.002 there, 0\.5 here"):
-        train(changed, path, store.path, out, device="cpu")
+        train(changed, path, store.path, out)
 
 
 def test_a_loss_that_is_not_finite_stops_without_a_checkpoint(folder: Path, store: ImageStore, edm_run: EDMRun) -> None:
@@ -175,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_without_a_checkpoint(folder: Path, stor
         EDM, steps=60, log_every=20, checkpoint_every=30, optimiser=OptimiserConfig(name="adam", lr=1e30)
     )
     with pytest.raises(TrainingError, match=r"not finite.*none, no checkpoint"):
-        train(config, path, store.path, folder / "diverges", device="cpu")
+        train(config, path, store.path, folder / "diverges")
     assert not complete_checkpoints(folder / "diverges")
 
 
@@ -184,7 +184,7 @@ def test_micro_batches_give_the_same_step(folder: Path, store: ImageStore, edm_r
     weights = []
     for micro in (None, 10):
         out = folder / f"micro-{micro}"
-        train(dataclasses.replace(EDM, steps=3, micro_batch=micro), path, store.path, out, device="cpu")
+        train(dataclasses.replace(EDM, steps=3, micro_batch=micro), path, store.path, out)
         weights.append(load_file(out / "checkpoints" / "00000003" / "state.safetensors"))
     for name, value in weights[0].items():
         if name.startswith("model"):
@@ -196,21 +196,21 @@ def test_init_begins_with_the_averaged_weights_of_a_checkpoint(
 ) -> None:
     path, _ = edm_run
     frozen = OptimiserConfig(name="adam", lr=1e-30)
-    first = train(dataclasses.replace(EDM, steps=2), path, store.path, folder / "first", device="cpu")
+    first = train(dataclasses.replace(EDM, steps=2), path, store.path, folder / "first")
     config = dataclasses.replace(EDM, steps=1, optimiser=frozen, seed=9)
-    second = train(config, path, store.path, folder / "second", device="cpu", init=first.checkpoint)
+    second = train(config, path, store.path, folder / "second", init=first.checkpoint)
     a, b = (load_file(f"{r.checkpoint}/unet/diffusion_pytorch_model.safetensors") for r in (first, second))
     for name, value in a.items():
         torch.testing.assert_close(value, b[name], rtol=0, atol=1e-25)
     wider = dataclasses.replace(config, network=dataclasses.replace(SMALL, channels=32))
     with pytest.raises(MismatchError, match="another network"):
-        train(wider, path, store.path, folder / "third", device="cpu", init=first.checkpoint)
+        train(wider, path, store.path, folder / "third", init=first.checkpoint)
 
 
 def test_conditional_training_uses_the_labels(folder: Path, store: ImageStore) -> None:
     make_run(folder / "classes", store, 64, conditional=True, max_support=100)
     config = with_flags(EDM, steps=2, conditional=True)
-    report = train(config, folder / "classes", store.path, folder / "conditional", device="cpu")
+    report = train(config, folder / "classes", store.path, folder / "conditional")
     denoiser = load_denoiser(report.checkpoint)
     z, sigma = torch.randn(1, 1, 8, 8), torch.ones(1)
     assert not torch.equal(denoiser(z, sigma, torch.tensor([0])), denoiser(z, sigma, torch.tensor([1])))
@@ -219,11 +219,11 @@ def test_conditional_training_uses_the_labels(folder: Path, store: ImageStore) -
 def test_a_damaged_checkpoint_is_an_error_that_names_it(folder: Path, store: ImageStore, edm_run: EDMRun) -> None:
     path, _ = edm_run
     config = dataclasses.replace(EDM, steps=1)
-    report = train(config, path, store.path, folder / "torn", device="cpu")
+    report = train(config, path, store.path, folder / "torn")
     file = Path(report.checkpoint) / "state.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"00000001.*remove it"):
-        train(dataclasses.replace(config, steps=2), path, store.path, folder / "torn", device="cpu")
+        train(dataclasses.replace(config, steps=2), path, store.path, folder / "torn")
 
 
 def test_decays_and_rates_follow_their_papers() -> None:

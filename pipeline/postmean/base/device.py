@@ -1,7 +1,12 @@
 """Choice of the device, and how many GPUs there are."""
 
 import os
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
+
+from postmean.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @overload
@@ -18,6 +23,19 @@ def choose_device(asked: str) -> str:
     import torch  # here: importing it takes seconds, and base must also work without torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def usable_device(asked: str) -> "torch.device":
+    """The device of this name, auto as for `choose_device`; ConfigError if this machine lacks it. Loads torch."""
+    import torch
+
+    name = choose_device(asked)
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name}: {str(error).splitlines()[0]}: pass --device cpu or auto") from error
+    return device
 
 
 def usable_gpus() -> int:

@@ -1,21 +1,25 @@
-"""A progress line with rate and time left: rewritten in place on a terminal, plain lines elsewhere."""
+"""Progress with rate and time left: a bar in terminals and notebooks, plain lines elsewhere, events in a JSON log."""
 
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from postmean.base.log import is_structured, log_event
+
+if TYPE_CHECKING:
+    from tqdm.std import tqdm
 
 
 class Progress:
     """Reports `done` of `total` units to stderr.
 
-    Use as a context manager and call `update` as often as convenient. On a terminal it prints at most every 0.25 s,
-    first after 0.25 s; elsewhere at most every 10 s, first after 2 s. It ends with a last line; shorter work prints
-    nothing.
+    Use as a context manager and call `update` as often as convenient. In terminals and notebooks it is a bar of tqdm,
+    redrawn at most every 0.25 s, first after 0.25 s. Elsewhere it is a line at most every 10 s, first after 2 s, and a
+    last line. Shorter work shows nothing.
 
     Args:
         what: the task, such as "generate".
@@ -26,21 +30,26 @@ class Progress:
         self._what, self._total, self._unit = what, total, unit
         self._stream = stream or sys.stderr
         self._is_structured = stream is None and is_structured()
-        self._terminal = self._stream.isatty() and not self._is_structured and os.environ.get("TERM") != "dumb"
-        self._interval = 0.25 if self._terminal else 10.0
+        self._has_bar = not self._is_structured and (_is_terminal(self._stream) or (stream is None and _in_notebook()))
+        self._bar: tqdm[Any] | None = None
         self._done = self._initial = 0
         self._note = ""
 
     def __enter__(self) -> "Progress":
         self._start = time.monotonic()
-        self._next = self._start + (0.25 if self._terminal else 2.0)
+        self._next = self._start + 2.0
         self._printed = False
+        if self._has_bar:
+            self._bar = self._open_bar()
         return self
 
     def start_at(self, done: int) -> None:
         """Set the units done before now: the share includes them; the rate excludes them and the time until now."""
         self._done = self._initial = done
         self._start = time.monotonic()
+        if self._bar is not None:
+            self._bar.n = self._bar.last_print_n = self._bar.initial = done
+            self._bar.start_t = self._bar.last_print_t = time.time()
 
     def update(self, done: int, note: str = "", total: int | None = None) -> None:
         """Report `done` finished units in total; `note` is shown at the end of the line.
@@ -50,15 +59,42 @@ class Progress:
         """
         self._done, self._note = done, note
         self._total = self._total if total is None else total
+        if self._bar is not None:
+            self._bar.total = self._total
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._bar.n)
+            return
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + self._interval
+            self._next = now + 10.0
             self._print(now)
 
     def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | BaseException | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            return
         worked = self._done > self._initial and time.monotonic() - self._start >= 2.0
         if self._printed or (kind is None and worked):
             self._print(time.monotonic(), last=True)
+
+    def _open_bar(self) -> "tqdm[Any]":
+        with warnings.catch_warnings():  # in a notebook without ipywidgets tqdm warns, and draws bars of text
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm  # here: most commands are short or have no terminal
+
+        is_sized = _has_size(self._stream)
+        return tqdm(
+            desc=self._what,
+            total=self._total,
+            unit=f" {self._unit}",
+            file=self._stream,
+            mininterval=0.25,
+            miniters=1,
+            delay=0.25,
+            dynamic_ncols=is_sized,
+            ncols=None if is_sized else 80,
+            nrows=None if is_sized else 24,
+        )
 
     def _print(self, now: float, last: bool = False) -> None:
         self._printed = True
@@ -77,22 +113,34 @@ class Progress:
             line += f"  {duration(left)} left"
         if self._note:
             line += f"  {self._note}"
-        if self._terminal:
-            self._stream.write("\r\x1b[K" + line + ("\n" if last else ""))
-        else:
-            self._stream.write(line + "\n")
+        self._stream.write(line + "\n")
         self._stream.flush()
 
 
 class NoProgress(Progress):
-    """Shows nothing: the default of library functions."""
+    """Shows nothing."""
+
+    def __init__(self, what: str, total: int, unit: str, stream: TextIO | None = None) -> None:
+        super().__init__(what, total, unit, stream)
+        self._has_bar = False
 
     def _print(self, now: float, last: bool = False) -> None:
         pass
 
 
 ShowProgress: TypeAlias = Callable[[str, int, str], Progress]
-"""Opens the progress line of one stage, given `what`, `total` and `unit`; commands pass `Progress` itself."""
+"""Opens the progress of one stage, given `what`, `total` and `unit`."""
+
+
+def shown(progress: bool | ShowProgress) -> ShowProgress:
+    """What the argument `progress` of a public function means.
+
+    Args:
+        progress: whether to show it; or a subclass of `Progress`, or another opener, to show it in another way.
+    """
+    if isinstance(progress, bool):
+        return Progress if progress else NoProgress
+    return progress
 
 
 def duration(seconds: float) -> str:
@@ -113,6 +161,24 @@ def byte_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} PB"
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _has_size(stream: TextIO) -> bool:
+    """Whether the terminal says how large it is: some say 0, and tqdm then shows nothing."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
+
+
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, whose stderr is no terminal and yet shows bars."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def _rate(rate: float) -> str:

@@ -6,13 +6,12 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postmean.base.command_line import parse, print_report
+from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError, PostmeanError
 from postmean.base.extras import check_installed
+from postmean.base.output import Output
 from postmean.base.paths import out_folder
 from postmean.base.progress import duration
-
-SUMMARY = "Digits to targets to a trained model to samples and a picture. The same command again goes on."
 
 BATCH = 128  # tuples per step: half the preset's, so twice the steps in the same time
 
@@ -27,8 +26,6 @@ class DemoConfig:
     """Tuples to generate and train on, rounded up to whole batches of 128."""
     seed: int = 0
     """Seed of the tuples, the weights and the samples."""
-    json: bool = False
-    """Print the closing report as JSON."""
 
     def __post_init__(self) -> None:
         if self.tuples < BATCH:
@@ -67,17 +64,25 @@ class StepError(PostmeanError):
         self.exit_code = exit_code
 
 
+COMMAND = CommandLine(
+    name="demo",
+    settings=DemoConfig,
+    summary="Digits to targets to a trained model to samples and a picture. The same command again goes on.",
+    main="out tuples seed",
+)
+
+
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse(DemoConfig, argv, "demo", SUMMARY)
+    config, output = COMMAND.parse(argv)
     began = time.monotonic()
-    with redirect_stdout(sys.stderr) if config.json else nullcontext():
-        report = demo(config)
-    print_report(report, _text(report, time.monotonic() - began), config.json)
+    with redirect_stdout(sys.stderr) if output.json else nullcontext():
+        report = demo(config, output)
+    output.report(report, _text(report, time.monotonic() - began))
     return 0
 
 
-def demo(config: DemoConfig) -> DemoReport:
+def demo(config: DemoConfig, output: Output) -> DemoReport:
     """Run the commands (import, index and plan only if not done before), then compare and draw."""
     from postmean.demo.digits import write_digits
 
@@ -93,27 +98,27 @@ def demo(config: DemoConfig) -> DemoReport:
         print(f"writing scikit-learn's digits as PNG files, a folder for each class: {images}", flush=True)
         write_digits(images)
     if not store.is_dir():
-        _command(seconds, "import", images, store)
+        _command(seconds, output, "import", images, store)
     if not begun:
-        _command(seconds, "index", store)
+        _command(seconds, output, "index", store)
     generate = ("edm-digits", "--store", store, "--tuples", str(config.steps * BATCH), "--seed", seed)
     if not begun:
-        _command(seconds, "plan", *generate)
-    _command(seconds, "generate", *generate, "--out", targets)
-    _command(seconds, "verify", targets, "--store", store)
+        _command(seconds, output, "plan", *generate)
+    _command(seconds, output, "generate", *generate, "--out", targets)
+    _command(seconds, output, "verify", targets, "--store", store)
     training = ("--targets", targets, "--store", store, "--out", model, "--steps", steps, "--seed", seed)
-    _command(seconds, "train", "edm-digits", *training, "--batch-size", str(BATCH))
-    _command(seconds, "sample", model, "--out", samples, "--seed", seed)
+    _command(seconds, output, "train", "edm-digits", *training, "--batch-size", str(BATCH))
+    _command(seconds, output, "sample", model, "--out", samples, "--seed", seed)
     return _close(config, store, targets, model, samples, seconds)
 
 
-def _command(seconds: dict[str, float], command: str, *arguments: str | Path) -> None:
+def _command(seconds: dict[str, float], output: Output, command: str, *arguments: str | Path) -> None:
     """Show a command and run it as `postmean` does, in this process."""
     import shlex
 
     from postmean.cli.main import run as run_command
 
-    words = [str(argument) for argument in arguments]
+    words = [*map(str, arguments), *(["--quiet"] if output.quiet else []), *(["--verbose"] if output.verbose else [])]
     print(f"\n$ postmean {shlex.join([command, *words])}", flush=True)
     began = time.monotonic()
     code = run_command(command, words)

@@ -1,28 +1,36 @@
 """`postmean generate PRESET --store STORE --out OUT`."""
 
-from postmean.base.command_line import parse_preset, print_report
-from postmean.base.progress import Progress, duration
+from postmean.base.command_line import CommandLine
+from postmean.base.output import Output
+from postmean.base.progress import duration
 from postmean.cli.signals import stopped_by_signals
 from postmean.estimators.traits import table
 from postmean.runs.config import GenerateConfig, presets
 
-SUMMARY = "Run a fleet of actors over the tuples of a preset and write shards of posterior means."
+COMMAND = CommandLine(
+    name="generate",
+    settings=GenerateConfig,
+    summary="Run a fleet of actors over the tuples of a preset and write shards of posterior means.",
+    main="store out tuples noise process solver flips conditional estimator tolerance format actors seed dry-run",
+    presets=lambda: presets(GenerateConfig),
+    choices={"estimator": table},
+)
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse_preset(presets(GenerateConfig), argv, "generate", SUMMARY, {"estimator": tuple(table())})
+    config, output = COMMAND.parse(argv)
     with stopped_by_signals():
-        return execute(config)
+        return execute(config, output)
 
 
-def execute(config: GenerateConfig) -> int:
+def execute(config: GenerateConfig, output: Output) -> int:
     """Generate what is missing, or show the plan of a dry run."""
     if config.dry_run:
-        return _show_plan(config)
+        return _show_plan(config, output)
     from postmean.runs.generate import generate
 
-    report = generate(config, Progress)
+    report = generate(config, output.progress)
     share = 1 - report.records / report.tuples
     if report.written:
         text = (
@@ -36,11 +44,11 @@ def execute(config: GenerateConfig) -> int:
         text += "; ended as all trainers have finished"
     if report.retries:
         text += f"; {report.retries} retries"
-    print_report(report, text, config.json)
+    output.report(report, text)
     return 0
 
 
-def _show_plan(config: GenerateConfig) -> int:
+def _show_plan(config: GenerateConfig, output: Output) -> int:
     """As `postmean plan --exact`, for the run that is in the output, if there is one."""
     from postmean.cli.plan import show
     from postmean.planning.config import MachineSettings
@@ -50,7 +58,7 @@ def _show_plan(config: GenerateConfig) -> int:
     from postmean.shards.run_folder import RunFolder
     from postmean.storage.open import open_storage
 
-    job = prepare(config, RunFolder(open_storage(config.out)), Progress)
+    job = prepare(config, RunFolder(open_storage(config.out)), output.progress)
     machines = MachineSettings(actors=config.fleet.actors)
-    show(cost_of(of_job(job), machines), machines, config.json)
+    show(cost_of(of_job(job), machines), machines, output)
     return 0

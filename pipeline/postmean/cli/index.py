@@ -1,16 +1,23 @@
 """`postmean index STORE`: the self-join behind the certificate and, if asked for, a FAISS index."""
 
-from postmean.base.command_line import parse, print_report
-from postmean.base.progress import Progress, duration
+from postmean.base.command_line import CommandLine
+from postmean.base.progress import duration
 from postmean.neighbours.config import IndexConfig
+
+COMMAND = CommandLine(
+    name="index",
+    settings=IndexConfig,
+    summary="Build the self-join (certificate) of a store, and a FAISS index.",
+    main="store index flips conditional nearest tolerance threads",
+)
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse(IndexConfig, argv, "index", "Build the self-join (certificate) of a store, and a FAISS index.")
+    config, output = COMMAND.parse(argv)
     from postmean.neighbours.index import index  # here, so that --help does not wait for torch
 
-    report = index(config, Progress)
+    report = index(config, output.progress)
     took = f"in {duration(report.self_join_seconds)}" if report.computed else "was there already"
     text = (
         f"{report.self_join}: self-join of {report.images:,} images {took}; certified sigma at "
@@ -19,5 +26,5 @@ def run(argv: list[str]) -> int:
     )
     if report.index_seconds is not None:
         text += f"\n{report.index}: built in {duration(report.index_seconds)}"
-    print_report(report, text, config.json)
+    output.report(report, text)
     return 0

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from postmean.base.command_line import parse_preset, print_report
-from postmean.base.progress import Progress, byte_size, duration
+from postmean.base.command_line import CommandLine
+from postmean.base.output import Output
+from postmean.base.progress import byte_size, duration
 from postmean.estimators.traits import table
 from postmean.planning.config import MachineSettings, PlanConfig
 from postmean.planning.machines import Machines
@@ -12,19 +13,26 @@ from postmean.runs.config import presets
 if TYPE_CHECKING:
     from postmean.planning.cost import CostPlan
 
-SUMMARY = "Show tuples, records, certified share, time, bytes and memory of a generation; writes nothing."
+COMMAND = CommandLine(
+    name="plan",
+    settings=PlanConfig,
+    summary="Show tuples, records, certified share, time, bytes and memory of a generation; writes nothing.",
+    main="store tuples fleet price images noise process solver flips conditional estimator tolerance format actors",
+    presets=lambda: presets(PlanConfig),
+    choices={"estimator": table},
+)
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse_preset(presets(PlanConfig), argv, "plan", SUMMARY, {"estimator": tuple(table())})
+    config, output = COMMAND.parse(argv)
     from postmean.planning.plan import plan  # here: torch takes seconds
 
-    show(plan(config, Progress), config.machines, config.json)
+    show(plan(config, output.progress), config.machines, output)
     return 0
 
 
-def show(cost: "CostPlan", settings: MachineSettings, as_json: bool) -> None:
+def show(cost: "CostPlan", settings: MachineSettings, output: Output) -> None:
     """Print a plan."""
     machines = settings.machines
     rows = {
@@ -41,7 +49,7 @@ def show(cost: "CostPlan", settings: MachineSettings, as_json: bool) -> None:
         rows["network"] = (
             f"{byte_size(cost.replica_bytes)} to each node, {byte_size(cost.bytes)} written, as much read to train"
         )
-    print_report(cost, "\n".join(f"{name:<10} {value}" for name, value in rows.items()), as_json)
+    output.report(cost, "\n".join(f"{name:<10} {value}" for name, value in rows.items()))
 
 
 def _tuples(cost: "CostPlan") -> str:

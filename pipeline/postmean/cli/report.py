@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from postmean.base.checks import check_at_least_one
-from postmean.base.command_line import parse, print_report
+from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
-from postmean.base.progress import Progress
 from postmean.cli import report_run, report_store
 
 if TYPE_CHECKING:
@@ -76,8 +75,6 @@ class ReportConfig:
     """Where the estimators compute; auto uses a GPU if there is one."""
     threads: int | None = None
     """CPU threads; default all cores that this process may use."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("threads",))
@@ -91,9 +88,17 @@ class ReportConfig:
         return replace(QUICK if self.quick else FULL, **given, device=device)
 
 
+COMMAND = CommandLine(
+    name="report estimators",
+    settings=ReportConfig,
+    summary=SUMMARY,
+    main="store out quick points repeats sigmas k n m index network images seed flips device",
+)
+
+
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in ("-h", "--help", "--help-all"):
         print(_USAGE)
         return 0 if argv else 2
     if argv[0] == "run":
@@ -102,7 +107,7 @@ def run(argv: list[str]) -> int:
         return report_store.run(argv[1:])
     if argv[0] != "estimators":
         raise ConfigError(f"no report {argv[0]!r}: it is one of run, store, estimators")
-    config = parse(ReportConfig, argv[1:], "report estimators", SUMMARY)
+    config, output = COMMAND.parse(argv[1:])
     from postmean.base.cores import usable_cores
     from postmean.base.device import choose_device
     from postmean.contract.image_store import ImageStore
@@ -113,9 +118,9 @@ def run(argv: list[str]) -> int:
     store = ImageStore.open(config.store)
     network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
     with threads(config.threads or usable_cores()):
-        report = report_estimators(store, config.out, settings, network, key, Progress)
+        report = report_estimators(store, config.out, settings, network, key, output.progress)
     text = f"{report.out}: {report.cells} cells, {report.computed} computed now; wrote {', '.join(report.files)}"
-    print_report(report, text, config.json)
+    output.report(report, text)
     return 0
 
 

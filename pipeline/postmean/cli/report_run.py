@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from postmean.base.command_line import parse, print_report
+from postmean.base.command_line import CommandLine
 
 SUMMARY = "Write one HTML page of a run: progress, rates, quality by sigma, verification, failures, pictures."
 
@@ -21,13 +21,19 @@ class RunReportConfig:
     """Image store, for pictures; default the one that the run was made from, if it is on this machine."""
     out: Path | None = None
     """File of the page; default report.html in the run."""
-    json: bool = False
-    """Print the report as JSON."""
+
+
+COMMAND = CommandLine(
+    name="report run",
+    settings=RunReportConfig,
+    summary=SUMMARY,
+    main="targets store out",
+)
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse(RunReportConfig, argv, "report run", SUMMARY)
+    config, output = COMMAND.parse(argv)
     from postmean.pages.page import render
     from postmean.pages.run_page import RunPage
     from postmean.pages.write_page import write_page
@@ -36,5 +42,5 @@ def run(argv: list[str]) -> int:
     storage = open_storage(config.targets)
     page = RunPage(storage, None if config.store is None else str(config.store)).make()
     path = write_page(render(page), config.out, storage)
-    print_report({"page": path, "state": page.state}, f"{path}: {page.state}", config.json)
+    output.report({"page": path, "state": page.state}, f"{path}: {page.state}")
     return 0

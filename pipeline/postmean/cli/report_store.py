@@ -7,8 +7,7 @@ from typing import Annotated
 import tyro
 
 from postmean.base.checks import check_tolerance
-from postmean.base.command_line import parse, print_report
-from postmean.base.progress import Progress
+from postmean.base.command_line import CommandLine
 
 SUMMARY = "Write one HTML page of an image store: classes, near duplicates, certified sigmas, the oddest images."
 
@@ -23,16 +22,22 @@ class StoreReportConfig:
     """Mean squared error per dimension for the certified sigmas."""
     out: Path | None = None
     """File of the page; default report.html in the store."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         check_tolerance(self)
 
 
+COMMAND = CommandLine(
+    name="report store",
+    settings=StoreReportConfig,
+    summary=SUMMARY,
+    main="store tolerance out",
+)
+
+
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse(StoreReportConfig, argv, "report store", SUMMARY)
+    config, output = COMMAND.parse(argv)
     from postmean.contract.image_store import ImageStore
     from postmean.pages.page import render
     from postmean.pages.store_page import store_page
@@ -40,7 +45,7 @@ def run(argv: list[str]) -> int:
     from postmean.storage.open import open_storage
 
     store = ImageStore.open(config.store)
-    page = store_page(store, config.tolerance, Progress)
+    page = store_page(store, config.tolerance, output.progress)
     path = write_page(render(page), config.out, open_storage(store.path))
-    print_report({"page": path, "state": page.state}, f"{path}: {page.state}", config.json)
+    output.report({"page": path, "state": page.state}, f"{path}: {page.state}")
     return 0

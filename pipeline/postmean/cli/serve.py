@@ -1,37 +1,38 @@
 """`postmean serve PRESET --store STORE`: make targets as trainers ask for them."""
 
-import sys
-
-from postmean.base.command_line import parse_preset
-from postmean.base.log import is_structured, log_event
-from postmean.base.progress import Progress
+from postmean.base.command_line import CommandLine
+from postmean.base.log import tell
 from postmean.cli.signals import stopped_by_signals
 from postmean.estimators.traits import table
 from postmean.runs.config import ServeConfig, presets
 
-SUMMARY = "Make targets live, as trainers ask for them: nothing is written. Ends with Ctrl-C; trainers wait meanwhile."
+COMMAND = CommandLine(
+    name="serve",
+    settings=ServeConfig,
+    summary="Make targets live, as trainers ask for them: nothing is written. Ctrl-C ends it; trainers wait meanwhile.",
+    main="store tuples host port trainers noise process solver flips conditional estimator tolerance actors seed",
+    presets=lambda: presets(ServeConfig),
+    choices={"estimator": table},
+)
 
 
 def run(argv: list[str]) -> int:
-    """Entry point of the command; only a signal or an error ends it."""
-    config = parse_preset(presets(ServeConfig), argv, "serve", SUMMARY, {"estimator": tuple(table())})
+    """Entry point of the command; a signal or an error ends it."""
+    config, output = COMMAND.parse(argv)
     from postmean.runs.live import serve  # here: torch takes seconds
     from postmean.storage.serve_token import token_place
 
     def on_ready(port: int) -> None:
         url = _url(config, port)
-        log_event("serving", tuples=config.tuples, host=config.host, port=port, url=url)
-        if is_structured():
-            return
-        print(
-            f"serving {config.tuples:,} tuples at {url}; token in {token_place()}\n"
-            f"postmean train ... --targets {url} --follow-seconds 600",
-            file=sys.stderr,
-            flush=True,
-        )
+        about = {"tuples": config.tuples, "host": config.host, "port": port, "url": url}
+        text = f"serving {config.tuples:,} tuples at {url}; token in {token_place()}"
+        tell("serving", f"{text}\npostmean train ... --targets {url} --follow-seconds 600", **about)
+        if output.json:
+            output.report(about, "")
 
     with stopped_by_signals():
-        serve(config, on_ready, Progress)
+        serve(config, on_ready, output.progress)
+    return 0
 
 
 def _url(config: ServeConfig, port: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from postmean.base.command_line import parse, print_report
+from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
 from postmean.base.log import is_structured, log_event
 from postmean.base.progress import byte_size, duration
@@ -32,18 +32,24 @@ class StatusConfig:
     reaches) until Ctrl-C. Whoever reaches the address sees the page."""
     store: Path | None = None
     """Image store for the pictures of --serve; default the one that the run was made from."""
-    json: bool = False
-    """Print the status as JSON."""
 
     def __post_init__(self) -> None:
         if self.store is not None and self.serve is None:
             raise ConfigError("--store: it is for the page of --serve: pass --serve too")
 
 
+COMMAND = CommandLine(
+    name="status",
+    settings=StatusConfig,
+    summary="Show how far a run is, from any machine that sees its output.",
+    main="out serve store",
+)
+
+
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
     argv = _with_address(argv)
-    config = parse(StatusConfig, argv, "status", "Show how far a run is, from any machine that sees its output.")
+    config, output = COMMAND.parse(argv)
     from postmean.runs.status import read_status
     from postmean.storage.open import open_storage
 
@@ -52,7 +58,7 @@ def run(argv: list[str]) -> int:
         _serve(storage, config)
         return 0
     status = read_status(storage)
-    print_report(status, _text(status), config.json)
+    output.report(status, _text(status))
     return 0
 
 

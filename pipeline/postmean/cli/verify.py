@@ -1,17 +1,23 @@
 """`postmean verify OUT --store STORE`: hash all shards and recompute a sample exactly in float64."""
 
-from postmean.base.command_line import parse, print_report
+from postmean.base.command_line import CommandLine
 from postmean.base.errors import VerificationError
-from postmean.base.progress import Progress
 from postmean.runs.config import VerifyConfig
+
+COMMAND = CommandLine(
+    name="verify",
+    settings=VerifyConfig,
+    summary="Re-hash every shard and recompute a sample exactly in float64.",
+    main="out store sample",
+)
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
-    config = parse(VerifyConfig, argv, "verify", "Re-hash every shard and recompute a sample exactly in float64.")
+    config, output = COMMAND.parse(argv)
     from postmean.runs.verify import verify  # here: torch takes seconds
 
-    report = verify(config, Progress)
+    report = verify(config, output.progress)
     problems = report.problems
     lines = [
         f"{report.out}: {report.committed} of {report.shards} shards, {report.records:,} records, "
@@ -24,7 +30,7 @@ def run(argv: list[str]) -> int:
     if report.deleted:
         lines.append(f"  {report.deleted} shards were deleted when all trainers had consumed them: not checked")
     lines.append("all is well" if not problems else f"{len(problems)} problems")
-    print_report(report, "\n".join(lines), config.json)
+    output.report(report, "\n".join(lines))
     if problems:
         raise VerificationError("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else ""))
     return 0

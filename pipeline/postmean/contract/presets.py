@@ -2,10 +2,13 @@
 
 Hyper-parameters: EDM Karras et al. 2022, EDM2 Karras et al. 2024, iCT Song & Dhariwal 2024 (with KNN targets: Niedoba
 et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024.
-docs/recipes.md compares each field with its source. ECT's stages and q, k, b need no targets of their own with Euler.
+docs/recipes.md compares each field with its source. Presets with a data set's name are a paper's training on it; the
+others are those for CIFAR-10 (edm2: for ImageNet-64) without flips and classes. ECT's stages and q, k, b need no
+targets of their own with Euler.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from postmean.contract.noise import (
     ECTNoise,
@@ -27,8 +30,42 @@ class TargetPreset:
     tuples: int
     """Tuples of the whole training run, which is the number of training images seen."""
 
+    def settings(self) -> dict[str, Any]:
+        """The settings of a job that the preset decides, by name."""
+        return {"recipe": self.recipe, "tuples": self.tuples}
+
 
 PRESETS: dict[str, TargetPreset] = {
+    "edm": TargetPreset(
+        summary="EDM denoiser, any images, 200 Mimg",
+        recipe=TargetRecipe(noise=LogNormalNoise()),
+        tuples=200_000_000,
+    ),
+    "edm2": TargetPreset(
+        summary="EDM2 targets, any images, 200 Mimg",
+        recipe=TargetRecipe(noise=LogNormalNoise(P_mean=-0.8, P_std=1.6)),
+        tuples=200_000_000,
+    ),
+    "ict": TargetPreset(
+        summary="iCT with KNN targets, any images, 400k x 1024, Heun pairs",
+        recipe=TargetRecipe(noise=ICTNoise(), solver="heun"),
+        tuples=400_000 * 1024,
+    ),
+    "ect": TargetPreset(
+        summary="ECT, any images, 25.6 Mimg",
+        recipe=TargetRecipe(noise=ECTNoise()),
+        tuples=25_600_000,
+    ),
+    "vp": TargetPreset(
+        summary="variance preserving, any images, t uniform, 200 Mimg",
+        recipe=TargetRecipe(process=VPProcess(), noise=UniformTimeNoise()),
+        tuples=200_000_000,
+    ),
+    "flow": TargetPreset(
+        summary="flow matching, any images, t logit-normal, velocity as derived target, 200 Mimg",
+        recipe=TargetRecipe(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
+        tuples=200_000_000,
+    ),
     "edm-cifar10": TargetPreset(
         summary="EDM denoiser, CIFAR-10, 200 Mimg, flips",
         recipe=TargetRecipe(noise=LogNormalNoise(), flips=True),

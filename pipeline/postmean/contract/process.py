@@ -13,13 +13,17 @@ Every process (`AnyProcess`) has these methods; they take and return float64 arr
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
+from postmean.base.lazy import LazyModule
 from postmean.base.paths import local_path
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +32,13 @@ class EDMProcess:
 
     kind: ClassVar[str] = "edm"
 
-    def sigma(self, t: np.ndarray) -> np.ndarray:
+    def sigma(self, t: "np.ndarray") -> "np.ndarray":
         return np.asarray(t, np.float64)
 
-    def t(self, sigma: np.ndarray) -> np.ndarray:
+    def t(self, sigma: "np.ndarray") -> "np.ndarray":
         return np.asarray(sigma, np.float64)
 
-    def s(self, sigma: np.ndarray) -> np.ndarray:
+    def s(self, sigma: "np.ndarray") -> "np.ndarray":
         return np.ones_like(np.asarray(sigma, np.float64))
 
 
@@ -52,16 +56,16 @@ class VPProcess:
         if not (is_finite_positive(self.beta_d) and is_finite_positive(self.beta_min)):
             raise ConfigError(f"process: beta_d {self.beta_d} and beta_min {self.beta_min} must be positive and finite")
 
-    def sigma(self, t: np.ndarray) -> np.ndarray:
+    def sigma(self, t: "np.ndarray") -> "np.ndarray":
         t = np.asarray(t, np.float64)
         return np.sqrt(np.expm1(0.5 * self.beta_d * t**2 + self.beta_min * t))
 
-    def t(self, sigma: np.ndarray) -> np.ndarray:
+    def t(self, sigma: "np.ndarray") -> "np.ndarray":
         exponent = np.log1p(np.asarray(sigma, np.float64) ** 2)
         # 2e / (b + sqrt(b^2 + 2 d e)) rather than (sqrt(..) - b) / d: no cancellation at small sigma
         return 2 * exponent / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * self.beta_d * exponent))
 
-    def s(self, sigma: np.ndarray) -> np.ndarray:
+    def s(self, sigma: "np.ndarray") -> "np.ndarray":
         return 1 / np.sqrt(1 + np.asarray(sigma, np.float64) ** 2)
 
 
@@ -71,15 +75,15 @@ class FlowMatchingProcess:
 
     kind: ClassVar[str] = "flow"
 
-    def sigma(self, t: np.ndarray) -> np.ndarray:
+    def sigma(self, t: "np.ndarray") -> "np.ndarray":
         t = np.asarray(t, np.float64)
         return t / (1 - t)
 
-    def t(self, sigma: np.ndarray) -> np.ndarray:
+    def t(self, sigma: "np.ndarray") -> "np.ndarray":
         sigma = np.asarray(sigma, np.float64)
         return sigma / (1 + sigma)
 
-    def s(self, sigma: np.ndarray) -> np.ndarray:
+    def s(self, sigma: "np.ndarray") -> "np.ndarray":
         return 1 / (1 + np.asarray(sigma, np.float64))
 
 
@@ -115,20 +119,20 @@ class TableProcess:
         t, s, sigma = (tuple(column) for column in zip(*rows, strict=True)) if rows else ((), (), ())
         return cls(t_knots=t, s_knots=s, sigma_knots=sigma)
 
-    def sigma(self, t: np.ndarray) -> np.ndarray:
+    def sigma(self, t: "np.ndarray") -> "np.ndarray":
         t = self._inside(t, self.t_knots, "t")
         return np.exp(np.interp(t, self.t_knots, np.log(self.sigma_knots)))
 
-    def t(self, sigma: np.ndarray) -> np.ndarray:
+    def t(self, sigma: "np.ndarray") -> "np.ndarray":
         # the end knots' sigmas, rounded to float32, may lie half a unit in the last place outside: `_inside` allows it
         sigma = self._inside(sigma, self.sigma_knots, "sigma")
         return np.interp(np.log(sigma), np.log(self.sigma_knots), self.t_knots)
 
-    def s(self, sigma: np.ndarray) -> np.ndarray:
+    def s(self, sigma: "np.ndarray") -> "np.ndarray":
         return np.exp(np.interp(self.t(sigma), self.t_knots, np.log(self.s_knots)))
 
     @staticmethod
-    def _inside(value: np.ndarray, knots: tuple[float, ...], name: str) -> np.ndarray:
+    def _inside(value: "np.ndarray", knots: tuple[float, ...], name: str) -> "np.ndarray":
         value = np.asarray(value, np.float64)
         slack = 1e-6 * max(abs(knots[0]), abs(knots[-1]))
         if value.size and (value.min() < knots[0] - slack or value.max() > knots[-1] + slack):
@@ -142,7 +146,7 @@ class TableProcess:
 AnyProcess = EDMProcess | VPProcess | FlowMatchingProcess | TableProcess
 
 
-def karras_grid(levels: int, sigma_min: float, sigma_max: float, rho: float) -> np.ndarray:
+def karras_grid(levels: int, sigma_min: float, sigma_max: float, rho: float) -> "np.ndarray":
     """Rising float64 noise levels sigma_1 = sigma_min .. sigma_levels = sigma_max (Karras et al. 2022, Eq. 5)."""
     ramp = np.linspace(0.0, 1.0, levels)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)

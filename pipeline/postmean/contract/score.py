@@ -16,6 +16,10 @@ def score(mean: Array, z: Array, sigma: Any, process: AnyProcess = EDMProcess())
 
     Niedoba et al. 2024, Eq. 5 where s = 1, and Algorithm 2 for any process.
 
+    >>> mean, z = np.array([[0.5, 0.0]]), np.array([[2.5, 4.0]])
+    >>> score(mean, z, sigma=2.0)
+    array([[-0.5, -1. ]])
+
     Args:
         mean: E[x | z, sigma], [B, ...].
         z: the canonical x + sigma eps, which is z_t / s(t), of the same shape.
@@ -36,6 +40,9 @@ def velocity(mean: Array, z: Array, sigma: Any) -> Array:
     """The target of flow matching, E[eps - x | z]: (z - mean) / sigma - mean.
 
     This is dz_t/dt of `FlowMatchingProcess`. No other factor enters, as z is canonical.
+
+    >>> velocity(np.array([[0.5, 0.0]]), np.array([[2.5, 4.0]]), sigma=2.0)
+    array([[0.5, 2. ]])
 
     Args:
         mean: E[x | z, sigma], [B, ...].

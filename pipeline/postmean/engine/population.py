@@ -143,7 +143,7 @@ class Population:
         flipped, row = np.divmod(member, len(self.images))
         rows = self.pixels.rows(row)
         if flipped.any():
-            mirrored = torch.from_numpy(np.flatnonzero(flipped)).to(self.device)
+            mirrored = torch.as_tensor(np.flatnonzero(flipped)).to(self.device)
             rows[mirrored] = self.flip(rows[mirrored])
         return rows
 

@@ -16,8 +16,8 @@ from postmean.estimators.estimate import Estimate, Queries, assemble, checked_me
 from postmean.estimators.exact import Exact
 from postmean.neighbours.candidates import CandidateFinder, Candidates
 
-MOST_CANDIDATES = 384
-"""More candidates than this cost more than the full softmax (CIFAR-10, two cores)."""
+_FEW, _SHARE = 32, 1 / 200
+"""More candidates than this share of all members cost more than the full softmax (CIFAR-10, two cores)."""
 
 _WORTH = 1 / 8
 """Smallest share of queries spared the full softmax at which finding candidates pays off."""
@@ -40,7 +40,7 @@ class Auto:
         self._exact = Exact(population, max_support, math.sqrt(tolerance) / 4, rounding=tolerance / 5)
         self._finder = None
         if population.represented > _SMALLEST:
-            most = population.at_hand_with_source(MOST_CANDIDATES)
+            most = population.at_hand_with_source(max(_FEW, _SHARE * population.represented))
             self._finder = CandidateFinder(population, population.at_hand(tolerance / 2), most)
 
     def estimate(self, queries: Queries) -> Estimate:

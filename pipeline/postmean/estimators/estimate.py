@@ -46,7 +46,7 @@ class Queries:
 
     def select(self, rows: np.ndarray) -> "Queries":
         """The queries at these positions."""
-        index = torch.from_numpy(rows).to(self.z.device)
+        index = torch.as_tensor(rows).to(self.z.device)
         return Queries(
             self.z[index],
             self.sigma[rows],

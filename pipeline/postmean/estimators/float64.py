@@ -16,6 +16,15 @@ def exact_mean(store: ImageStore, entries: np.ndarray, z: np.ndarray, sigma: np.
     Args:
         entries: int64 [M], the population. z: float [B, D]. sigma: float [B].
     """
+    weight = posterior_weights(store, entries, z, sigma)
+    mean = np.zeros((len(z), store.dim))
+    for start in range(0, len(entries), _ROWS):
+        mean += weight[:, start : start + _ROWS] @ _x(store, entries[start : start + _ROWS])
+    return mean
+
+
+def posterior_weights(store: ImageStore, entries: np.ndarray, z: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """p(x_i | z, sigma) of the given entries, float64 [B, M]; a row sums to 1. Arguments as in `exact_mean`."""
     z = np.asarray(z, np.float64)
     scale = 2 * np.asarray(sigma, np.float64)[:, None] ** 2
     log_weight = np.empty((len(z), len(entries)))
@@ -23,11 +32,7 @@ def exact_mean(store: ImageStore, entries: np.ndarray, z: np.ndarray, sigma: np.
         x = _x(store, entries[start : start + _ROWS])
         distance2 = np.square(z).sum(1)[:, None] - 2 * z @ x.T + np.square(x).sum(1)
         log_weight[:, start : start + _ROWS] = -distance2 / scale
-    weight = softmax(log_weight)
-    mean = np.zeros_like(z)
-    for start in range(0, len(entries), _ROWS):
-        mean += weight[:, start : start + _ROWS] @ _x(store, entries[start : start + _ROWS])
-    return mean
+    return softmax(log_weight)
 
 
 def _x(store: ImageStore, entries: np.ndarray) -> np.ndarray:

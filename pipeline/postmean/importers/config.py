@@ -39,8 +39,6 @@ class ImportConfig:
     """What to do with an image that cannot be decoded; the store's header counts skipped ones."""
     workers: int = field(default_factory=usable_cores)
     """Most decoding processes to use; the store does not depend on it."""
-    json: bool = False
-    """Print the summary as JSON."""
 
     def __post_init__(self) -> None:
         if (self.resize == "none") != (self.resolution is None):

@@ -12,7 +12,7 @@ import numpy as np
 from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.base.paths import local_path
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import StoreWriter
 from postmean.importers import limits
 from postmean.importers.config import ImportConfig
@@ -50,24 +50,28 @@ class ImportReport:
     fingerprint: str
 
 
-def import_images(config: ImportConfig, progress: ShowProgress = NoProgress) -> ImportReport:
+def import_images(config: ImportConfig, progress: bool | ShowProgress = True) -> ImportReport:
     """Read `config.source` into a new store.
 
+    >>> report = import_images(ImportConfig(source=photos, store=Path("photos.store")), progress=False)
+    >>> report.images, report.shape, report.classes
+    (6, (3, 8, 8), 2)
+
     Args:
-        progress: shows how much of an archive has been read, then how many images.
+        progress: whether to show how much of an archive has been read, then how many images.
     Raises:
         DataError: the source cannot be used as it is, or the store exists already or cannot be written.
     """
-    start = time.monotonic()
+    show, start = shown(progress), time.monotonic()
     config = replace(config, source=local_path(config.source), store=local_path(config.store))
     if _is_inside(config.store, config.source):
         raise DataError(f"{config.store}: inside the source, where it would be a class next time: pass another path")
     if os.path.lexists(config.store):  # fail before a long read
         raise DataError(f"{config.store}: already there: remove it or import to another path")
-    with open_source(config.source, progress) as source:
+    with open_source(config.source, show) as source:
         importer = open_importer(source, config.kind, config.split)
         try:
-            return _write(config, source, importer, progress, start)
+            return _write(config, source, importer, show, start)
         except OSError as error:
             raise DataError(f"{config.store}: cannot be written: {error.strerror or error}") from error
 
@@ -157,7 +161,7 @@ def _notes(source: Source, importer: Importer, skipped: list[str], says: dict[st
 def _first_shape(source: Path, importer: Importer, rule: PixelRule) -> tuple[Shape, Iterator[Item]]:
     """Shape of the first image that can be decoded, and an iterator over all items."""
     items = importer.items()
-    seen = []
+    seen: list[Item] = []
     for item in items:
         seen.append(item)
         if (decoded := decode(item, rule, None)) is not None:

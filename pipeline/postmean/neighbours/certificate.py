@@ -2,11 +2,11 @@
 
 For z = x_i + sigma eps, with D_ij = |x_i - x_j|,
 
-    E_eps |mean - x_i|^2  <=  1/2 sum_{j != i} D_ij^2 exp(-D_ij^2 / 8 sigma^2).
+    E_eps |mean - x_i|^2  <=  1/2 sum_{j != i} D_ij^2 min(1, sqrt(2 pi) sigma / D_ij) exp(-D_ij^2 / 8 sigma^2).
 
-Proof (docs/certificate.md): |sum_j p_j (x_j - x_i)|^2 <= sum_j p_j D_ij^2 by convexity; p_j <= r_j / (1 + r_j)
-<= sqrt(r_j) / 2 with r_j the odds of j against i; E sqrt(r_j) = exp(-D_ij^2 / 8 sigma^2), the Bhattacharyya coefficient
-of two Gaussians at distance D_ij. The bound rises with sigma, so `certified_sigma` is where it meets the tolerance.
+Proof (docs/certificate.md): |sum_j p_j (x_j - x_i)|^2 <= sum_j p_j D_ij^2 by convexity; p_j <= r_j / (1 + r_j) with r_j
+the odds of j against i, a log-normal; the expectation of this is at most the other two factors. The bound rises with
+sigma, so `certified_sigma` is where it meets the tolerance.
 """
 
 import numpy as np
@@ -29,19 +29,30 @@ def bound(distance2: np.ndarray, others: np.ndarray, sigma: np.ndarray) -> np.nd
         sigma: noise levels, float64 [n].
     """
     eight = 8 * sigma**2
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        terms = distance2 * np.exp(-distance2 / eight[:, None])
+    with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
+        terms = distance2 * _shared(distance2, sigma[:, None]) * np.exp(-distance2 / eight[:, None])
     near = np.where(np.isfinite(distance2), terms, 0.0).sum(1)
     beyond = np.maximum(others - np.isfinite(distance2).sum(1), 0)
-    # d^2 exp(-d^2 / 8 sigma^2) rises up to d^2 = 8 sigma^2: before that the K-th distance does not bound the others
-    worst = np.maximum(np.where(np.isfinite(distance2[:, -1]), distance2[:, -1], 0.0), eight)
-    return 0.5 * (near + beyond * worst * np.exp(-worst / eight))
+    # a term rises up to d^2 = 8 sigma^2 at most: before that the K-th distance does not bound the others
+    kth = np.where(np.isfinite(distance2[:, -1]), distance2[:, -1], 0.0)
+    worst = np.maximum(kth, eight)
+    shared = np.where(kth >= eight, _shared(worst, sigma), 1.0)
+    return 0.5 * (near + beyond * worst * shared * np.exp(-worst / eight))
+
+
+def _shared(distance2: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """min(1, sqrt(2 pi) sigma / D): that only draws of eps near the middle between two images matter."""
+    with np.errstate(divide="ignore"):
+        return np.minimum(1.0, np.sqrt(2 * np.pi) * sigma / np.sqrt(distance2))
 
 
 def _sharpest(join: SelfJoin, rows: slice, distance2: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """The smaller of two bounds: `bound`, from the K nearest, and the tabulated sum over all members."""
     kth = np.where(np.isfinite(distance2[:, -1]), distance2[:, -1] * SCALE**2, np.nan)
     tabulated = distance_table.bound(join.table[rows], kth, (sigma * SCALE) ** 2) / SCALE**2
+    # the table has no factor of its own: that of the nearest member but duplicates is the largest
+    nearest = np.where(distance2 > 0, distance2, np.inf).min(1)
+    tabulated *= np.where(np.isfinite(nearest), _shared(nearest, sigma), 1.0)
     return np.minimum(bound(distance2, join.others[rows], sigma), tabulated)
 
 

@@ -26,8 +26,6 @@ class IndexConfig:
     """Mean squared error per dimension for the certified sigmas in the report (generate has its own)."""
     threads: int | None = None
     """CPU threads; default all cores that this process may use."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("nearest", "threads"))

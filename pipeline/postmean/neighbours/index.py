@@ -1,7 +1,7 @@
 """Index a store: write the self-join behind the certificate and, if asked for, a FAISS index beside it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from postmean.base.device import choose_device
 from postmean.base.errors import DataError
 from postmean.base.extras import check_installed
 from postmean.base.files import remove_leftovers
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import threads
 from postmean.neighbours.certificate import certified_sigma
@@ -39,15 +39,20 @@ class IndexReport:
     index_seconds: float | None
 
 
-def index(config: IndexConfig, progress: ShowProgress = NoProgress) -> IndexReport:
+def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexReport:
     """Compute the self-join of a store unless it is there, then build the FAISS index.
 
+    >>> report = index(IndexConfig(store=digits.path, threads=1), progress=False)
+    >>> report.images, report.computed
+    (300, False)
+
     Args:
-        progress: shows the two steps, `self-join` and `index NAME`.
+        progress: whether to show the two steps, `self-join` and `index NAME`.
     Raises:
         ConfigError: the index name is unknown, the store has too few entries for it, or FAISS is not installed.
         DataError: the store cannot be read, has no labels for conditional targets, or cannot be written to.
     """
+    show = shown(progress)
     spec = None if config.index == "exact" else FaissSpec(config.index)
     if spec is not None:
         check_installed("faiss", "faiss")  # before the self-join, which takes minutes
@@ -56,14 +61,14 @@ def index(config: IndexConfig, progress: ShowProgress = NoProgress) -> IndexRepo
     with threads(config.threads or usable_cores()):
         began = time.monotonic()
         stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
-        join = _compute_self_join(config, store, progress) if stored is None else stored
+        join = _compute_self_join(config, store, show) if stored is None else stored
         certified = certified_sigma(join, config.tolerance, store.dim)
         self_join_seconds = time.monotonic() - began
         began = time.monotonic()
         faiss_index = None
         if spec is not None:
             entries = len(store) * (2 if config.flips else 1)
-            with progress(f"index {spec.name}", entries, "vectors") as line, _write_errors(store.path):
+            with show(f"index {spec.name}", entries, "vectors") as line, _write_errors(store.path):
                 faiss_index = str(build(store, spec, config.flips, line.update))
     return IndexReport(
         images=len(store),
@@ -86,7 +91,7 @@ def _compute_self_join(config: IndexConfig, store: ImageStore, progress: ShowPro
 
 
 @contextmanager
-def _write_errors(store: Path) -> Iterator[None]:
+def _write_errors(store: Path) -> Generator[None, None, None]:
     """Turn an OSError (disk full, not writable) into a DataError of one line."""
     try:
         yield

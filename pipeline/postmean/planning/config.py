@@ -54,8 +54,6 @@ class PlanConfig(JobConfig):
     machines: MachineSettings = MachineSettings()
     exact: bool = False
     """Count all tuples instead of a sample of them, as `generate` does first; takes minutes for 400 million."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,6 +1,6 @@
 """The plan of a generation: what it takes, before anything runs."""
 
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import ShowProgress, shown
 from postmean.fleet.open_fleet import fleet_size
 from postmean.planning.config import MachineSettings, PlanConfig
 from postmean.planning.cost import CostPlan, estimate_cost
@@ -8,16 +8,20 @@ from postmean.planning.workload import Workload, of_job, workload
 from postmean.runs.job import prepare
 
 
-def plan(config: PlanConfig, progress: ShowProgress = NoProgress) -> CostPlan:
+def plan(config: PlanConfig, progress: bool | ShowProgress = True) -> CostPlan:
     """Count the records of a job, measure a sample of them in this process, and extrapolate. Writes nothing.
 
+    >>> cost = plan(PlanConfig.preset("edm-digits", store=digits.path, tuples=2000), progress=False)
+    >>> cost.tuples, cost.shards, 0 < cost.records < 2000, 0 < cost.bytes
+    (2000, 1, True, True)
+
     Args:
-        progress: shows the tuples, where all are counted (`exact`).
+        progress: whether to show the tuples, where all are counted (`exact`).
     Raises:
         ConfigError: settings that contradict each other.
         DataError: no store, or one that is not indexed.
     """
-    work = of_job(prepare(config, None, progress)) if config.exact else workload(config, config.sample)
+    work = of_job(prepare(config, None, shown(progress))) if config.exact else workload(config, config.sample)
     return cost_of(work, config.machines)
 
 

@@ -1,14 +1,15 @@
 """Settings to generate shards or serve them live, and the presets that fill them in."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from tyro.conf import Positional
 
 from postmean.base.checks import check_at_least_one, check_positive
 from postmean.base.errors import ConfigError
-from postmean.base.flags import FlagGroup
+from postmean.base.flags import FlagGroup, incomplete
+from postmean.base.from_preset import from_preset, named
 from postmean.contract.presets import PRESETS
 from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
@@ -34,6 +35,21 @@ class JobConfig:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("tuples",))
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> Self:
+        """The settings of a preset of `PRESETS`, such as edm-cifar10.
+
+        >>> GenerateConfig.preset("edm-digits", store=Path("digits.store"), out="targets", k=64).estimator.k
+        64
+
+        Args:
+            settings: those without a default, such as the store, and those to change, by the names of fields or flags.
+        Raises:
+            ConfigError: no such preset, or a setting out of range.
+            TypeError: a setting is missing, or there is none of this name.
+        """
+        return from_preset(cls, named(PRESETS, name).settings(), settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +80,6 @@ class GenerateConfig(JobConfig):
     follow: FollowSettings = FollowSettings()
     dry_run: bool = False
     """Show the plan and its cost, write nothing."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,8 +126,6 @@ class VerifyConfig:
     """Image store that the run was generated from."""
     sample: int = 128
     """Records, and as many certified tuples, to recompute."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         if self.sample < 0:
@@ -130,8 +142,6 @@ class ExportConfig:
     """parquet: one row a record, one file a shard."""
     out: str | None = None
     """Folder or URL for the tables; default TARGETS-parquet."""
-    json: bool = False
-    """Print the report as JSON."""
 
 
 C = TypeVar("C", bound=JobConfig)
@@ -143,11 +153,4 @@ def presets(kind: type[C], **chosen: Any) -> dict[str, tuple[str, C]]:
     Args:
         chosen: values of fields; fields with neither a value nor a default, such as the store, stay missing.
     """
-    import tyro
-
-    missing: Any = tyro.MISSING
-    needed = {f.name: missing for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    return {
-        name: (preset.summary, kind(**needed | {"tuples": preset.tuples, "recipe": preset.recipe} | chosen))
-        for name, preset in PRESETS.items()
-    }
+    return {name: (preset.summary, incomplete(kind, **preset.settings() | chosen)) for name, preset in PRESETS.items()}

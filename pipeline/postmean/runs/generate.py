@@ -8,7 +8,7 @@ from postmean.base.errors import ConfigError, GenerationError, MismatchError
 from postmean.base.extras import check_installed
 from postmean.base.json_files import to_json
 from postmean.base.paths import check_out
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import NoProgress, ShowProgress, shown
 from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.outcome import Outcome
 from postmean.runs.commits import committed_shards
@@ -44,13 +44,13 @@ class GenerateReport:
     """Of this call, including the start of the fleet."""
 
 
-def generate(config: GenerateConfig, progress: ShowProgress = NoProgress) -> GenerateReport:
+def generate(config: GenerateConfig, progress: bool | ShowProgress = True) -> GenerateReport:
     """Plan a run and write every missing shard. Calling it again resumes; more tuples extend the run.
 
     A finished run is left as it is.
 
     Args:
-        progress: shows the plan, the reading of commit records, and the records.
+        progress: whether to show the plan, the reading of commit records, and the records.
     Raises:
         ConfigError: settings that contradict each other, or a dry run: `plan` is what it asks for.
         DataError: no store, or one that is not indexed.
@@ -61,14 +61,15 @@ def generate(config: GenerateConfig, progress: ShowProgress = NoProgress) -> Gen
     if config.dry_run:
         raise ConfigError("--dry-run: generate writes shards: call plan for what they take")
     check_installed("generate", "ray")  # before it plans for minutes
+    show = shown(progress)
     run = RunFolder(open_storage(config.out))
     check_out(run.storage.url, "a run of `postmean generate`")
     refuse_if_held(run.storage)
-    job = prepare(config, run, progress)
+    job = prepare(config, run, show)
     began = time.monotonic()
     outcome, driver = Outcome(), None
-    if not is_finished(job, run, progress):
-        outcome, driver = _make_missing(config, job, run, progress)
+    if not is_finished(job, run, show):
+        outcome, driver = _make_missing(config, job, run, show)
     elif config.follow.delete_consumed:
         pace_of(config, run, PlannedShards([])).delete_all()
     seconds = time.monotonic() - began

@@ -1,11 +1,13 @@
 """The live run: a fleet makes shards as trainers ask for them, a server passes them on, nothing is written to disk."""
 
+import threading
+import time
 from collections.abc import Callable
-from typing import NoReturn
+from dataclasses import dataclass
 
 from postmean.base.errors import GenerationError
 from postmean.base.extras import check_installed
-from postmean.base.progress import NoProgress, Progress, ShowProgress
+from postmean.base.progress import Progress, ShowProgress, shown
 from postmean.contract.plan import Plan
 from postmean.fleet.actor import LiveActor, LiveShard
 from postmean.fleet.open_fleet import open_fleet
@@ -19,38 +21,60 @@ from postmean.storage.memory import MemoryStorage
 from postmean.storage.serve_token import find_or_make_token
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServeReport:
+    """What a call of serve did until it was stopped."""
+
+    tuples: int
+    """Of the run."""
+    shards_made: int
+    """Some of them may have been made more than once."""
+    records_made: int
+    retries: int
+    seconds: float
+    """Since readers could connect."""
+
+
 class LiveDriver:
     """Passes the fleet's shards to waiting readers. A listener of the fleet.
 
     Args:
         progress: entered by the caller.
+        stop: ends the run once it is set.
     """
 
-    def __init__(self, plan: Plan, shards: LiveShards, progress: Progress) -> None:
-        self._plan, self._shards, self._progress = plan, shards, progress
-        self._records_made = 0
+    def __init__(self, plan: Plan, shards: LiveShards, progress: Progress, stop: threading.Event) -> None:
+        self._plan, self._shards, self._progress, self._stop = plan, shards, progress, stop
+        self.shards_made = self.records_made = 0
 
     def made(self, shard: LiveShard) -> None:
-        self._records_made += shard["records"]
+        self.shards_made += 1
+        self.records_made += shard["records"]
         self._shards.done(shard["shard"], shard["files"])
 
     def failed(self, shard: int, cause: str) -> None:
         self._shards.failed(shard, cause)
 
     def tick(self, outcome: Outcome) -> None:
+        if self._stop.is_set():
+            self._shards.close()
         at = self._plan.first_record(self._shards.newest())
         held, actors = self._shards.held(), outcome.ready
-        self._progress.update(at, f"{self._records_made:,} records made, {held} shards held, {actors} actors")
+        self._progress.update(at, f"{self.records_made:,} records made, {held} shards held, {actors} actors")
 
 
 def serve(
-    config: ServeConfig, on_ready: Callable[[int], None] = lambda port: None, progress: ShowProgress = NoProgress
-) -> NoReturn:
-    """Plan a run and serve its shards as trainers ask for them, until interrupted. Writes nothing.
+    config: ServeConfig,
+    on_ready: Callable[[int], None] = lambda port: None,
+    progress: bool | ShowProgress = True,
+    stop: threading.Event | None = None,
+) -> ServeReport:
+    """Plan a run and serve its shards as trainers ask for them, until it is stopped or interrupted. Writes nothing.
 
     Args:
         on_ready: called with the port once readers may connect.
-        progress: shows the plan, then how far the slowest trainer is.
+        progress: whether to show the plan, then how far the slowest trainer is.
+        stop: another thread sets it to end the call.
     Raises:
         ConfigError: settings that contradict each other, or an address or certificate that cannot be used.
         DataError: no store, or one that is not indexed.
@@ -59,17 +83,18 @@ def serve(
     check_installed("generate", "ray", "uvicorn")  # before it plans for minutes
     from postmean.runs.live_server import LiveServer  # imports uvicorn
 
+    show, stop = shown(progress), stop or threading.Event()
     tls = tls_context(config.tls_certificate, config.tls_key)
     token = find_or_make_token()
-    job = prepare(config, None, progress)
-    job.check_store(progress)
+    job = prepare(config, None, show)
+    job.check_store(show)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)
     store = str(job.store.path.resolve())
     with (
         LiveServer(config.host, config.port, memory.files, shards, token, tls) as server,
-        progress("serve", job.plan.total_records, "records") as line,
+        show("serve", job.plan.total_records, "records") as line,
         open_fleet(
             config.fleet,
             job.manifest,
@@ -81,5 +106,14 @@ def serve(
         ) as fleet,
     ):
         on_ready(server.port)
-        outcome = fleet.make(shards, LiveDriver(job.plan, shards, line))
+        began, driver = time.monotonic(), LiveDriver(job.plan, shards, line, stop)
+        outcome = fleet.make(shards, driver)
+    if stop.is_set():
+        return ServeReport(
+            tuples=job.manifest.tuples,
+            shards_made=driver.shards_made,
+            records_made=driver.records_made,
+            retries=outcome.retries,
+            seconds=time.monotonic() - began,
+        )
     raise GenerationError(f"no actor could make a shard: {outcome.stopped_by or next(iter(outcome.failed.values()))}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from postmean.base.errors import DataError, GenerationError, ShardError, VerificationError
 from postmean.base.json_files import JsonError, read_json, to_json
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy
@@ -56,10 +56,10 @@ class VerifyReport:
     deleted: int
     """Committed shards deleted after all trainers had consumed them, so not checked."""
     records: int
-    damaged: dict[int, str] = field(default_factory=dict)
+    damaged: dict[int, str] = field(default_factory=dict[int, str])
     """Cause by shard"""
-    rows: list[SigmaRow] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    rows: list[SigmaRow] = field(default_factory=list[SigmaRow])
+    problems: list[str] = field(default_factory=list[str])
     """What is wrong, one line each; see `judge`"""
 
 
@@ -68,21 +68,25 @@ class _Sample:
     """Tuples collected while the shards are read, to be recomputed."""
 
     kind: str
-    sigma: list[np.ndarray] = field(default_factory=list)
-    z: list[np.ndarray] = field(default_factory=list)
-    mean: list[np.ndarray] = field(default_factory=list)
-    entry: list[np.ndarray] = field(default_factory=list)
+    sigma: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    z: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    mean: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    entry: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def add(self, sigma: np.ndarray, z: np.ndarray, mean: np.ndarray, entry: np.ndarray) -> None:
         for column, value in (("sigma", sigma), ("z", z), ("mean", mean), ("entry", entry)):
             getattr(self, column).append(value)
 
 
-def verify(config: VerifyConfig, progress: ShowProgress = NoProgress) -> VerifyReport:
+def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> VerifyReport:
     """Check a run against its plan and hashes, and a sample of it against float64.
 
+    >>> report = verify(VerifyConfig(out=targets, store=digits.path), progress=False)
+    >>> report.problems, report.committed == report.shards
+    ([], True)
+
     Args:
-        progress: shows the reading of commit records, then the shards.
+        progress: whether to show the reading of commit records, then the shards.
     Returns:
         a report whose `problems` are empty where all is well.
     Raises:
@@ -90,10 +94,10 @@ def verify(config: VerifyConfig, progress: ShowProgress = NoProgress) -> VerifyR
         MismatchError: the run was made from another store, or this machine makes other random numbers.
         VerificationError: the store's files are not what its header says.
     """
-    run = RunFolder(open_storage(config.out))
+    show, run = shown(progress), RunFolder(open_storage(config.out))
     manifest = run.read_manifest()
     store = ImageStore.open(config.store)
-    with progress("verify", len(committed_shards(run, progress)), "shards") as line:
+    with show("verify", len(committed_shards(run, show)), "shards") as line:
         report = check_run(run, store, config.sample, line.update)
     report = replace(report, problems=judge(report, manifest))
     with suppress(GenerationError):  # a folder that this user may only read is verified all the same
@@ -288,11 +292,11 @@ def _errors(sample: _Sample, manifest: Manifest, store: ImageStore) -> list[Sigm
         rows = slice(start, start + 64)
         exact = exact_mean_by_class(manifest, store, entry[rows], z[rows], sigma[rows])
         mse[rows] = np.square(mean[rows] - exact).mean(1)
-    rows = []
+    found: list[SigmaRow] = []
     for low, high in pairwise(SIGMA_EDGES):
         inside = (sigma > low) & (sigma <= high)
         if inside.any():
-            rows.append(
+            found.append(
                 SigmaRow(
                     kind=sample.kind,
                     sigma_from=low,
@@ -302,4 +306,4 @@ def _errors(sample: _Sample, manifest: Manifest, store: ImageStore) -> list[Sigm
                     worst=float(mse[inside].max()),
                 )
             )
-    return rows
+    return found

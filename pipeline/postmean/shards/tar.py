@@ -15,7 +15,8 @@ _END = bytes(2 * _BLOCK)
 def pack(members: Iterable[tuple[str, bytes]]) -> bytes:
     """A tar file of these (name, content) members, in order; names are ASCII of at most 100 characters."""
     # not tarfile or webdataset's TarWriter: both pad the file to a multiple of 10 240 bytes, and TarWriter sets the
-    # mode 0444, so the bytes would differ; the reader needs `_header` anyway, to accept nothing else
+    # mode 0444, so the bytes would differ. TarInfo.tobuf gives the bytes of `_header` and takes several times as
+    # long, and the reader makes a header for each member, to accept nothing else
     parts = []
     for name, content in members:
         parts += [_header(name.encode("ascii"), len(content)), content, bytes(-len(content) % _BLOCK)]

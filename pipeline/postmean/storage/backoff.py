@@ -1,4 +1,8 @@
-"""Retries: exponential back-off with jitter until a deadline."""
+"""Retries: exponential back-off with jitter until a deadline.
+
+tenacity would save none of these lines: this pause, the attempt's number and the deadline would each be a class or
+callback of ours, and it would be one more package of the core.
+"""
 
 import os
 import random

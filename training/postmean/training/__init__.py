@@ -2,8 +2,9 @@
 
     from postmean.training import TargetStream
 
-    for batch in TargetStream.open("targets", "digits.store", batch_size=128):
-        ...
+    with TargetStream.open("targets", "digits.store", batch_size=128) as stream:
+        for batch in stream:
+            ...
 
 A trainer needs neither Ray nor FAISS. A name is imported when it is first used: importing this module loads no torch.
 What is not named here may change without notice.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from postmean.training.model.losses import Loss as Loss
     from postmean.training.model.preconditioning import Denoiser as Denoiser
     from postmean.training.presets import PRESETS as PRESETS
+    from postmean.training.run_config import TrainRunConfig as TrainRunConfig
     from postmean.training.sample import SampleReport as SampleReport
     from postmean.training.sample import sample as sample
     from postmean.training.sample_config import EvaluateConfig as EvaluateConfig
@@ -44,4 +46,5 @@ if TYPE_CHECKING:
     from postmean.training.stream.stream import TargetStream as TargetStream
     from postmean.training.train_log import TrainingError as TrainingError
 
-__getattr__, __dir__, __all__ = exports(__name__)
+if not TYPE_CHECKING:  # else any name would seem to be there
+    __getattr__, __dir__, __all__ = exports(__name__)

@@ -23,13 +23,13 @@ from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
 from postmean.base.files import move_into_place, remove_leftovers, temporary_folder
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
+from postmean.base.log import tell
 from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, write_hashes
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
 from postmean.training.model.preconditioning import Denoiser
-from postmean.training.notices import tell
 
 SCHEMA_VERSION = 1
 FOLDER = "checkpoints"

@@ -135,6 +135,7 @@ class TrainConfig:
     batch_size: int
     """Tuples per step, over all ranks."""
     steps: int
+    """Training steps."""
     network: NetworkConfig
     preconditioning: AnyPreconditioning
     loss: AnyLoss
@@ -143,6 +144,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of the initial weights and of dropout; the tuples have the seed of their run."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers that the network computes with; weights and losses are fp32."""
     micro_batch: int | None = None
     """Most tuples per rank in one pass through the network; None: the rank's whole share of the batch."""
     log_every: int = 50

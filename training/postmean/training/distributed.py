@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import nn
 
 from postmean.base import errors
-from postmean.base.device import choose_device
-from postmean.base.errors import ConfigError, MismatchError, PostmeanError
+from postmean.base.device import choose_device, usable_device
+from postmean.base.errors import MismatchError, PostmeanError
 from postmean.base.serialise import differences
 
 T = TypeVar("T")
@@ -173,11 +173,7 @@ def device_of(name: str) -> torch.device:
     name = choose_device(name)
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name}: {str(error).splitlines()[0]}: pass --device cpu or auto") from error
+    device = usable_device(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device

@@ -3,9 +3,11 @@
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
+
 from postmean.base.extras import check_installed
 from postmean.base.paths import local_path
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.training.distributed import device_of
 from postmean.training.drawing import Drawing
@@ -13,19 +15,20 @@ from postmean.training.sample_config import DrawConfig, EvaluateConfig, SamplerC
 from postmean.training.scores import ArrayImages, Images, Scores, score
 
 
-def evaluate(config: EvaluateConfig, progress: ShowProgress = NoProgress) -> Scores:
+def evaluate(config: EvaluateConfig, progress: bool | ShowProgress = True) -> Scores:
     """FID and Inception Score of the images against the whole store; see `score`.
 
     Args:
-        progress: shows the images drawn, then the images read, those of the store included.
+        progress: whether to show the images drawn, then the images read, those of the store included.
     Raises:
         DataError: no store, no images or no checkpoint there, or images of another shape than the store's.
         ConfigError: the weights of the feature extractor cannot be had, or the device is not there.
     """
     check_installed("evaluate", "torch_fidelity")  # before it draws
     store = ImageStore.open(config.store)
-    images = _images(config, progress)
-    with progress("evaluate", len(images) + len(store), "images") as line:
+    show = shown(progress)
+    images = _images(config, show)
+    with show("evaluate", len(images) + len(store), "images") as line:
         return score(
             images,
             store,
@@ -50,7 +53,7 @@ def _images(config: EvaluateConfig, progress: ShowProgress) -> Images:
     assert config.checkpoint is not None  # as the config checked
     settings = {field.name: getattr(config, field.name) for field in fields(SamplerConfig)}
     draw = DrawConfig(checkpoint=config.checkpoint, count=config.count, **settings)
-    drawn = []
+    drawn: list[np.ndarray] = []
     with progress("sample", config.count, "images") as line:
         for batch in Drawing.of(draw).batches():
             drawn.append(batch)

@@ -2,20 +2,19 @@
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 from postmean.base.errors import ConfigError
 from postmean.base.extras import check_installed
 from postmean.base.paths import out_folder
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import NoProgress, ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import find_checkpoint
-from postmean.training.config import TrainConfig
 from postmean.training.distributed import World
 from postmean.training.learner import Learner
 from postmean.training.model.losses import AnyLoss, Loss
 from postmean.training.out_lock import OutLock
+from postmean.training.run_config import TrainRunConfig
 from postmean.training.steps import Steps
 from postmean.training.stop_signals import Interrupted, StopSignals, TrainingStopped
 from postmean.training.training_run import Paths, TrainingRun
@@ -39,49 +38,33 @@ class TrainReport:
     """Share of the time that training waited for targets."""
 
 
-def train(  # noqa: PLR0913
-    config: TrainConfig,
-    targets: str | Path,
-    store: str | Path,
-    out: str | Path,
-    device: str = "auto",
-    init: str = "",
-    start_from: str = "",
-    follow_seconds: float = 0.0,
-    loss: Loss | None = None,
-    progress: ShowProgress = NoProgress,
-) -> TrainReport:
-    """Train, or resume the run in `out`; a finished run is left as it is.
+def train(config: TrainRunConfig, *, loss: Loss | None = None, progress: bool | ShowProgress = True) -> TrainReport:
+    """Train, or resume the run in `config.out`; a finished run is left as it is.
 
     SIGTERM, SIGUSR1 and SIGHUP save a checkpoint and end the training.
 
     Args:
-        targets: folder or URL of a run of `postmean generate`.
-        store: the image store that it was generated from.
-        init: checkpoint or run whose averaged weights to begin with; "" for random ones.
-        start_from: RUN@STEP or a checkpoint's folder: a new run goes on from there with the settings of `config`; ""
-            begins at tuple 0.
-        follow_seconds: above 0, the targets may still be in the making: wait so long for each shard.
         loss: a loss of your own in place of the config's: a frozen dataclass of the form of `Loss`.
-        progress: shows the images, on rank 0.
+        progress: whether to show the images, on rank 0.
     Raises:
-        MismatchError: targets, store, config and the run in `out` do not agree, the ranks do not, or another trainer is
-            at work in `out`.
+        MismatchError: targets, store, config and the run in `config.out` do not agree, the ranks do not, or another
+            trainer is at work there.
         TrainingError: the loss or the weights are not finite.
         TrainingStopped: a signal ended the training; the same call goes on.
     """
     if loss is not None:
         config = replace(config, loss=cast(AnyLoss, loss))
-    if not follow_seconds >= 0:
-        raise ConfigError(f"--follow-seconds: expected 0 or more, got {follow_seconds}")
-    paths = Paths(targets=str(targets), out=out_folder(out, "a training run"), init=init, start_from=start_from)
+    if not config.follow_seconds >= 0:
+        raise ConfigError(f"--follow-seconds: expected 0 or more, got {config.follow_seconds}")
+    out = out_folder(config.out, "a training run")
+    paths = Paths(targets=str(config.targets), out=out, init=config.init, start_from=config.start_from)
     check_installed("train", "diffusers", "safetensors")  # before waiting for targets
     lock = OutLock(paths.out)
     try:
-        with StopSignals() as signals, World.join(device, follow_seconds) as world:
+        with StopSignals() as signals, World.join(config.device, config.follow_seconds) as world:
             world.led(lock.take)
-            run = TrainingRun.open(config, paths, ImageStore.open(store), world, follow_seconds)
-            return _train(run, signals, progress if world.leads else NoProgress)
+            run = TrainingRun.open(config.training, paths, ImageStore.open(config.store), world, config.follow_seconds)
+            return _train(run, signals, shown(progress) if world.leads else NoProgress)
     except Interrupted as signal:
         raise TrainingStopped("", signal.number) from None
     finally:

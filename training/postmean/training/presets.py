@@ -7,6 +7,7 @@
     ict-imagenet64  ADM 192 [1,2,3,4]     4096  3277 M   RAdam 1e-4      0.2            0.99997
     ect-cifar10     DDPM++ 128 [2,2,2]     128  25.6 M   RAdam 1e-4      0.2            0.9999
     ect-imagenet64  ADM 192 [1,2,3,4]      128  12.8 M   Adam 1e-3, 1/sqrt  0.40 at <= 16  0.9999
+    edm, ict, ect, vp, flow: as those for CIFAR-10, without flips
     vp-, flow-cifar10: as edm-cifar10, with the noise levels of those processes; flow with the weight of a velocity
 
 EDM: Karras et al. 2022, Table 7. iCT: Song & Dhariwal 2024; Niedoba et al. 2024, Table 3. ECT: Geng et al. 2024, which
@@ -77,8 +78,14 @@ def _consistency(
 
 
 _ICT: dict[str, Any] = dict(preconditioning=CMPreconditioning(), loss=ICTLoss())
+_ECT: dict[str, Any] = dict(preconditioning=EDMPreconditioning(), loss=ECTLoss())
 
 PRESETS: dict[str, TrainConfig] = {
+    "edm": _edm("edm"),
+    "ict": _consistency("ict", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
+    "ect": _consistency("ect", 128, DDPMPP, 0.2, 0.9999, **_ECT),
+    "vp": _edm("vp"),
+    "flow": replace(_edm("flow"), loss=EDMLoss(weight="velocity")),
     "edm-cifar10": _edm("edm-cifar10"),
     "edm-imagenet64": _recipe(
         "edm-imagenet64",
@@ -92,9 +99,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "ict-cifar10": _consistency("ict-cifar10", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
     "ict-imagenet64": _consistency("ict-imagenet64", 4096, ADM, 0.2, 0.99997, **_ICT),
-    "ect-cifar10": _consistency(
-        "ect-cifar10", 128, DDPMPP, 0.2, 0.9999, preconditioning=EDMPreconditioning(), loss=ECTLoss()
-    ),
+    "ect-cifar10": _consistency("ect-cifar10", 128, DDPMPP, 0.2, 0.9999, **_ECT),
     "ect-imagenet64": _recipe(
         "ect-imagenet64",
         128,

@@ -10,11 +10,11 @@ from typing import Any
 from postmean.base.errors import ConfigError, DataError, MismatchError
 from postmean.base.files import write_file
 from postmean.base.json_files import JsonError, parse_json, to_json
+from postmean.base.log import tell
 from postmean.base.serialise import differences, from_dict, to_dict
 from postmean.contract.manifest import Manifest
 from postmean.training.checkpoint import step_of
 from postmean.training.config import FREE_FIELDS, TOLD_FIELDS, TrainConfig
-from postmean.training.notices import tell
 
 CONFIG = "config.json"
 # manifest fields that say how targets are stored or computed, not what they are; and the recipe, which the stream

@@ -8,7 +8,7 @@ import numpy as np
 from postmean.base.files import write_file
 from postmean.base.json_files import to_json
 from postmean.base.paths import out_folder
-from postmean.base.progress import NoProgress, ShowProgress
+from postmean.base.progress import ShowProgress, shown
 from postmean.training.drawing import Drawing
 from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
 from postmean.training.model.sampling import ConsistencySampler, SamplerName
@@ -36,11 +36,11 @@ class SampleReport:
     images_per_second: float
 
 
-def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleReport:
+def sample(config: SampleConfig, progress: bool | ShowProgress = True) -> SampleReport:
     """Draw the images and write them, grid.png and samples.json, which is the report, into the folder.
 
     Args:
-        progress: shows the images.
+        progress: whether to show the images.
     Raises:
         DataError: there is no checkpoint, or the folder holds other images.
         ConfigError: sampler or label do not fit the checkpoint, or this machine lacks the device.
@@ -51,15 +51,15 @@ def sample(config: SampleConfig, progress: ShowProgress = NoProgress) -> SampleR
     batches = drawing.batches()
     begin_folder(out)
     (out / RECORD).write_text("{}\n")  # marks the folder as ours
-    shown: list[np.ndarray] = []
+    first: list[np.ndarray] = []
     written = 0
-    with progress("sample", config.count, "images") as line:
+    with shown(progress)("sample", config.count, "images") as line:
         for pixels in batches:
             if written < _SHOWN:
-                shown.append(pixels)
+                first.append(pixels)
             written = write_images(out, pixels, written)
             line.update(written)
-    write_grid(out / GRID, np.concatenate(shown)[:_SHOWN], columns=min(8, config.count))
+    write_grid(out / GRID, np.concatenate(first)[:_SHOWN], columns=min(8, config.count))
     seconds = time.perf_counter() - start
     report = SampleReport(
         checkpoint=str(drawing.checkpoint),

@@ -61,8 +61,6 @@ class SampleConfig(DrawConfig):
 
     out: Path
     """Folder for the images (000000.png, ...), grid.png and samples.json."""
-    json: bool = False
-    """Print the report as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +79,6 @@ class EvaluateConfig(SamplerConfig):
     """Inception weights in torch-fidelity's format, for machines without internet; default: downloaded once."""
     cache: Path | None = None
     """Folder for the features of the store; default: torch-fidelity's own."""
-    json: bool = False
-    """Print the report as JSON."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -64,7 +64,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self) -> Generator[None, None, None]:
         """Within this block the work goes on until the loop has looked at `received`."""
         self._deferred = True
         try:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postmean.base.errors import ConfigError
+from postmean.base.log import tell
 from postmean.base.serialise import to_dict
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints, newest_whole, remove_partial, set_aside_after, step_of
 from postmean.training.config import TrainConfig
 from postmean.training.distributed import World
 from postmean.training.fork import check_origin, first_step, origin_of
-from postmean.training.notices import tell
 from postmean.training.resume import Begun, check_same_run, identity_of, trainer_name, write_config
 from postmean.training.stream.stream import TargetStream
 

@@ -1,15 +1,19 @@
 """Distribution and stages of easy consistency tuning."""
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.errors import ConfigError
+from postmean.base.lazy import LazyModule
 from postmean.contract.noise.log_normal import LogNormalNoise
 from postmean.contract.noise.noise import NoiseLevels, normal_quantile
 from postmean.contract.process import AnyProcess
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class ECTNoise:
         """The log-normal distribution: q, k, b and stage_tuples move sigma_next alone."""
         return LogNormalNoise(P_mean=self.P_mean, P_std=self.P_std)
 
-    def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
+    def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         sigma = np.exp(self.P_mean + self.P_std * normal_quantile(uniform))
         stage = np.asarray(tuple_id, np.int64) // self.stage_tuples
         # after stage 1 000 the gap is below float64's resolution of sigma (for q above 1.04)

@@ -3,14 +3,18 @@
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.errors import ConfigError
+from postmean.base.lazy import LazyModule
 from postmean.contract.noise.noise import NoiseLevels
 from postmean.contract.process import AnyProcess, karras_grid
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,7 @@ class ICTNoise:
         """K', training steps between two doublings."""
         return max(1, math.floor(self.total_steps / (math.log2(self.s1 // self.s0) + 1)))
 
-    def grid_size(self, step: np.ndarray) -> np.ndarray:
+    def grid_size(self, step: "np.ndarray") -> "np.ndarray":
         """N(k): the number of noise levels at each training step, int64."""
         # s1 is reached long before 40 doublings; the cap keeps the shift inside int64
         doublings = np.minimum(np.asarray(step, np.int64) // self.steps_per_stage, 40)
@@ -71,7 +75,7 @@ class ICTNoise:
         """Itself: every setting moves sigma."""
         return self
 
-    def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
+    def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         sizes = self.grid_size(np.asarray(tuple_id, np.int64) // self.batch_size)
         sigma = np.empty(len(uniform), np.float32)
         sigma_next = np.empty(len(uniform), np.float32)
@@ -84,7 +88,7 @@ class ICTNoise:
 
 
 @cache
-def _ict_grid(noise: ICTNoise, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _ict_grid(noise: ICTNoise, size: int) -> tuple["np.ndarray", "np.ndarray"]:
     grid = karras_grid(size, noise.sigma_min, noise.sigma_max, noise.rho)
     edges = np.array([math.erf((math.log(s) - noise.P_mean) / (math.sqrt(2) * noise.P_std)) for s in grid])
     cumulative = np.cumsum(np.diff(edges))

@@ -1,13 +1,17 @@
 """The log-normal distribution of EDM."""
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
+from postmean.base.lazy import LazyModule
 from postmean.contract.noise.noise import NoiseLevels, normal_quantile
 from postmean.contract.process import AnyProcess
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,5 +35,5 @@ class LogNormalNoise:
         """Itself: every setting moves sigma."""
         return self
 
-    def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
+    def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         return NoiseLevels(np.exp(self.P_mean + self.P_std * normal_quantile(uniform)).astype(np.float32), None)

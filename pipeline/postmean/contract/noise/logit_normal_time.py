@@ -1,14 +1,18 @@
 """Logit-normally distributed times."""
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.errors import ConfigError
+from postmean.base.lazy import LazyModule
 from postmean.contract.noise.noise import NoiseLevels, normal_quantile
 from postmean.contract.process import AnyProcess
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class LogitNormalTimeNoise:
         """Itself: every setting moves sigma."""
         return self
 
-    def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
+    def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         logit = self.mean + self.std * normal_quantile(uniform)
         t = np.clip(1 / (1 + np.exp(-logit)), self.t_min, 1 - self.t_min)
         return NoiseLevels(process.sigma(t).astype(np.float32), None)

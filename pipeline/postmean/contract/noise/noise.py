@@ -1,17 +1,21 @@
 """Interface of a noise distribution: a map from a uniform number and a tuple id to sigma and sigma_next."""
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-
+from postmean.base.lazy import LazyModule
 from postmean.contract.process import AnyProcess
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
 
 
 class NoiseLevels(NamedTuple):
     """Noise levels of a block of tuples: float32 arrays of one length."""
 
-    sigma: np.ndarray
-    sigma_next: np.ndarray | None
+    sigma: "np.ndarray"
+    sigma_next: "np.ndarray | None"
     """Level of the teacher point of consistency training; None if the distribution has none"""
 
 
@@ -52,7 +56,7 @@ class Noise(Protocol):
         """A distribution of the same sigma with as few settings as possible: without those of sigma_next alone."""
         ...
 
-    def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
+    def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         """Noise levels of n tuples.
 
         Args:
@@ -62,7 +66,7 @@ class Noise(Protocol):
         ...
 
 
-def normal_quantile(uniform: np.ndarray) -> np.ndarray:
+def normal_quantile(uniform: "np.ndarray") -> "np.ndarray":
     """Standard normal quantile of uniforms in (0, 1), float64."""
     from scipy.special import ndtri  # here: importing scipy would add half a second to every command's --help
 

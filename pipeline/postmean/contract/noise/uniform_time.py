@@ -1,14 +1,18 @@
 """Uniformly distributed times."""
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.checks import check_finite
 from postmean.base.errors import ConfigError
+from postmean.base.lazy import LazyModule
 from postmean.contract.noise.noise import NoiseLevels
 from postmean.contract.process import AnyProcess
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,6 @@ class UniformTimeNoise:
         """Itself: every setting moves sigma."""
         return self
 
-    def levels(self, uniform: np.ndarray, tuple_id: np.ndarray, process: AnyProcess) -> NoiseLevels:
+    def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         t = self.t_min + (self.t_max - self.t_min) * uniform
         return NoiseLevels(process.sigma(t).astype(np.float32), None)

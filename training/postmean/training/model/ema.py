@@ -1,4 +1,8 @@
-"""The exponential moving average of the weights."""
+"""The exponential moving average of the weights.
+
+Not torch.optim.swa_utils.AveragedModel: its first update takes the weights of the first step themselves, its decay is
+one for all steps, and its tensors have names that diffusers does not know.
+"""
 
 import copy
 

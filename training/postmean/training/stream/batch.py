@@ -30,6 +30,12 @@ class TargetBatch:
     """int64 [B], None where the store has no labels"""
     certified: torch.Tensor
     """bool [B], whether the certificate makes mean = x"""
+    ess: torch.Tensor
+    """float32 [B], effective sample size of the mean's weights, >= 1; 1 where certified"""
+    variance: torch.Tensor
+    """float32 [B], posterior variance per dimension, which no loss at z can go below; 0 where certified"""
+    top_weight: torch.Tensor
+    """float32 [B], largest weight of the mean, in (0, 1]; 1 where certified"""
 
     def __len__(self) -> int:
         return len(self.tuple_id)

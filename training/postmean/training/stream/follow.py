@@ -1,12 +1,11 @@
 """Follow a run that is still being generated: wait for it to begin, then for each shard in turn."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 
 from postmean.base.errors import ShardError
-from postmean.base.log import is_structured, log_event
+from postmean.base.log import tell
 from postmean.shards.run_reader import RunReader
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two checks; an object store bills each
@@ -41,10 +40,8 @@ class Follower:
             notice.cancel()
 
     def _say(self) -> None:
-        url = self._run.url
-        log_event("waiting", targets=url, seconds=self._seconds)
-        if not is_structured():
-            print(f"{url}: waiting for a run to begin there, {self._seconds:g} s at most", file=sys.stderr, flush=True)
+        text = f"{self._run.url}: waiting for a run to begin there, {self._seconds:g} s at most"
+        tell("waiting", text, targets=self._run.url, seconds=self._seconds)
 
     def wait_for_shard(self, shard: int) -> None:
         """Return once the shard is committed.

@@ -12,14 +12,13 @@ class Iteration:
     """Prepares a rank's batches, at most `depth` ahead of `take`. Starts at once.
 
     Args:
-        start_tuple: first tuple of the first global batch.
+        places: first tuple of each global batch to prepare.
         pin: whether batches are in page-locked memory.
     """
 
-    def __init__(self, run: OpenRun, share: Share, start_tuple: int, depth: int, pin: bool) -> None:
+    def __init__(self, run: OpenRun, share: Share, places: range, depth: int, pin: bool) -> None:
         self._share, self._pin = share, pin
         self._reader = TargetReader(run, share.tuples.stop)
-        places = range(start_tuple, share.tuples.stop, share.tuples.step)
         self._ahead = Ahead(self._make, places, depth, "postmean-stream")
 
     def take(self, seconds: float) -> TargetBatch:

@@ -18,6 +18,9 @@ from postmean.training.stream.ahead import Ahead
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.follow import Follower
 
+_CERTIFIED = {"ess": 1.0, "variance": 0.0, "top_weight": 1.0}
+"""Quality of a mean that is the source image."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
@@ -87,6 +90,7 @@ class TargetReader:
         x, eps, z = noisy(self._source, store, block)
         recorded = uncertified(self._source, block, run.certified_sigma)
         mean, mean_next = x.copy(), x.copy() if run.recipe.solver == "heun" else None
+        quality = {name: np.full(len(block), of_certified, np.float32) for name, of_certified in _CERTIFIED.items()}
         rows = np.flatnonzero(recorded)
         while len(rows):
             number = run.plan.shard_of(int(block.tuple_id[rows[0]]))
@@ -94,6 +98,8 @@ class TargetReader:
             for records in self._records(number, block.tuple_id[here]):
                 here, rows = rows[: len(records)], rows[len(records) :]
                 mean[here] = records.mean.decode(store)
+                for name, column in quality.items():
+                    column[here] = getattr(records, name)
                 if mean_next is not None:
                     if records.mean_next is None:
                         remedy = run.reader.make_again(number)
@@ -110,6 +116,7 @@ class TargetReader:
             mean_next=_tensor(mean_next),
             label=_tensor(store.label(block.entry)),
             certified=torch.from_numpy(~recorded),
+            **{name: torch.from_numpy(column) for name, column in quality.items()},
         )
 
     def close(self) -> None:

@@ -1,0 +1,17 @@
+"""Did you mean: the nearest of the names that exist, for a message about one that does not."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggestion(word: str, names: Iterable[str]) -> str:
+    """`: did you mean NAME?` for the name nearest to the word; empty if none is near."""
+    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def choice(word: str, names: Iterable[str]) -> str:
+    """`: did you mean NAME? It is one of ...`, or without the first part if no name is near."""
+    names = list(names)
+    near = suggestion(word, names)
+    return f"{near} It is one of {', '.join(names)}" if near else f": it is one of {', '.join(names)}"

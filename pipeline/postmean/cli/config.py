@@ -1,0 +1,50 @@
+"""`postmean config`: the presets; `postmean config PRESET`: one of them as a file for --config."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tyro.conf import Positional
+
+from postmean.base.command_line import CommandLine
+from postmean.base.config_file import to_plain, to_yaml
+from postmean.base.errors import ConfigError
+from postmean.base.suggest import choice
+from postmean.cli.commands import COMMANDS
+from postmean.runs.config import JobConfig, presets
+
+Command = Literal["plan", "generate", "serve", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigConfig:
+    """Which settings to print."""
+
+    preset: Positional[str] = ""
+    """Preset to print; without one, they are listed."""
+    command: Command = "generate"
+    """Command that the settings are for; plan, generate and serve take the same."""
+
+
+COMMAND = CommandLine(
+    name="config",
+    settings=ConfigConfig,
+    summary="List the presets, or print the settings of one as YAML for --config; with --json, as JSON.",
+    main="preset command",
+)
+
+
+def run(argv: list[str]) -> int:
+    """Entry point of the command."""
+    config, output = COMMAND.parse(argv)
+    # those of a job: what plan, generate and serve share
+    known = COMMANDS["train"].load().COMMAND.presets() if config.command == "train" else presets(JobConfig)
+    if not config.preset:
+        width = max(map(len, known))
+        lines = [f"{name:<{width}}  {summary}" for name, (summary, _) in known.items()]
+        output.report({name: summary for name, (summary, _) in known.items()}, "\n".join(lines))
+        return 0
+    if config.preset not in known:
+        raise ConfigError(f"no preset {config.preset!r} of {config.command}{choice(config.preset, known)}")
+    _, settings = known[config.preset]
+    output.report(to_plain(settings), to_yaml(settings))
+    return 0

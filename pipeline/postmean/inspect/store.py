@@ -1,0 +1,57 @@
+"""What an image store holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from postmean.contract.image_store import ImageStore
+
+_PICTURED = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreView:
+    """What an image store holds."""
+
+    path: str
+    images: int
+    shape: tuple[int, int, int]
+    """C, H, W"""
+    class_counts: dict[str, int]
+    """Images by class; empty without labels."""
+    source: dict[str, Any]
+    """What the images were imported from, and how."""
+    fingerprint: str
+    bytes: int
+    indexes: list[str]
+    """Files of `postmean index`."""
+
+
+def inspect_store(store: ImageStore) -> StoreView:
+    """Look at a store. Its images are not read."""
+    names = store.header.class_names or ()
+    counts = np.bincount(store.labels, minlength=len(names)).tolist() if store.labels is not None else []
+    index = store.path / "index"
+    return StoreView(
+        path=str(store.path),
+        images=len(store),
+        shape=store.image_shape,
+        class_counts=dict(zip(names, counts, strict=True)),
+        source=store.header.source,
+        fingerprint=store.header.fingerprint,
+        bytes=len(store) * store.dim,
+        indexes=sorted(path.name for path in index.iterdir() if path.suffix != ".json") if index.is_dir() else [],
+    )
+
+
+def draw_store(store: ImageStore, path: Path) -> None:
+    """Draw evenly spaced images of the store, with their classes."""
+    from postmean.inspect.picture import Tile, draw
+
+    entries = np.unique(np.linspace(0, len(store) - 1, _PICTURED).astype(int))
+    labels = store.label(entries)
+    names = store.header.class_names or ()
+    captions = [f"{entry}" if labels is None else f"{names[labels[i]]}" for i, entry in enumerate(entries)]
+    draw([Tile(pixels, [caption]) for pixels, caption in zip(store.pixels(entries), captions, strict=True)], path)

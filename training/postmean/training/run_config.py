@@ -1,0 +1,66 @@
+"""Settings of one training run: a recipe, and its paths and options."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from postmean.base.from_preset import from_preset, named
+from postmean.training.config import TrainConfig
+from postmean.training.presets import PRESETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRunConfig(TrainConfig):
+    """A preset's recipe, and the paths and options of a run."""
+
+    flag_names: ClassVar[dict[str, str]] = {"start_from": "from"}
+
+    targets: str
+    """Folder or URL of a run of `postmean generate`."""
+    store: Path
+    """Image store that the run was generated from."""
+    out: Path
+    """Folder for checkpoints, metrics.jsonl and config.json."""
+    init: str = ""
+    """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
+    start_from: str = ""
+    """RUN@STEP or a checkpoint's folder: a new run goes on from there, with other settings: weights, average, optimiser
+    and place in the stream are the checkpoint's."""
+    follow_seconds: float = 0.0
+    """If above 0, train while the targets are being generated: longest wait for each shard."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    @classmethod
+    def of(cls, recipe: TrainConfig, **run: Any) -> "TrainRunConfig":
+        """A recipe with the paths and options of a run.
+
+        Args:
+            run: targets, store, out, and other fields of this class.
+        """
+        return cls(**_fields(recipe), **run)
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> "TrainRunConfig":
+        """The settings of a preset of `PRESETS`, such as edm-cifar10.
+
+        >>> paths = dict(targets="targets", store=Path("digits.store"), out=Path("model"))
+        >>> TrainRunConfig.preset("edm-digits", steps=100, **paths).batch_size
+        256
+
+        Args:
+            settings: those without a default, such as the paths, and those to change, by the names of fields or flags.
+        Raises:
+            ConfigError: no such preset, or settings that contradict each other.
+            TypeError: a setting is missing, or there is none of this name.
+        """
+        return from_preset(cls, _fields(named(PRESETS, name)), settings)
+
+    @property
+    def training(self) -> TrainConfig:
+        """The recipe alone: what decides the weights."""
+        return TrainConfig(**_fields(self))
+
+
+def _fields(config: TrainConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(TrainConfig)}
