@@ -56,7 +56,7 @@ def stream_of(out: Path, store: ImageStore, tuples: int) -> dict[str, np.ndarray
 
 def check(out: Path, store: ImageStore, tuples: int) -> None:
     found, expected = Run(out, store.path).targets(), stream_of(out, store, tuples)
-    assert expected.keys() - found.keys() == {"eps", "certified"}
+    assert expected.keys() - found.keys() == {"eps", "certified", "ess", "variance", "top_weight"}
     assert not found.keys() - expected.keys()
     for name, column in found.items():
         np.testing.assert_allclose(column, expected[name], rtol=2e-6, atol=2e-6, err_msg=name)
