@@ -71,6 +71,7 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
             "diffusers",
             "faiss",
             "fsspec",
+            "jinja2",
             "matplotlib",
             "ray",
             "safetensors",

@@ -17,7 +17,7 @@ from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.contract.tuples import TupleSource
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def code_version() -> str:

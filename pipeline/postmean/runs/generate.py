@@ -106,7 +106,7 @@ def _make_missing(
         _begin(config, job, run)
         committed = committed_shards(run, progress)
         missing = sorted(set(range(len(job.plan))) - committed.keys())
-        log.start(sum(job.plan[shard].records for shard in missing), committed)
+        log.start(job.plan.total_records, sum(job.plan[shard].records for shard in missing), committed)
         if missing:
             job.check_store(progress)
         driver = FolderDriver(config, job, run, missing, lease, log, progress)
