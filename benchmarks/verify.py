@@ -105,7 +105,8 @@ def a_sample(manifest: Manifest, store: ImageStore, count: int, is_high: bool) -
         one = block.select(np.array([row]))
         mean = pack_means(np.zeros((1, *store.image_shape), np.float32), [(one.entry, np.ones(1))], 1)
         quality = {name: np.ones(1, np.float32) for name in QUALITY_COLUMNS}
-        sample.records.append((one, Records(tuple_id=one.tuple_id, mean=mean, mean_next=mean, **quality)))
+        columns = {"tuple_id": one.tuple_id, "sigma": one.sigma, "sigma_next": one.sigma_next, "label": None}
+        sample.records.append((one, Records(mean=mean, mean_next=mean, **columns, **quality)))
         sample.certified.append(one)
     return sample
 

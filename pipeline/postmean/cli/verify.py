@@ -1,4 +1,4 @@
-"""`postmean verify OUT --store STORE`: hash all shards and recompute a sample exactly in float64."""
+"""`postmean verify OUT --store STORE`: hash all shards and recompute a sample in float64."""
 
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import VerificationError
@@ -7,7 +7,7 @@ from postmean.runs.config import VerifyConfig
 COMMAND = CommandLine(
     name="verify",
     settings=VerifyConfig,
-    summary="Re-hash every shard and recompute a sample exactly in float64.",
+    summary="Re-hash every shard and recompute a sample in float64.",
     main="out store records seconds",
 )
 
@@ -35,6 +35,7 @@ def run(argv: list[str]) -> int:
         )
     if report.not_judged:
         lines.append(f"  the distribution of the means was not compared: {report.not_judged}")
+    lines += [f"  {count} shards made on {kind}" for kind, count in report.made_on.items()]
     if report.deleted:
         lines.append(f"  {report.deleted} shards were deleted when all trainers had consumed them: not checked")
     lines.append("all is well" if not problems else f"{len(problems)} problems")

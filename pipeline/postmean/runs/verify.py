@@ -1,22 +1,24 @@
 """Verification of a run: hash every shard, compare it with the plan, and recompute a sample in float64."""
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
 from postmean.base.cores import usable_cores
-from postmean.base.errors import DataError, ShardError, VerificationError
+from postmean.base.errors import DataError, GenerationError, ShardError, VerificationError
+from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.base.progress import NoProgress, ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import shard_tuples
-from postmean.contract.records import Records
-from postmean.contract.tuples import TupleBlock
 from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
 from postmean.estimators.twin_test import FALSE_ALARM
+from postmean.runs.check_records import check_neighbours, check_tuple_columns, check_values
 from postmean.runs.commits import committed_shards
 from postmean.runs.config import VerifyConfig
 from postmean.runs.recompute import Errors, is_judged, recompute
@@ -24,7 +26,9 @@ from postmean.runs.verify_sample import Sample
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
 
+VERIFICATION = "verification.json"
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
 
 
@@ -73,6 +77,8 @@ class VerifyReport:
     deleted: int
     """Committed shards deleted after all trainers had consumed them, so not checked."""
     records: int
+    made_on: dict[str, int] = field(default_factory=dict[str, int])
+    """Shards by the kind of machine that made them"""
     damaged: dict[int, str] = field(default_factory=dict[int, str])
     """Cause by shard"""
     recomputed: int = 0
@@ -109,7 +115,18 @@ def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> Verify
         show("verify", len(committed_shards(run, show)), "shards") as line,
     ):
         report = check_run(run, store, config.most_records, line.update, config.seconds, show)
-    return replace(report, problems=judge(report, manifest))
+    report = replace(report, problems=judge(report, manifest))
+    with suppress(GenerationError):  # a folder that this user may only read is verified all the same
+        run.storage.put(VERIFICATION, to_json(report))
+    return report
+
+
+def last_verification(storage: Storage) -> VerifyReport | None:
+    """What `postmean verify` found last; None if it never ended here."""
+    try:
+        return read_json(VerifyReport, storage.get(VERIFICATION), VERIFICATION)
+    except (ShardError, JsonError):
+        return None
 
 
 def check_run(
@@ -144,15 +161,18 @@ def check_run(
     committed = sorted(shard for shard in run.committed() if shard >= deleted)
     chosen = Sample(sample, len(committed))
     damaged: dict[int, str] = {}
+    made_on: Counter[str] = Counter()
     for position, shard in enumerate(committed):
         try:
+            made_on[run.read_commit(shard).made_on] += 1
             records = run.read_shard(shard)
             block = shard_tuples(manifest.tuple_source(), plan[shard], manifest.plan_certificate(certified))
             remedy = run.make_again(shard)
             if not np.array_equal(records.tuple_id, block.tuple_id):
                 raise ShardError(f"its tuples are not the plan's: {remedy}")
-            _check_values(records, manifest, remedy)
-            _check_neighbours(records, block, manifest, store, remedy)
+            check_tuple_columns(records, block, store, remedy)
+            check_values(records, manifest, remedy)
+            check_neighbours(records, block, manifest, store, remedy)
         except ShardError as error:
             damaged[shard] = str(error)
             continue
@@ -166,6 +186,7 @@ def check_run(
         committed=len(committed) + deleted,
         deleted=deleted,
         records=plan.total_records,
+        made_on=dict(made_on),
         damaged=damaged,
         recomputed=found.records,
         rows=[row for errors in found.errors for row in _sigma_rows(errors)],
@@ -211,42 +232,6 @@ def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
                 f"once in {1 / FALSE_ALARM:,.0f}): do not train on this run"
             )
     return problems
-
-
-def _check_values(records: Records, manifest: Manifest, remedy: str) -> None:
-    """Raise ShardError unless every mean can be one of this store's images: a valid hash does not prove that."""
-    entries = manifest.tuple_source().entries
-    for means in (records.mean, records.mean_next):
-        if means is None:
-            continue
-        pixels = means.dense.astype(np.float32)
-        if not np.isfinite(pixels).all() or np.abs(pixels).max(initial=0.0) > 1.001:
-            raise ShardError(f"a mean is not finite or leaves [-1, 1]: {remedy}")
-        if (means.entry >= entries).any() or not ((means.weight >= 0) & (means.weight <= 1.001)).all():
-            raise ShardError(
-                f"a mean has an entry beyond the {entries} of the data set or a weight outside [0, 1]: {remedy}"
-            )
-        sparse = means.count[means.count >= 0]
-        total = np.bincount(np.repeat(np.arange(len(sparse)), sparse), means.weight, len(sparse))
-        if (np.abs(total - 1) > 1e-3).any():
-            raise ShardError(f"the weights of a mean do not sum to 1: {remedy}")
-
-
-def _check_neighbours(records: Records, block: TupleBlock, manifest: Manifest, store: ImageStore, remedy: str) -> None:
-    """Raise ShardError unless every mean has the run's k neighbours, or all members if they are fewer."""
-    if not is_judged(manifest):
-        return
-    members = np.full(len(block), manifest.tuple_source().entries)
-    if manifest.recipe.conditional:
-        assert store.labels is not None
-        label = store.label(block.entry)
-        members = np.bincount(store.labels)[label] * (2 if manifest.recipe.flips else 1)
-    other = np.flatnonzero(records.support_size != np.minimum(manifest.estimator.k, members))
-    if len(other):
-        raise ShardError(
-            f"a mean was made from {records.support_size[other[0]]} neighbours, the run's are "
-            f"{manifest.estimator.k}: {remedy}"
-        )
 
 
 def _not_judged(manifest: Manifest) -> str | None:
