@@ -6,7 +6,8 @@ A Heun run of random images is recomputed as `postmean verify` does it, by one t
 Euler points, as many of each. It is timed twice: with records of every sigma, and with records of the highest sigma
 alone, where every image has weight. `before` is the way of version 0.1: a pass over the images for each Euler point,
 and for every 64 tuples; one pass of each kind is timed. They take turns, and medians are printed. Time is linear in the
-number of images: the last column multiplies by it. It is process time, so other work disturbs it little.
+number of images: the last column multiplies by it. It is process time, so other work disturbs it little. The last two
+lines are what estimators that sample cost besides: their means are compared with those of their float64 twin.
 """
 
 import argparse
@@ -23,12 +24,16 @@ import numpy as np
 
 from postmean.base.progress import NoProgress
 from postmean.contract.image_store import ImageStore, StoreWriter
-from postmean.contract.manifest import SCHEMA_VERSION, Manifest, code_version
+from postmean.contract.manifest import Manifest
 from postmean.contract.presets import PRESETS
 from postmean.contract.records import QUALITY_COLUMNS, Records, pack_means
-from postmean.contract.settings import EstimatorSettings, ShardSettings
-from postmean.contract.tuples import TupleSource
+from postmean.contract.settings import EstimatorSettings
 from postmean.engine.process_setup import prepare_process
+from postmean.estimators.float64_twins import TWINS, TwinPoint
+from postmean.estimators.twin_test import FIRST_LOOK, StoredMean, TwinTest
+from postmean.fleet.settings import ActorSettings
+from postmean.runs.config import JobConfig
+from postmean.runs.job import resolve
 from postmean.runs.recompute import recompute
 from postmean.runs.verify_sample import Sample
 
@@ -57,6 +62,7 @@ def measure(store: ImageStore, options: argparse.Namespace) -> None:
             taken[name].append(seconds(lambda count=count: before(store, z[:count], 80.0)))
         for name, sample in samples.items():
             taken[name].append(seconds(lambda sample=sample: recompute(sample, manifest, store, None, NoProgress)))
+    twins = {name: seconds(lambda name=name: twin(store, name)) for name in TWINS}
     median = {name: statistics.median(values) for name, values in taken.items()}
     tuples = 3 * options.records
     median["before"] = options.records * median["one"] + tuples / 64 * median["64"]
@@ -69,6 +75,24 @@ def measure(store: ImageStore, options: argparse.Namespace) -> None:
         print(
             f"{title:<24} {median[name]:>13.1f} {each:>22,.0f} {median[name] / len(store) * options.full / 60:>24.1f}"
         )
+    for name, took in twins.items():
+        print(f"{name}: {took:.2f} s to compare a record of sigma 80 with {FIRST_LOOK} runs of the twin, whatever N")
+
+
+def twin(store: ImageStore, name: str) -> None:
+    """Compare one mean with the twin's, where nearly all draws are beyond the 2048 neighbours."""
+    point = TwinPoint(
+        store=store,
+        entries=np.arange(len(store)),
+        population_mean=np.zeros(store.dim),
+        z=np.random.default_rng(0).standard_normal(store.dim) * 80,
+        sigma=80.0,
+        neighbours=np.arange(2048),
+    )
+    zeros = np.zeros(store.dim)
+    TwinTest(EstimatorSettings(name=name), 0).add(
+        StoredMean(point=point, mean=zeros, is_dense=True, exact=zeros, slope=zeros)
+    )
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -113,23 +137,8 @@ def a_sample(manifest: Manifest, store: ImageStore, count: int, is_high: bool) -
 
 def heun_manifest(store: ImageStore) -> Manifest:
     """The manifest of an unconditional iCT run of `auto`."""
-    recipe = PRESETS["ict"].recipe
-    source = TupleSource(seed=0, images=len(store), flips=recipe.flips, noise=recipe.noise, process=recipe.process)
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        code_version=code_version(),
-        store_fingerprint=store.header.fingerprint,
-        store_shape=store.header.shape,
-        classes=0,
-        recipe=recipe,
-        seed=0,
-        tuples=1 << 30,
-        estimator=EstimatorSettings(),
-        shards=ShardSettings(),
-        device="cpu",
-        threads_per_actor=1,
-        tuple_fingerprint=source.fingerprint(),
-    )
+    actor = ActorSettings(device="cpu")
+    return resolve(JobConfig(store=store.path, tuples=1 << 30, recipe=PRESETS["ict"].recipe, actor=actor), store)
 
 
 def random_store(path: Path, images: int, side: int) -> ImageStore:

@@ -140,7 +140,7 @@ def check_run(
     """Check a run.
 
     Args:
-        sample: number of records, and of certified tuples, to recompute; at least that many if there are enough.
+        sample: number of records, and of certified tuples, to recompute: about that many, spread over all shards.
         progress: called with the number of shards read so far.
         seconds: time for recomputing: as many of the sample as fit.
         show: shows the recomputation.
