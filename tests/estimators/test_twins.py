@@ -90,7 +90,7 @@ def test_p_values_of_right_runs_are_uniform(runs: SmallRuns, monkeypatch, name: 
     """So the test errs as often as it says: with M virtual runs, each p is one of M + 1 equally likely values."""
     monkeypatch.setattr(twin_test, "FIRST_LOOK", 49)
     monkeypatch.setattr(twin_test, "VIRTUAL_RUNS", 49)
-    found = [compared(runs, name, seed, records=8) for seed in range(150)]
+    found = [compared(runs, name, seed, records=8) for seed in range(80)]
     for statistic in ("size", "shift", "worst"):
         p = [getattr(one, statistic) for one in found]
         assert kstest(p, "uniform").pvalue > 1e-3, statistic

@@ -24,7 +24,7 @@ from postmean.runs.verify_sample import Sample, joined
 
 _AT_ONCE = 256  # records of a batch, and certified tuples: with Euler points 512 queries, 100 kB each at D = 12 288
 _PILOT = 16  # records whose time is measured first, where time is limited
-_JUDGED = 128  # records compared with the twin at each point: their draws cost more than the passes
+_JUDGED = 64  # records compared with the twin at each point: their draws cost more than the passes
 _Z_ERROR = 2.0**-12  # of an Euler point: half a step of float16, with which the mean before it is stored
 
 
@@ -64,17 +64,16 @@ def recompute(
     work = _Recomputation(manifest, store)
     done, size, began = 0, _AT_ONCE if seconds is None else _PILOT, time.monotonic()
     pilot, planned = 0.0, max(len(records), len(certified))
-    with show("recompute", 1, "images") as line:
-        while done < planned and size >= _PILOT:
-            batch = slice(done, min(done + size, planned))
-            batches = 1 if seconds is not None else -(-(planned - done) // size)
-            work.run(records[batch], certified[batch], lambda read, of, left=batches: line.update(read, "", of(left)))
-            done = batch.stop
-            if seconds is not None:
-                spent = time.monotonic() - began
-                pilot = pilot or spent
-                # larger batches share a pass: none of their records takes longer than the first ones
-                size = min(_AT_ONCE, int((seconds - spent) / pilot * _PILOT))
+    while done < planned and size >= _PILOT:
+        batch = slice(done, min(done + size, planned))
+        batches = 1 if seconds is not None else -(-(planned - done) // size)
+        work.run(records[batch], certified[batch], batches, show)
+        done = batch.stop
+        if seconds is not None:
+            spent = time.monotonic() - began
+            pilot = pilot or spent
+            # larger batches share a pass: none of their records takes longer than the first ones
+            size = min(_AT_ONCE, int((seconds - spent) / pilot * _PILOT))
     return work.result(show)
 
 
@@ -107,6 +106,8 @@ class _Recomputation:
     """Members read so far, in all passes"""
     sigma: dict[str, list[np.ndarray]] = field(default_factory=dict[str, list[np.ndarray]])
     mse: dict[str, list[np.ndarray]] = field(default_factory=dict[str, list[np.ndarray]])
+    pending: list[tuple[str, StoredMean]] = field(default_factory=list[tuple[str, StoredMean]])
+    """Means of this batch to compare with the twin, and their kinds"""
     tests: dict[str, TwinTest] = field(default_factory=dict[str, TwinTest])
 
     def __post_init__(self) -> None:
@@ -118,33 +119,36 @@ class _Recomputation:
         self,
         picked: list[tuple[TupleBlock, Records]],
         certified: list[TupleBlock],
-        progress: Callable[[int, Callable[[int], int]], None],
+        batches: int,
+        show: ShowProgress,
     ) -> None:
-        """Recompute a batch.
-
-        Args:
-            progress: called with the members read so far, and a function: batches like this -> members in all.
-        """
+        """Recompute a batch, one of `batches` that are left."""
         first = [self._stored("records", picked)] if picked else []
         first += [self._certified(certified)] if certified else []
         later = picked and picked[0][1].mean_next is not None
         members = self._members(first) + (self._members(first[:1]) if later else 0)
-        before = self.read
+        with show("recompute", self.read + members * batches, "images") as line:
+            line.start_at(self.read)
 
-        def report(read: int) -> None:
-            self.read += read
-            progress(self.read, lambda batches: before + members * batches)
+            def report(read: int) -> None:
+                self.read += read
+                line.update(self.read)
 
-        exact = self._pass(first, report)
+            exact = self._pass(first, report)
+            if later:
+                self._pass([self._euler(picked, first[0], exact[: len(picked)])], report)
         self.count += len(picked)
-        if later:
-            self._pass([self._euler(picked, first[0], exact[: len(picked)])], report)
+        with show("compare with the twin", len(self.pending), "records") as line:
+            for number, (kind, one) in enumerate(self.pending):
+                self.tests.setdefault(kind, TwinTest(self.manifest.estimator, self.manifest.seed)).add(one)
+                line.update(number + 1)
+        self.pending.clear()
 
     def result(self, show: ShowProgress) -> Recomputed:
         """All that was found."""
         twins: list[tuple[str, int, TwinComparison]] = []
         for kind, test in self.tests.items():
-            with show("compare with the twin", len(test), "records") as line:
+            with show("compare again", len(test), "records") as line:
                 twins.append((kind, len(test), test.result(line.update)))
         errors = [
             Errors(kind=kind, sigma=np.concatenate(sigma), mse=np.concatenate(self.mse[kind]))
@@ -221,19 +225,17 @@ class _Recomputation:
         for row, point in enumerate(points):
             if point is None:
                 return
-            test = self.tests.setdefault(part.kind, TwinTest(self.manifest.estimator, self.manifest.seed))
-            if len(test) == _JUDGED:
+            if row + len(self.tests.get(part.kind, ())) == _JUDGED:
                 return
-            test.add(
-                StoredMean(
-                    point=point,
-                    mean=part.mean[row],
-                    is_dense=bool(part.is_dense[row]),
-                    exact=exact[row].copy(),
-                    slope=slope[row].copy(),
-                    z_error=_Z_ERROR if part.kind == "mean_next" else 0.0,
-                )
+            one = StoredMean(
+                point=point,
+                mean=part.mean[row],
+                is_dense=bool(part.is_dense[row]),
+                exact=exact[row].copy(),
+                slope=slope[row].copy(),
+                z_error=_Z_ERROR if part.kind == "mean_next" else 0.0,
             )
+            self.pending.append((part.kind, one))
 
     def _populations(self, entry: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """(entries of the population, rows of the queries over it) for queries made from these entries."""
