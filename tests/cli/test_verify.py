@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 import torch
 
+from postmean.base.progress import NoProgress
 from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
+from postmean.contract.noise import ICTNoise, LogNormalNoise
 from postmean.contract.records import Means, Records
 from postmean.contract.settings import ShardFormat
-from postmean.runs.verify import SIGMA_EDGES, check_run
+from postmean.estimators import twin_test
+from postmean.runs import recompute
+from postmean.runs.verify import SIGMA_EDGES, check_run, judge
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from tests.support.runs import assert_one_line, make_by_hand
-from tests.support.settings import generate_config
+from tests.support.settings import generate_config, manifest
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,7 @@ def test_a_wrong_mean_with_a_valid_hash_is_found(
         return replace(records, mean=dense(mean))
 
     rewrite(out, 2, change)
-    found = findings(capsys, out, store.path, "--sample=1000")
+    found = findings(capsys, out, store.path, "--records=1000")
     assert "records at sigma" in found and "do not train on this run" in found
 
 
@@ -121,7 +125,7 @@ def test_values_that_no_mean_has_are_found_without_any_sample(
 ) -> None:
     out, _ = damaged
     rewrite(out, 2, lambda records: spoil(records, store, what))
-    assert "shard 000002: " in findings(capsys, out, store.path, "--sample=0")
+    assert "shard 000002: " in findings(capsys, out, store.path, "--records=0")
 
 
 def test_a_changed_image_store_is_found(finished: Path, store: ImageStore, tmp_path: Path, capsys) -> None:
@@ -187,3 +191,109 @@ def test_a_run_that_went_on_on_another_gpu_is_well_and_says_so(
     made_on = json.loads(capsys.readouterr().out)["made_on"]
     assert made_on["a new GPU, torch 9"] == 1
     assert sorted(made_on.values()) == [1, 5] and f"torch {torch.__version__}" in "".join(made_on)
+
+
+class Passes(NoProgress):
+    """Counts the images that a recomputation reads; `total` is what it said it would read."""
+
+    read = total = 0
+
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        if self._what == "recompute":
+            Passes.read, Passes.total = done, self._total
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_all_sampled_tuples_share_a_pass_and_their_euler_points_another(
+    store: ImageStore, tmp_path: Path, solver: str, conditional: bool
+) -> None:
+    settings = {"tuples": 500, "records_per_shard": 64, "estimator": "exact", "conditional": conditional}
+    noise = ICTNoise(batch_size=16, total_steps=3, s0=4, s1=16)
+    run = make_by_hand(generate_config(store, tmp_path, noise=noise, solver=solver, **settings))  # type: ignore[arg-type]
+    report = check_run(run, store, 100, lambda done: None, show=Passes)
+    assert judge(report, run.read_manifest()) == []
+    assert report.recomputed > 90
+    assert Passes.read == Passes.total == len(store) * (2 if solver == "heun" else 1)
+
+
+def test_more_records_than_fit_into_a_pass_are_recomputed_in_several(
+    finished: Path, store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(open_storage(str(finished)))
+    whole = check_run(run, store, 100, lambda done: None)
+    monkeypatch.setattr(recompute, "_AT_ONCE", 17)
+    parts = check_run(run, store, 100, lambda done: None)
+    assert [(row.kind, row.sigma_from, row.count) for row in parts.rows] == [
+        (row.kind, row.sigma_from, row.count) for row in whole.rows
+    ]
+    np.testing.assert_allclose([r.mse for r in parts.rows], [r.mse for r in whole.rows], rtol=1e-6, atol=1e-20)
+
+
+def test_a_short_time_recomputes_few_records_of_every_sigma_and_a_long_one_all(
+    finished: Path, store: ImageStore, capsys
+) -> None:
+    found = {}
+    for seconds in ("1e-6", "600"):
+        assert postmean("verify", [str(finished), f"--store={store.path}", f"--seconds={seconds}", "--json"]) == 0
+        found[seconds] = json.loads(capsys.readouterr().out)
+    records = RunFolder(open_storage(str(finished))).read_plan().total_records
+    assert [found[seconds]["recomputed"] for seconds in found] == [16, records]
+    shares = []
+    for report in found.values():
+        counts = {row["sigma_from"]: row["count"] for row in report["rows"] if row["kind"] == "records"}
+        shares.append({sigma: count / report["recomputed"] for sigma, count in counts.items()})
+    few, all_of_them = shares
+    assert all(abs(few.get(sigma, 0) - share) < 2 / 16 for sigma, share in all_of_them.items())
+
+
+@pytest.fixture(scope="module", params=["knn-snis", "knn-stratified"])
+def sampled(request: pytest.FixtureRequest, store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A right run of an estimator that samples; never written to."""
+    out = tmp_path_factory.mktemp("sampled") / "run"
+    settings = {"tuples": 128, "records_per_shard": 64, "k": 20, "n": 32, "m": 32, "certificate": False}
+    make_by_hand(generate_config(store, out, estimator=request.param, noise=LogNormalNoise(P_mean=1.0), **settings))
+    return out
+
+
+def test_a_right_run_that_samples_is_compared_with_its_twin(sampled: Path, store: ImageStore, capsys) -> None:
+    assert postmean("verify", [str(sampled), f"--store={store.path}"]) == 0
+    assert "64 compared with " in capsys.readouterr().out
+    (twin,) = check_run(RunFolder(open_storage(str(sampled))), store, 128, lambda done: None).twins
+    assert (twin.kind, twin.is_other) == ("records", False)
+
+
+def wrong(records: Records, store: ImageStore, fault: str) -> Records:
+    mean = records.mean.decode(store)
+    if fault == "swapped":
+        mean[[5, 6]] = mean[[6, 5]]
+    else:
+        mean += 0.05 * (store.images.mean(0) / 127.5 - 1 - mean)
+    return replace(records, mean=dense(mean))
+
+
+@pytest.mark.parametrize("fault", ["swapped", "biased"])
+def test_a_wrong_run_that_samples_is_found(
+    sampled: Path, store: ImageStore, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(twin_test, "VIRTUAL_RUNS", 499)
+    out = tmp_path / "run"
+    shutil.copytree(sampled, out)
+    for shard in range(2):
+        rewrite(out, shard, lambda records: wrong(records, store, fault))
+    assert "means are not distributed as those of knn-" in findings(capsys, out, store.path, "--records=128")
+
+
+def test_a_run_with_other_neighbours_than_its_manifest_says_is_found(
+    sampled: Path, store: ImageStore, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(sampled, out)
+    rewrite(out, 1, lambda records: replace(records, support_size=records.support_size // 2))
+    found = findings(capsys, out, store.path, "--records=0")
+    assert "shard 000001: a mean was made from 10 neighbours, the run's are 20" in found
+
+
+def test_an_approximate_search_has_no_twin() -> None:
+    for index, expected in (("exact", True), ("flat", True), ("sq8", True), ("ivf4-sq8", False)):
+        assert recompute.is_judged(manifest(estimator="knn-snis", index=index)) == expected

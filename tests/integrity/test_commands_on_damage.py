@@ -18,11 +18,11 @@ RUN = ["manifest.json", "plan.parquet", "certified_sigma.npy"]
 Reads = tuple[Callable[[Path], list[str]], list[str]]
 COMMANDS: dict[str, Reads] = {
     "verify tar": (
-        lambda root: ["verify", f"{root}/tar", f"--store={root}/store", "--sample=8"],
+        lambda root: ["verify", f"{root}/tar", f"--store={root}/store", "--records=8"],
         [*STORE[:1], "tar/shards/*", "tar/commits/*", *(f"tar/{name}" for name in RUN)],
     ),
     "verify zarr": (
-        lambda root: ["verify", f"{root}/zarr", f"--store={root}/store", "--sample=8"],
+        lambda root: ["verify", f"{root}/zarr", f"--store={root}/store", "--records=8"],
         ["zarr/targets.zarr/**/*", "zarr/commits/*", *(f"zarr/{name}" for name in RUN)],
     ),
     "status": (lambda root: ["status", f"{root}/followed"], ["followed/*.*", "followed/trainers/*"]),

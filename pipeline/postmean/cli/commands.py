@@ -30,7 +30,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "looking at what is there": {
         "status": Command("postmean.cli.status", "how far a run is, and whether it goes on"),
         "inspect": Command("postmean.cli.inspect", "what a store, run, shard, record or checkpoint holds"),
-        "verify": Command("postmean.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
+        "verify": Command("postmean.cli.verify", "re-hash shards and recompute a sample in float64"),
         "export": Command("postmean.cli.export", "write the records of a run as tables for other tools"),
         "report": Command("postmean.cli.report", "a page of a run or of a store; errors of all estimators"),
     },

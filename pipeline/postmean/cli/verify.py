@@ -1,4 +1,4 @@
-"""`postmean verify OUT --store STORE`: hash all shards and recompute a sample exactly in float64."""
+"""`postmean verify OUT --store STORE`: hash all shards and recompute a sample in float64."""
 
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import VerificationError
@@ -7,8 +7,8 @@ from postmean.runs.config import VerifyConfig
 COMMAND = CommandLine(
     name="verify",
     settings=VerifyConfig,
-    summary="Re-hash every shard and recompute a sample exactly in float64.",
-    main="out store sample",
+    summary="Re-hash every shard and recompute a sample in float64.",
+    main="out store records seconds",
 )
 
 
@@ -21,12 +21,20 @@ def run(argv: list[str]) -> int:
     problems = report.problems
     lines = [
         f"{report.out}: {report.committed} of {report.shards} shards, {report.records:,} records, "
-        f"estimator {report.estimator}; mean squared error a dimension against float64:",
+        f"estimator {report.estimator}; {report.recomputed:,} recomputed: "
+        "mean squared error a dimension against float64:",
         f"  {'':<10} {'sigma':>12} {'tuples':>7} {'mse':>9} {'worst':>9}",
     ]
     for row in report.rows:
         span = f"{row.sigma_from:g}..{row.sigma_to:g}"
         lines.append(f"  {row.kind:<10} {span:>12} {row.count:>7} {row.mse:>9.1e} {row.worst:>9.1e}")
+    for twin in report.twins:
+        lines.append(
+            f"  {twin.kind:<10} {twin.count} compared with {twin.virtual_runs:,} runs of the float64 twin: p "
+            f"{twin.size:.2g} (size), {twin.shift:.2g} (shift), {twin.worst:.2g} (worst)"
+        )
+    if report.not_judged:
+        lines.append(f"  the distribution of the means was not compared: {report.not_judged}")
     lines += [f"  {count} shards made on {kind}" for kind, count in report.made_on.items()]
     if report.deleted:
         lines.append(f"  {report.deleted} shards were deleted when all trainers had consumed them: not checked")

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from tyro.conf import Positional
 
-from postmean.base.checks import check_at_least_one, check_positive
+from postmean.base.checks import check_at_least, check_at_least_one, check_positive
 from postmean.base.errors import ConfigError
 from postmean.base.flags import FlagGroup, incomplete
 from postmean.base.from_preset import from_preset, named
@@ -14,6 +14,8 @@ from postmean.contract.presets import PRESETS
 from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.fleet.settings import ActorSettings, FleetSettings
+
+_MOST_IN_SECONDS = 1024  # records that verification keeps, 50 kB each, to recompute as many as time allows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +126,24 @@ class VerifyConfig:
     """Folder of the run."""
     store: Path
     """Image store that the run was generated from."""
-    sample: int = 128
-    """Records, and as many certified tuples, to recompute."""
+    records: int | None = None
+    """Records, and as many certified tuples, to recompute; default 128, with --seconds as many as fit."""
+    seconds: float | None = None
+    """Time for recomputing: as many records as fit, spread over sigma, but at least 16."""
+    threads: int | None = None
+    """CPU threads; default as many as the usable cores."""
 
     def __post_init__(self) -> None:
-        if self.sample < 0:
-            raise ConfigError(f"--sample: expected 0 or more, got {self.sample}")
+        check_at_least(self, "records", 0)
+        check_at_least_one(self, ("threads",))
+        check_positive(self, ("seconds",))
+
+    @property
+    def most_records(self) -> int:
+        """Records to sample."""
+        if self.records is not None:
+            return self.records
+        return 128 if self.seconds is None else _MOST_IN_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Verification of a run: hash every shard, compare it with the plan, and recompute a sample exactly in float64."""
+"""Verification of a run: hash every shard, compare it with the plan, and recompute a sample in float64."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,19 +8,21 @@ from itertools import pairwise
 
 import numpy as np
 
+from postmean.base.cores import usable_cores
 from postmean.base.errors import DataError, GenerationError, ShardError, VerificationError
 from postmean.base.json_files import JsonError, read_json, to_json
-from postmean.base.progress import ShowProgress, shown
+from postmean.base.progress import NoProgress, ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
-from postmean.contract.noisy import noisy
-from postmean.contract.plan import shard_tuples, uncertified
-from postmean.contract.records import Records
-from postmean.contract.tuples import TupleBlock
-from postmean.estimators.float64 import exact_mean
+from postmean.contract.plan import shard_tuples
+from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
+from postmean.estimators.twin_test import FALSE_ALARM
+from postmean.runs.check_records import check_neighbours, check_tuple_columns, check_values
 from postmean.runs.commits import committed_shards
 from postmean.runs.config import VerifyConfig
+from postmean.runs.recompute import Errors, is_judged, recompute
+from postmean.runs.verify_sample import Sample
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
@@ -46,6 +48,24 @@ class SigmaRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TwinRow:
+    """How the sampled means compare with those of their estimator's float64 twin: p-values, see `twin_test`."""
+
+    kind: str
+    """records, or records at the Euler point (mean_next)"""
+    count: int
+    virtual_runs: int
+    size: float
+    """Of the sizes of the errors"""
+    shift: float
+    """Of the errors along the slope of the mean over log sigma"""
+    worst: float
+    """Of the largest error"""
+    is_other: bool
+    """Whether the means are not this estimator's; so it seems of a right run with probability 1/1000 at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyReport:
     """What verification found."""
 
@@ -61,24 +81,14 @@ class VerifyReport:
     """Shards by the kind of machine that made them"""
     damaged: dict[int, str] = field(default_factory=dict[int, str])
     """Cause by shard"""
+    recomputed: int = 0
+    """Records recomputed in float64."""
     rows: list[SigmaRow] = field(default_factory=list[SigmaRow])
+    twins: list[TwinRow] = field(default_factory=list[TwinRow])
+    not_judged: str | None = None
+    """Why no distribution was compared although the estimator searches; None otherwise."""
     problems: list[str] = field(default_factory=list[str])
     """What is wrong, one line each; see `judge`"""
-
-
-@dataclass
-class _Sample:
-    """Tuples collected while the shards are read, to be recomputed."""
-
-    kind: str
-    sigma: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    z: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    mean: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    entry: list[np.ndarray] = field(default_factory=list[np.ndarray])
-
-    def add(self, sigma: np.ndarray, z: np.ndarray, mean: np.ndarray, entry: np.ndarray) -> None:
-        for column, value in (("sigma", sigma), ("z", z), ("mean", mean), ("entry", entry)):
-            getattr(self, column).append(value)
 
 
 def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> VerifyReport:
@@ -100,8 +110,11 @@ def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> Verify
     show, run = shown(progress), RunFolder(open_storage(config.out))
     manifest = run.read_manifest()
     store = ImageStore.open(config.store)
-    with show("verify", len(committed_shards(run, show)), "shards") as line:
-        report = check_run(run, store, config.sample, line.update)
+    with (
+        threads(config.threads or usable_cores()),
+        show("verify", len(committed_shards(run, show)), "shards") as line,
+    ):
+        report = check_run(run, store, config.most_records, line.update, config.seconds, show)
     report = replace(report, problems=judge(report, manifest))
     with suppress(GenerationError):  # a folder that this user may only read is verified all the same
         run.storage.put(VERIFICATION, to_json(report))
@@ -116,12 +129,21 @@ def last_verification(storage: Storage) -> VerifyReport | None:
         return None
 
 
-def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[int], None]) -> VerifyReport:
+def check_run(
+    run: RunFolder,
+    store: ImageStore,
+    sample: int,
+    progress: Callable[[int], None],
+    seconds: float | None = None,
+    show: ShowProgress = NoProgress,
+) -> VerifyReport:
     """Check a run.
 
     Args:
-        sample: number of records, and of certified tuples, to recompute; at least that many if there are enough.
+        sample: number of records, and of certified tuples, to recompute: about that many, spread over all shards.
         progress: called with the number of shards read so far.
+        seconds: time for recomputing: as many of the sample as fit.
+        show: shows the recomputation.
     Raises:
         MismatchError: the run was made from another store, or this machine generates other random numbers.
         VerificationError: the store's files do not match its header.
@@ -137,10 +159,7 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
     run.check_metadata()
     deleted = deleted_shards(run)
     committed = sorted(shard for shard in run.committed() if shard >= deleted)
-    each = -(-sample // max(1, len(committed)))
-    places = np.linspace(0, len(committed) - 1, min(sample, len(committed))).astype(int).tolist()
-    sampled = {position: _shift(number) for number, position in enumerate(places)}
-    samples = {kind: _Sample(kind) for kind in ("records", "mean_next", "certified")}
+    chosen = Sample(sample, len(committed))
     damaged: dict[int, str] = {}
     made_on: Counter[str] = Counter()
     for position, shard in enumerate(committed):
@@ -151,15 +170,15 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
             remedy = run.make_again(shard)
             if not np.array_equal(records.tuple_id, block.tuple_id):
                 raise ShardError(f"its tuples are not the plan's: {remedy}")
-            _check_tuple_columns(records, block, store, remedy)
-            _check_values(records, manifest, remedy)
+            check_tuple_columns(records, block, store, remedy)
+            check_values(records, manifest, remedy)
+            check_neighbours(records, block, manifest, store, remedy)
         except ShardError as error:
             damaged[shard] = str(error)
             continue
-        if position in sampled:
-            _take(samples, manifest, store, block, records, _quantiles(each, sampled[position]), certified)
+        chosen.take(position, manifest.tuple_source(), block, records, certified)
         progress(position + 1)
-    rows = [row for kind in samples.values() for row in _errors(kind, manifest, store)]
+    found = recompute(chosen, manifest, store, seconds, show)
     return VerifyReport(
         out=run.storage.url,
         estimator=manifest.estimator.name,
@@ -169,7 +188,21 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
         records=plan.total_records,
         made_on=dict(made_on),
         damaged=damaged,
-        rows=rows,
+        recomputed=found.records,
+        rows=[row for errors in found.errors for row in _sigma_rows(errors)],
+        twins=[
+            TwinRow(
+                kind=kind,
+                count=count,
+                virtual_runs=twin.virtual_runs,
+                size=twin.size,
+                shift=twin.shift,
+                worst=twin.worst,
+                is_other=twin.is_other,
+            )
+            for kind, count, twin in found.twins
+        ],
+        not_judged=_not_judged(manifest),
     )
 
 
@@ -191,125 +224,38 @@ def judge(report: VerifyReport, manifest: Manifest) -> list[str]:
                 f"{row.kind} at sigma {row.sigma_from:g}..{row.sigma_to:g}: mean squared error {error:.1e}, "
                 f"promised were {allowed:.1e}: do not train on this run"
             )
+    for twin in report.twins:
+        if twin.is_other:
+            problems.append(
+                f"{twin.kind}: {twin.count} means are not distributed as those of {report.estimator} "
+                f"(p size {twin.size:.1e}, shift {twin.shift:.1e}, worst {twin.worst:.1e}; a right run seems so "
+                f"once in {1 / FALSE_ALARM:,.0f}): do not train on this run"
+            )
     return problems
 
 
-def _shift(number: int) -> float:
-    """Shift in [0, 1) for the number-th sampled shard; consecutive ones spread evenly (golden ratio sequence)."""
-    return (number + 0.5) * (5**0.5 - 1) / 2 % 1
+def _not_judged(manifest: Manifest) -> str | None:
+    estimator = manifest.estimator
+    if not traits_of(estimator.name).searches or is_judged(manifest):
+        return None
+    if estimator.index.startswith("ivf"):
+        return f"{estimator.index} finds other neighbours than the nearest, so its twin is not known"
+    return f"{estimator.name} has no twin"
 
 
-def _quantiles(count: int, shift: float) -> np.ndarray:
-    """`count` evenly spaced quantiles in [0, 1); the different shifts of the sampled shards fill the gaps."""
-    return (np.arange(count) + shift) / count
-
-
-def _check_tuple_columns(records: Records, block: TupleBlock, store: ImageStore, remedy: str) -> None:
-    """Raise ShardError unless the columns that the tuples' numbers decide are theirs."""
-    label = store.label(block.entry)
-    # not to the last bit: that of exp and ndtri may differ between machines
-    is_same = np.allclose(records.sigma, block.sigma, rtol=1e-5, atol=0)
-    if records.label is not None and label is not None:
-        is_same = is_same and np.array_equal(records.label, label)
-    if records.sigma_next is not None and block.sigma_next is not None:
-        is_same = is_same and np.allclose(records.sigma_next, block.sigma_next, rtol=1e-5, atol=1e-6)
-    if not is_same:
-        raise ShardError(f"its sigma, sigma_next or label are not those of its tuples: {remedy}")
-
-
-def _check_values(records: Records, manifest: Manifest, remedy: str) -> None:
-    """Raise ShardError unless every mean can be one of this store's images: a valid hash does not prove that."""
-    entries = manifest.tuple_source().entries
-    for means in (records.mean, records.mean_next):
-        if means is None:
-            continue
-        pixels = means.dense.astype(np.float32)
-        if not np.isfinite(pixels).all() or np.abs(pixels).max(initial=0.0) > 1.001:
-            raise ShardError(f"a mean is not finite or leaves [-1, 1]: {remedy}")
-        if (means.entry >= entries).any() or not ((means.weight >= 0) & (means.weight <= 1.001)).all():
-            raise ShardError(
-                f"a mean has an entry beyond the {entries} of the data set or a weight outside [0, 1]: {remedy}"
-            )
-        sparse = means.count[means.count >= 0]
-        total = np.bincount(np.repeat(np.arange(len(sparse)), sparse), means.weight, len(sparse))
-        if (np.abs(total - 1) > 1e-3).any():
-            raise ShardError(f"the weights of a mean do not sum to 1: {remedy}")
-
-
-def _take(
-    samples: dict[str, _Sample],
-    manifest: Manifest,
-    store: ImageStore,
-    block: TupleBlock,
-    records: Records,
-    quantiles: np.ndarray,
-    certified: np.ndarray | None,
-) -> None:
-    """Keep this shard's records at these quantiles of sigma, and the certified tuples of highest sigma in its range."""
-    source = manifest.tuple_source()
-    order = np.argsort(block.sigma, kind="stable")
-    rows = np.unique(order[(quantiles * len(order)).astype(int)])
-    parts = [records.slice(row, row + 1) for row in rows]
-    picked = block.select(rows)
-    z = noisy(source, store, picked)[2].reshape(len(rows), -1)
-    mean = np.concatenate([p.mean.decode(store) for p in parts]).reshape(len(rows), -1)
-    samples["records"].add(picked.sigma, z, mean, picked.entry)
-    if picked.sigma_next is not None and all(p.mean_next is not None for p in parts):
-        later = np.concatenate([p.mean_next.decode(store) for p in parts if p.mean_next is not None])
-        ratio = (picked.sigma_next / picked.sigma)[:, None]
-        exact = exact_mean_by_class(manifest, store, picked.entry, z, picked.sigma)
-        moves = picked.sigma_next > 0
-        # the Euler point as in the pipeline, but from the exact mean
-        euler = (exact + ratio * (z - exact)).astype(np.float32)
-        samples["mean_next"].add(
-            picked.sigma_next[moves], euler[moves], later.reshape(len(rows), -1)[moves], picked.entry[moves]
-        )
-    if certified is not None:
-        around = source.block(int(block.tuple_id[0]), int(block.tuple_id[-1]) + 1)
-        below = around.select(~uncertified(source, around, certified))
-        if len(below):
-            highest = below.select(np.argsort(-below.sigma, kind="stable")[: len(quantiles)])
-            x, _, z = (values.reshape(len(highest), -1) for values in noisy(source, store, highest))
-            samples["certified"].add(highest.sigma, z, x, highest.entry)
-
-
-def exact_mean_by_class(
-    manifest: Manifest, store: ImageStore, entry: np.ndarray, z: np.ndarray, sigma: np.ndarray
-) -> np.ndarray:
-    """Exact means in float64 over the population of each tuple."""
-    entries = np.arange(manifest.tuple_source().entries)
-    if not manifest.recipe.conditional:
-        return exact_mean(store, entries, z, sigma)
-    out = np.empty((len(z), store.dim))
-    label, labels = store.label(entry), store.label(entries)
-    assert label is not None and labels is not None
-    for value in np.unique(label):
-        rows = label == value
-        out[rows] = exact_mean(store, entries[labels == value], z[rows], sigma[rows])
-    return out
-
-
-def _errors(sample: _Sample, manifest: Manifest, store: ImageStore) -> list[SigmaRow]:
-    if not sample.sigma or not sum(map(len, sample.sigma)):
-        return []
-    sigma, z, mean, entry = (np.concatenate(getattr(sample, name)) for name in ("sigma", "z", "mean", "entry"))
-    mse = np.empty(len(z))
-    for start in range(0, len(z), 64):
-        rows = slice(start, start + 64)
-        exact = exact_mean_by_class(manifest, store, entry[rows], z[rows], sigma[rows])
-        mse[rows] = np.square(mean[rows] - exact).mean(1)
+def _sigma_rows(errors: Errors) -> list[SigmaRow]:
     found: list[SigmaRow] = []
     for low, high in pairwise(SIGMA_EDGES):
-        inside = (sigma > low) & (sigma <= high)
+        inside = (errors.sigma > low) & (errors.sigma <= high)
         if inside.any():
             found.append(
                 SigmaRow(
-                    kind=sample.kind,
+                    kind=errors.kind,
                     sigma_from=low,
                     sigma_to=high,
                     count=int(inside.sum()),
-                    mse=float(mse[inside].mean()),
-                    worst=float(mse[inside].max()),
+                    mse=float(errors.mse[inside].mean()),
+                    worst=float(errors.mse[inside].max()),
                 )
             )
     return found
