@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from postmean.importers.config import ImportConfig as ImportConfig
     from postmean.importers.run import ImportReport as ImportReport
     from postmean.importers.run import import_images as import_images
+    from postmean.importers.survey import SourceSurvey as SourceSurvey
+    from postmean.importers.survey import survey_source as survey_source
     from postmean.neighbours.config import IndexConfig as IndexConfig
     from postmean.neighbours.index import IndexReport as IndexReport
     from postmean.neighbours.index import index as index

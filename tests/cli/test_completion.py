@@ -33,7 +33,7 @@ def test_commands_presets_flags_and_values_are_offered() -> None:
     assert offered("report ") == {"estimators"}
     assert offered("report estimators --qu") == {"--quick", "--quiet"}
     assert offered("completion ") == set(SCRIPTS)
-    assert offered("import --resize center") == {"center-crop", "center-crop-dhariwal"}
+    assert offered("import --resize center") == {"center-crop", "center-crop-wide", "center-crop-dhariwal"}
 
 
 def test_flags_are_those_of_the_kind_that_is_chosen() -> None:

@@ -12,7 +12,6 @@ from tests.support.image_files import class_files, make_source, random_images
 TRAIN = ["train", "edm-digits", "--steps", "1"]
 # a command and its arguments; PATH is the one in question, the others are what they should be
 LOCAL = {
-    "source": ["import", "PATH", "new.store"],
     "new store": ["import", "source", "PATH/new.store"],
     "store to index": ["index", "PATH"],
     "store to plan": ["plan", "edm-digits", "--store", "PATH"],
@@ -32,6 +31,7 @@ LOCAL = {
     "demo": ["demo", "--out", "PATH/new"],
 }
 ANY = {
+    "source": ["import", "PATH", "new.store"],
     "run": ["generate", "edm-digits", "--store", "s.store", "--out", "PATH"],
     "run to verify": ["verify", "PATH", "--store", "s.store"],
     "run to look at": ["status", "PATH"],

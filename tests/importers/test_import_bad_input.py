@@ -55,8 +55,8 @@ def test_file_that_is_no_archive(tmp_path, content):
 
 
 def test_unknown_layout(tmp_path):
-    source = make_source(tmp_path, "zip", {"a/train.parquet": b"x", "b.csv": b"x"})
-    refused(source, tmp_path, r"source\.zip: unknown layout, 2 files such as a/train\.parquet: expected class folders")
+    source = make_source(tmp_path, "zip", {"a/train.lmdb": b"x", "b.csv": b"x"})
+    refused(source, tmp_path, r"source\.zip: unknown layout, 2 files such as a/train\.lmdb: expected class folders")
 
 
 @pytest.mark.parametrize("form", ["tar", "tar.gz", "tar.xz", "tar.bz2", "zip"])
@@ -239,9 +239,9 @@ def test_interrupt_leaves_nothing(tmp_path):
 
 
 def test_lost_worker_is_an_error_not_a_hang(tmp_path):
-    from postmean.importers.decode import PixelRule
-    from postmean.importers.importer import Item
-    from postmean.importers.pool import decode_all
+    from postmean.importers.layouts.layout import Item
+    from postmean.importers.pixels.decode import PixelRule
+    from postmean.importers.pixels.pool import decode_all
 
     items = (Item(str(i), Killer() if i == 2 else IMAGES[0].transpose(2, 0, 1), None) for i in range(4))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"a decoding process was killed, perhaps for lack of memory"):
@@ -258,8 +258,8 @@ class Killer(bytes):
 def test_pixels_of_any_damaged_file_give_an_image_or_an_error(tmp_path):
     random = np.random.default_rng(0)
     files = [encoded(RGB, "JPEG"), png(RGB), png(RGB.convert("P")), png(GREY)]
-    from postmean.importers.decode import PixelRule, decode
-    from postmean.importers.importer import Item
+    from postmean.importers.layouts.layout import Item
+    from postmean.importers.pixels.decode import PixelRule, decode
 
     skipped = 0
     for i in range(800):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from postmean.base.errors import DataError
 from postmean.contract.image_store import ImageStore
 from postmean.importers.config import ImportConfig
-from postmean.importers.pickles import load_plain
+from postmean.importers.layouts.pickles import load_plain
 from postmean.importers.run import import_images
 from tests.support.image_files import make_source
 

@@ -12,7 +12,7 @@ from postmean.base.errors import DataError
 from postmean.contract.image_store import ImageStore
 from postmean.importers import limits
 from postmean.importers.config import ImportConfig
-from postmean.importers.pickles import load_plain
+from postmean.importers.layouts.pickles import load_plain
 from postmean.importers.run import import_images
 from tests.importers.test_import_cifar_batches import cifar_files
 from tests.support.image_files import make_source, png, random_images

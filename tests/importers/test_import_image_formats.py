@@ -35,6 +35,17 @@ LOSSLESS = {
     "ppm": ("PPM", {}),
     "jp2": ("JPEG2000", {}),
 }
+NAMED = {
+    "tga": ("TGA", {}),
+    "targa": ("TGA", {"compression": "tga_rle"}),
+    "pcx": ("PCX", {}),
+    "sgi": ("SGI", {}),
+    "qoi": ("QOI", {}),
+    "dds": ("DDS", {}),
+    "ico": ("ICO", {"sizes": [(64, 48), (16, 12)]}),
+    "im": ("IM", {}),
+}
+"""Formats that are read only from files of their suffix."""
 LOSSY = {
     "jpg": ("JPEG", {}),
     "JPEG": ("JPEG", {"progressive": True}),
@@ -106,7 +117,7 @@ def test_pages_and_frames_after_the_first_are_noted(tmp_path, form, options):
     assert "1 image of several frames" in said(store)[0]
 
 
-@pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.psd", "x.dng", "x.svg", "x.jxl", "x.tga"])
+@pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.eps", "x.dng", "x.svg", "x.jxl", "x.fits"])
 def test_images_of_formats_that_are_not_read_are_refused_by_name(tmp_path, name):
     message = rf"a/{name}: an image of a format that is not read: convert it to PNG, or remove it"
     refused(tmp_path, {"a/0.png": png(PICTURE), f"a/{name}": b"x"}, message)
@@ -265,6 +276,20 @@ def test_image_of_one_million_rows_is_refused(tmp_path, size):
         refused(tmp_path / resize, {"a/0.png": payload}, message, resize=resize, resolution=64)
 
 
+@pytest.mark.parametrize("suffix", NAMED)
+def test_formats_without_a_mark_are_read_by_their_suffix_alone(tmp_path, suffix):
+    form, options = NAMED[suffix]
+    payload = encoded(PICTURE, form, **options)
+    store = read(tmp_path / "named", {f"a/0.{suffix}": payload}, channels="rgb")
+    assert np.array_equal(store.images, planes(np.asarray(PICTURE)[None]))
+    refused(
+        tmp_path / "other", {"a/0.png": payload}, r"a/0\.png: corrupt image \(none of JPEG, PNG, WEBP", channels="rgb"
+    )
+    for share in (0.1, 0.5, 0.9):
+        cut = payload[: int(share * len(payload))]
+        refused(tmp_path / f"{share}", {f"a/0.{suffix}": cut}, r"corrupt image", channels="rgb")
+
+
 def test_image_that_grows_when_scaled_is_refused(tmp_path):
     payload = png(Image.new("RGB", (1, 32_000)))
     message = r"a/0\.png: corrupt image \(1x32000 pixels, too narrow for --resize center-crop-dhariwal\)"
@@ -274,20 +299,21 @@ def test_image_that_grows_when_scaled_is_refused(tmp_path):
 
 
 def test_damaged_files_of_every_format_give_an_image_or_one_line():
-    from postmean.importers.decode import PixelRule, decode
-    from postmean.importers.importer import Item
+    from postmean.importers.layouts.layout import Item
+    from postmean.importers.pixels.decode import PixelRule, decode
 
     draw = np.random.default_rng(0)
     small = PICTURE.resize((16, 12))
-    kinds = {**LOSSLESS, **LOSSY, "gif": ("GIF", {})}
-    files = [encoded(small, form, **options) for form, options in kinds.values()]
+    kinds = {**LOSSLESS, **LOSSY, "gif": ("GIF", {}), **NAMED}
+    files = [(f"x.{suffix}", encoded(small, form, **options)) for suffix, (form, options) in kinds.items()]
     for i in range(20 * len(files)):
-        damaged = np.frombuffer(files[i % len(files)], np.uint8).copy()
+        name, payload = files[i % len(files)]
+        damaged = np.frombuffer(payload, np.uint8).copy()
         first = 80 if i % 2 else len(damaged)  # half of them in the header
         damaged[draw.integers(0, min(first, len(damaged)), 1 + i % 4)] = draw.integers(0, 256)
-        rule = PixelRule(channels="rgb", on_corrupt="skip", resize="center-crop", resolution=8)
+        rule = PixelRule(channels="rgb", on_corrupt="skip", resize="center-crop", size=(8, 8))
         try:
-            decoded = decode(Item("x", damaged.tobytes(), None), rule, None)
+            decoded = decode(Item("x", damaged.tobytes(), None, name), rule, None)
         except DataError as error:
             assert "\n" not in str(error)
             assert "image" in str(error)

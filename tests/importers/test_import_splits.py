@@ -6,8 +6,8 @@ import pytest
 from postmean.base.errors import DataError
 from postmean.contract.image_store import ImageStore
 from postmean.importers.config import ImportConfig
+from postmean.importers.layouts.splits import split_of
 from postmean.importers.run import import_images
-from postmean.importers.splits import split_of
 from tests.support.image_files import FORMS, make_source, planes, png, random_images
 from tests.support.imports import imported, refused_import
 

@@ -11,7 +11,7 @@ from tests.packaging.conftest import ROOT
 
 def sources(root: str) -> set[str]:
     """Modules and py.typed markers of a source root, by path in the wheel."""
-    files = (path for path in (ROOT / root).rglob("*") if path.suffix == ".py" or path.name == "py.typed")
+    files = (path for path in (ROOT / root).rglob("*") if path.suffix in (".py", ".txt") or path.name == "py.typed")
     return {str(path.relative_to(ROOT / root)) for path in files}
 
 

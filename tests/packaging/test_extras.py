@@ -60,8 +60,10 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
         *(
             "PIL",
             "boto3",
+            "braceexpand",
             "diffusers",
             "faiss",
+            "fsspec",
             "matplotlib",
             "ray",
             "safetensors",

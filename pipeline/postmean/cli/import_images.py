@@ -1,6 +1,7 @@
-"""`postmean import SOURCE STORE`"""
+"""`postmean import SOURCE STORE` and `postmean import --list SOURCE`"""
 
 from postmean.base.command_line import CommandLine
+from postmean.base.output import Output
 from postmean.base.progress import byte_size, duration
 from postmean.importers.config import ImportConfig
 
@@ -8,13 +9,15 @@ COMMAND = CommandLine(
     name="import",
     settings=ImportConfig,
     summary="Read images and labels into an image store.",
-    main="source store kind split resize resolution channels on-corrupt workers",
+    main="source store list kind split label resize resolution channels on-corrupt workers",
 )
 
 
 def run(argv: list[str]) -> int:
-    """Read a data set into an image store and print a summary."""
+    """Read a data set into an image store and print a summary; or say what it is."""
     config, output = COMMAND.parse(argv)
+    if config.list:
+        return _list(config, output)
     from postmean.importers.run import import_images  # here: --help need not wait for numpy and Pillow
 
     report = import_images(config, output.progress)
@@ -30,3 +33,30 @@ def run(argv: list[str]) -> int:
     lines = [f"{text} ({changes})" if changes else text, *(f"note: {note}" for note in report.notes)]
     output.report(report, "\n".join(lines))
     return 0
+
+
+def _list(config: ImportConfig, output: Output) -> int:
+    from postmean.importers.survey import survey_source
+
+    found = survey_source(config, output.progress)
+    names = found.splits[0].class_names or []
+    lines = [
+        f"{found.source}: {found.layout} (--kind {found.kind}), {found.files:,} files",
+        "splits: " + ", ".join(f"{part.split} {part.images:,} images" for part in found.splits),
+        f"classes: {len(names):,}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+        if names
+        else "no classes",
+        f"sizes: {_counted(found.sizes)}; channels: {_counted(found.channels)}; {found.sampled} images looked at",
+    ]
+    if found.labels:
+        lines.append(f"--label may be: {', '.join(found.labels[:50])}")
+    lines += [*(f"note: {note}" for note in found.oddities), found.command]
+    output.report(found, "\n".join(lines))
+    return 0
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    shown = ", ".join(f"{kind} ({count})" for kind, count in list(kinds.items())[:8])
+    return f"{shown} and {len(kinds) - 8} more" if len(kinds) > 8 else shown or "none"

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +96,27 @@ class ImageStore:
         if _fingerprint(header.shape, hashes, labels) != header.fingerprint:
             raise DataError(f"{path}: labels.npy or block_hashes.npy is damaged: {remedy}")
         return cls(path, header, ImageBlocks(images, hashes, path / "images.npy", remedy), labels)
+
+    @classmethod
+    def write(
+        cls, path: Path | str, images: Iterable[tuple[Any, int | None]], class_names: Sequence[str] | None = None
+    ) -> "ImageStore":
+        """Make a store of the images that an iterator yields, such as a data set of torchvision.
+
+            ImageStore.write("cifar10.store", torchvision.datasets.CIFAR10("root"))
+
+        Args:
+            path: store to create; it must not exist yet.
+            images: pairs of an image and its label. An image is a Pillow image, RGB or grey, or uint8 [H, W], [H, W, C]
+                or [C, H, W] of numpy or torch; all have one size. Labels are integers 0..n-1, or None for all.
+            class_names: name of each label; the numbers name themselves without it.
+        Raises:
+            DataError: an image is none of these or of another size, a label is no integer or missing, or the store
+                exists already or cannot be written.
+        """
+        from postmean.contract.written_images import write_images  # here: it needs this class
+
+        return write_images(path, images, class_names)
 
     def __len__(self) -> int:
         return self.header.shape[0]
@@ -202,6 +223,10 @@ class StoreWriter:
         self._count += len(pixels)
         if labels is not None:
             self._labels.append(np.asarray(labels, np.int64))
+
+    def name_classes(self, names: Sequence[str]) -> None:
+        """Replace the class names, which may be known only after the last image."""
+        self._class_names = tuple(names)
 
     def finish(self, **counts: Any) -> ImageStore:
         """Write labels and header, move the store into place and open it; `counts` are added to header.source."""

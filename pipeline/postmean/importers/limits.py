@@ -13,11 +13,23 @@ MAX_NAME_BYTES = 4096
 MAX_MEMBER_BYTES = 2**28
 """Largest file that is read, so that one member of a compressed archive cannot fill the memory."""
 
+MAX_PICKLE_BYTES = 2**32
+"""Largest pickle: it is read into memory. ImageNet-64 has batches of 1.6 GB."""
+
 MAX_TAR_HEADER_BYTES = 2**16
 """Most bytes that describe one member of a tar: its header, long name and extended attributes."""
 
 SPOOL_BYTES = 2**30
 """Members of a compressed tar are held in memory up to this total size, above it in an unnamed temporary file."""
+
+COPY_BYTES = 2**24
+"""Copies of archives and tables inside other archives are held in memory up to this size each."""
+
+MAX_DEPTH = 3
+"""Archives in archives in archives are opened."""
+
+OPEN_ARCHIVES = 400
+"""Archives of one source that are open at once: each may hold a file."""
 
 MAX_SIDE = 2**15
 """Longest side of an image, in pixels."""

@@ -3,27 +3,28 @@
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from postmean.base.errors import DataError
+from postmean.base.errors import ConfigError, DataError
 from postmean.base.one_line import printable
 from postmean.base.paths import local_path
 from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import StoreWriter
 from postmean.importers import limits
 from postmean.importers.config import ImportConfig
-from postmean.importers.decode import PixelRule, Shape, decode
-from postmean.importers.detect import open_importer
-from postmean.importers.image_file import NOTES
-from postmean.importers.importer import Importer, Item
+from postmean.importers.files.open import open_source
+from postmean.importers.files.urls import is_url, without_secrets
+from postmean.importers.layouts.detect import open_layout
+from postmean.importers.layouts.layout import Item, Layout, Wanted
 from postmean.importers.notes import images, listed, unread_files
-from postmean.importers.pool import decode_all
-from postmean.importers.source import Source
-from postmean.importers.sources import open_source
+from postmean.importers.pixels.decode import PixelRule, Shape, decode
+from postmean.importers.pixels.image_file import NOTES
+from postmean.importers.pixels.pool import decode_all
 
 IMAGES_PER_WORKER = 2048
 """Images that make one more decoding process worth its start."""
@@ -63,52 +64,65 @@ def import_images(config: ImportConfig, progress: bool | ShowProgress = True) ->
         DataError: the source cannot be used as it is, or the store exists already or cannot be written.
     """
     show, start = shown(progress), time.monotonic()
-    config = replace(config, source=local_path(config.source), store=local_path(config.store))
-    if _is_inside(config.store, config.source):
-        raise DataError(f"{config.store}: inside the source, where it would be a class next time: pass another path")
-    if os.path.lexists(config.store):  # fail before a long read
-        raise DataError(f"{config.store}: already there: remove it or import to another path")
-    with open_source(config.source, show) as source:
-        importer = open_importer(source, config.kind, config.split)
+    if config.store is None:
+        raise ConfigError("no store: give the path of the image store to make")
+    store = local_path(config.store)
+    if _is_inside(store, config.source):
+        raise DataError(f"{store}: inside the source, where it would be a class next time: pass another path")
+    if os.path.lexists(store):  # fail before a long read
+        raise DataError(f"{store}: already there: remove it or import to another path")
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(config.source, show))
+        layout = open_layout(source, config.kind, Wanted(config.split, config.label), stack, show)
         try:
-            return _write(config, source, importer, show, start)
+            return _write(config, store, layout, show, start)
         except OSError as error:
-            raise DataError(f"{config.store}: cannot be written: {error.strerror or error}") from error
+            raise DataError(f"{store}: cannot be written: {error.strerror or error}") from error
 
 
-def _is_inside(store: Path, source: Path) -> bool:
-    return os.path.isdir(source) and store.resolve().is_relative_to(source.resolve())
+def _is_inside(store: Path, source: str | Path) -> bool:
+    if is_url(source):
+        return False
+    folder = local_path(source)
+    return os.path.isdir(folder) and store.resolve().is_relative_to(folder.resolve())
 
 
-def _write(config: ImportConfig, source: Source, importer: Importer, show: ShowProgress, start: float) -> ImportReport:
+def _shown(source: str | Path) -> str:
+    """The source in the store's header: a whole path, or a URL without secrets."""
+    return printable(without_secrets(str(source)) if is_url(source) else os.path.realpath(local_path(source)))
+
+
+def _write(config: ImportConfig, path: Path, layout: Layout, show: ShowProgress, start: float) -> ImportReport:
     rule = PixelRule(
         resize=config.resize,
-        resolution=config.resolution,
+        size=config.size,
         channels=config.channels,
         on_corrupt=config.on_corrupt,
     )
     origin = {
-        "importer": importer.kind,
-        "path": printable(str(config.source.resolve())),
+        "importer": layout.kind,
+        "path": _shown(config.source),
         "split": config.split,
+        "label": config.label,
         "resize": config.resize,
         "resolution": config.resolution,
         "channels": config.channels,
         "on_corrupt": config.on_corrupt,
     }
-    workers = min(config.workers, 1 + importer.count // IMAGES_PER_WORKER) if importer.encoded else 1
+    heavy = layout.encoded or config.resize != "none"
+    workers = min(config.workers, 1 + layout.count // IMAGES_PER_WORKER) if heavy else 1
     converted = resized = 0
     skipped: list[str] = []
     says: dict[str, tuple[int, str]] = {}  # what files say -> how many do, and the first of them
     with (
-        StoreWriter(config.store, importer.class_names, origin) as writer,
-        show("import", importer.count, "images") as progress,
+        StoreWriter(path, layout.class_names, origin) as writer,
+        show("import", layout.count, "images") as progress,
     ):
-        expected, items = _first_shape(config.source, importer, rule)
+        expected, items = _first_shape(config.source, layout, rule)
         done = 0
         for batch in decode_all(items, rule, expected, workers):
             if len(batch.pixels):
-                labels = None if importer.class_names is None else np.array(batch.labels, np.int64)
+                labels = None if layout.class_names is None else np.array(batch.labels, np.int64)
                 writer.append(batch.pixels, labels)
             converted += batch.converted
             resized += batch.resized
@@ -118,39 +132,39 @@ def _write(config: ImportConfig, source: Source, importer: Importer, show: ShowP
                 says[key] = (count + len(places), first)
             done += len(batch.pixels) + len(batch.skipped)
             progress.update(done, f"{len(skipped)} skipped" if skipped else "")
-        notes = _notes(source, importer, skipped, says)
+        notes = _notes(layout, skipped, says)
         store = writer.finish(
             converted=converted,
             resized=resized,
             skipped=len(skipped),
             skipped_names=skipped[: limits.NAMES_KEPT],
-            ignored=len(importer.ignored),
+            ignored=len(layout.ignored),
             notes=notes,
         )
     return ImportReport(
-        store=str(config.store),
-        kind=importer.kind,
+        store=str(path),
+        kind=layout.kind,
         images=len(store),
         shape=store.image_shape,
         classes=store.classes,
         converted=converted,
         resized=resized,
         skipped=len(skipped),
-        ignored=len(importer.ignored),
+        ignored=len(layout.ignored),
         notes=notes,
         seconds=round(time.monotonic() - start, 2),
-        bytes=sum(file.stat().st_size for file in Path(config.store).iterdir()),
+        bytes=sum(file.stat().st_size for file in path.iterdir()),
         fingerprint=store.header.fingerprint,
     )
 
 
-def _notes(source: Source, importer: Importer, skipped: list[str], says: dict[str, tuple[int, str]]) -> list[str]:
+def _notes(layout: Layout, skipped: list[str], says: dict[str, tuple[int, str]]) -> list[str]:
     """All lines about what the store does not keep, and about what was done to images."""
-    lines = [*importer.notes, *unread_files(importer.ignored)]
+    lines = [*layout.notes, *unread_files(layout.ignored)]
     if skipped:
         lines.append(f"skipped as corrupt: {listed(skipped)}")
-    if source.hidden:
-        lines.append(f"hidden files and folders are not read: {listed(source.hidden)}")
+    if layout.hidden:
+        lines.append(f"hidden files and folders are not read: {listed(layout.hidden)}")
     for key, text in NOTES.items():
         if key in says:
             count, first = says[key]
@@ -158,9 +172,9 @@ def _notes(source: Source, importer: Importer, skipped: list[str], says: dict[st
     return lines
 
 
-def _first_shape(source: Path, importer: Importer, rule: PixelRule) -> tuple[Shape, Iterator[Item]]:
+def _first_shape(source: str | Path, layout: Layout, rule: PixelRule) -> tuple[Shape, Iterator[Item]]:
     """Shape of the first image that can be decoded, and an iterator over all items."""
-    items = importer.items()
+    items = layout.items()
     seen: list[Item] = []
     for item in items:
         seen.append(item)

@@ -181,14 +181,32 @@ def _connect(scheme: str, bucket: str, prefix: str, seconds: float, retries: int
     }
     try:
         if scheme == "s3":
-            settings = profile_settings()
-            endpoint = settings.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
-            options["client_options"]["allow_http"] = _plain_http(endpoint)
+            settings, options["client_options"]["allow_http"] = _s3_settings()
             return S3Store(bucket, **settings, **options)
         return GCSStore(bucket, **options) if scheme == "gs" else AzureStore(bucket, **options)
     except CLIENT_ERRORS as error:
         reason = "no account: set AZURE_STORAGE_ACCOUNT_NAME" if "Account must be" in str(error) else "settings refused"
         raise ConfigError(f"{scheme}://{bucket}: {reason}: see the environment variables of {scheme} stores") from None
+
+
+def client_settings(scheme: str) -> dict[str, Any]:
+    """Arguments for `obstore.fsspec.FsspecStore`: the settings of `ObjectStorage`.
+
+    Raises:
+        ConfigError: the endpoint uses plain http, which is not allowed.
+    """
+    limit = timedelta(seconds=deadline_seconds())
+    timeouts = {"connect_timeout": timedelta(seconds=_CONNECT_SECONDS), "timeout": limit}
+    if scheme != "s3":
+        return {"client_options": timeouts}
+    settings, allow_http = _s3_settings()
+    return {"config": settings, "client_options": {**timeouts, "allow_http": allow_http}}
+
+
+def _s3_settings() -> tuple[dict[str, str], bool]:
+    """Settings of the profile, and whether the endpoint may use plain http."""
+    settings = profile_settings()
+    return settings, _plain_http(settings.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", ""))
 
 
 def _plain_http(endpoint: str) -> bool:
