@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from training_step import training_step
 
 from postmean.contract.image_blocks import ImageBlocks
 from postmean.contract.image_store import SCHEMA_VERSION, ImageStore, StoreHeader
@@ -83,6 +84,8 @@ def measure(images: int, rounds: int, device: str) -> dict:
     )
     torch.cuda.empty_cache()
     report["self_join"] = self_join_rate(Population(store, False, device=device, exact_products=True), rounds)
+    torch.cuda.empty_cache()
+    report["training_step"] = training_step(device, rounds)
     return report
 
 
@@ -174,7 +177,7 @@ def self_join_rate(population: Population, rounds: int) -> dict[str, float]:
 
 def page(report: dict) -> str:
     """The report as Markdown."""
-    rates = report["product_rates"]
+    rates, step = report["product_rates"], report["training_step"]
     lines = [
         f"# {report['device']}, torch {report['torch']}, CUDA {report['cuda']}",
         "",
@@ -188,6 +191,10 @@ def page(report: dict) -> str:
         f"- self-join: {report['self_join']['pairs_per_s'] / 1e9:.2f} G pairs/s "
         f"({report['self_join']['int8_operations_per_s'] / rates['int8']:.0%} of the int8 product), "
         f"{report['self_join']['hours_for_all']:.2f} h for all",
+        f"- a training step of {step['batch']} images on a network of {step['parameters'] / 1e6:.1f} M parameters: "
+        f"{1000 * step['seconds']:.1f} ms, {step['images_per_s']:,.0f} images/s, "
+        f"{step['operations_per_s'] / 1e12:,.0f} TFLOP/s in bfloat16"
+        f"{'' if step['loss_falls'] else ', BUT THE LOSS DOES NOT FALL'}",
         "",
         "| estimator | sigma | queries/s | share of the float16 product's rate | full softmax |",
         "|---|---|---|---|---|",

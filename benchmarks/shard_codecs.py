@@ -71,14 +71,16 @@ def make_records(case: Case, layout: Layout, rng: np.random.Generator) -> Record
     count = np.where(rng.random(rows) < case.sparse_share, support, -1).astype(np.int32)
     pairs, dense = int(np.maximum(count, 0).sum()), int((count < 0).sum())
     plain = {}
+    sigma = rng.lognormal(-1.2, 1.2, rows).astype(np.float32)
     if case.self_contained:
         x = smooth_images(rng, rows, case.image_shape)
-        sigma = rng.lognormal(-1.2, 1.2, rows).astype(np.float32)
         z = x + sigma[:, None, None, None] * rng.standard_normal(x.shape, np.float32)
-        plain = {"z": z, "x": np.rint((x + 1) * 127.5).astype(np.uint8), "sigma": sigma}
-        plain["label"] = rng.integers(0, 10, rows)
+        plain = {"z": z, "x": np.rint((x + 1) * 127.5).astype(np.uint8)}
     return Records(
         tuple_id=np.cumsum(rng.integers(1, 10, rows)),
+        sigma=sigma,
+        sigma_next=None,
+        label=rng.integers(0, 10, rows),
         mean=Means(
             count,
             rng.integers(0, 50_000, pairs, np.uint32),
@@ -142,6 +144,7 @@ def manifest_of(case: Case, codec_name: str, rows: int) -> Manifest:
         ),
         device="cpu",
         threads_per_actor=1,
+        queries_per_pass=512,
         tuple_fingerprint="",
     )
 

@@ -1,9 +1,10 @@
 """Tuples per second of the estimator engine against the paper's way, and its error against float64, in one run.
 
-    python benchmarks/throughput.py --data STORE_OR_SOURCE --noise edm|ict [--conditional] --json FILE
+    python benchmarks/throughput.py --data STORE_OR_SOURCE --noise edm|ict [--conditional] [--solver heun] --json FILE
 
 Both run in this process on all cores, in turns; rates are medians over the rounds. Ours plans the
 tuples, takes the certified ones as they are, and estimates, prunes and packs the records of the others. It writes none.
+With --solver heun, pairs of means, at each tuple and at its Euler point, are made in turns too.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from paper_way import PaperWay
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="image store, or a source that `postmean import` reads")
     parser.add_argument("--noise", choices=("edm", "ict"), required=True)
     parser.add_argument("--conditional", action="store_true", help="posterior over the tuple's class")
+    parser.add_argument("--solver", choices=("euler", "heun"), default="euler", help="heun: pairs of means too")
     parser.add_argument("--estimator", default="auto")
     parser.add_argument("--no-certificate", dest="certificate", action="store_false")
     parser.add_argument("--records", type=int, default=4096, help="uncertified tuples a round of ours")
@@ -70,13 +73,20 @@ def open_data(data: str, folder: Path) -> ImageStore:
 
 
 def replica_for(
-    store: ImageStore, noise: str, estimator: str, join: SelfJoin | None, conditional: bool
+    store: ImageStore,
+    noise: str,
+    estimator: str,
+    join: SelfJoin | None,
+    conditional: bool,
+    solver: Literal["euler", "heun"] = "euler",
 ) -> tuple[Manifest, Replica, np.ndarray | None]:
     """Manifest, replica and certified_sigma of a run with these settings; no self-join means no certificate."""
     config = JobConfig(
         store=store.path,
         tuples=1 << 40,
-        recipe=TargetRecipe(noise=LogNormalNoise() if noise == "edm" else ICTNoise(), conditional=conditional),
+        recipe=TargetRecipe(
+            noise=LogNormalNoise() if noise == "edm" else ICTNoise(), solver=solver, conditional=conditional
+        ),
         estimator=EstimatorSettings(name=estimator, certificate=join is not None),
         actor=ActorSettings(threads_per_actor=usable_cores()),
     )
@@ -98,12 +108,21 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
     share = searched_share(source, certified, first)
     tuples = max(64, round(options.records / share))
     paper = PaperWay(to_unit(store.images).reshape(len(store), store.dim))
-    ours, theirs = [], []
-    run_ours(replica, source, certified, first, max(64, tuples // 16))
+    ours, theirs, pairs = [], [], []
+    pair_replica = None
+    if options.solver == "heun":
+        _, pair_replica, _ = replica_for(store, options.noise, options.estimator, join, options.conditional, "heun")
+    for warmed in filter(None, (replica, pair_replica)):
+        run_ours(warmed, source, certified, first, max(64, tuples // 16))
     for turn in range(options.rounds):
         theirs.append(run_paper(paper, store, source, first + turn * tuples, options.baseline_tuples))
         ours.append(run_ours(replica, source, certified, first + turn * tuples, tuples))
+        if pair_replica:
+            pairs.append(run_ours(pair_replica, source, certified, first + turn * tuples, tuples))
     rate, baseline = statistics.median(ours), statistics.median(theirs)
+    heun = {}
+    if pairs:
+        heun = {"pairs_per_s": statistics.median(pairs), "pairs_over_tuples": statistics.median(pairs) / rate}
     return {
         "data": str(store.header.source.get("source", store.path)),
         "images": len(store),
@@ -117,6 +136,7 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
         "baseline_tuples_per_s": baseline,
         "tuples_per_s": rate,
         "ratio": rate / baseline,
+        **heun,
         "searched_share": share,
         "mse_by_sigma": errors(replica, paper, store, source, certified, options),
     }
@@ -206,6 +226,8 @@ def print_table(report: dict) -> None:
         f"{report['estimator']} {report['tuples_per_s']:,.0f} tuples/s, the paper's way "
         f"{report['baseline_tuples_per_s']:,.0f}/s: {report['ratio']:.1f}x; {report['searched_share']:.2%} searched"
     )
+    if "pairs_per_s" in report:
+        print(f"Heun: {report['pairs_per_s']:,.0f} pairs/s, {report['pairs_over_tuples']:.2f} of the tuples/s of Euler")
     print(f"{'sigma':>6} {'searched':>9} {'mse':>9} {'paper':>9}")
     for row in report["mse_by_sigma"]:
         paper = f"{row['baseline_mse']:9.1e}" if "baseline_mse" in row else ""

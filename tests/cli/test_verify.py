@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore
@@ -174,3 +175,15 @@ def test_a_run_in_which_every_tuple_is_certified_is_complete_and_well(
     assert postmean("generate", arguments) == 0
     assert "finished already: 0 shards, 0 records" in capsys.readouterr().out
     assert postmean("verify", [str(tmp_path), f"--store={store.path}"]) == 0
+
+
+def test_a_run_that_went_on_on_another_gpu_is_well_and_says_so(
+    damaged: tuple[Path, Path], store: ImageStore, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = damaged
+    monkeypatch.setattr("postmean.shards.run_folder.machine_kind", lambda device: "a new GPU, torch 9")
+    rewrite(out, 2, lambda records: records)
+    assert postmean("verify", [str(out), f"--store={store.path}", "--json"]) == 0
+    made_on = json.loads(capsys.readouterr().out)["made_on"]
+    assert made_on["a new GPU, torch 9"] == 1
+    assert sorted(made_on.values()) == [1, 5] and f"torch {torch.__version__}" in "".join(made_on)

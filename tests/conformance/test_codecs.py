@@ -85,7 +85,7 @@ def test_every_shard_of_a_run_reads_back_to_the_bit(
     each: ShardCodec, layout: Layout, seed: int, sparse_share: float
 ) -> None:
     plan = plan_of(layout, seed)
-    written = set(each.run_files(layout))
+    written = set(each.run_files(layout, {}))
     for shard in range(len(plan)):
         records = records_of(layout, shard, seed, sparse_share)
         files = each.encode(records, plan[shard], layout)
@@ -98,7 +98,7 @@ def test_every_shard_of_a_run_reads_back_to_the_bit(
 def test_bytes_are_the_same_every_time(each: ShardCodec, layout: Layout) -> None:
     row = plan_of(layout)[0]
     assert each.encode(records_of(layout, 0), row, layout) == each.encode(records_of(layout, 0), row, layout)
-    assert each.run_files(layout) == each.run_files(layout)
+    assert each.run_files(layout, {}) == each.run_files(layout, {})
 
 
 def test_a_shard_cut_short_anywhere_is_refused(each: ShardCodec, layout: Layout) -> None:

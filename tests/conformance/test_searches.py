@@ -1,13 +1,18 @@
 """What every neighbour search must do: find the neighbours and distances of brute force, or say how many it found."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.contract.image_store import ImageStore
 from postmean.engine.population import Population
-from postmean.neighbours.faiss_search import FaissSearch, FaissSpec, build, index_path
+from postmean.neighbours.faiss_search import FaissSearch, build, index_path
+from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.neighbours.search import ExactSearch, Search
+from tests.support.cuda_stand_in import cuda_stand_in
+from tests.support.faiss_gpu_stand_in import faiss_gpu_stand_in
 from tests.support.posterior_examples import (
     constant_images,
     estimator_of,
@@ -34,9 +39,28 @@ DATA_SETS = {
 }
 
 
+ON_GPUS = tuple(f"{name} on a GPU" for name in ("flat", "ivf4-flat", "ivf4-sq8"))
+"""On the stand-ins for CUDA and for faiss-gpu-cuvs; tests/gpu has the exact search"""
+CASES = [(name, data) for name in SEARCHES for data in DATA_SETS]
+CASES += [(name, data) for name in ON_GPUS for data in ("D = 7", "near duplicates")]
+
+
+@pytest.fixture(autouse=True)
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The stand-ins, for searches on a GPU."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is None or callspec.params.get("name") not in ON_GPUS:
+        yield
+    else:
+        faiss_gpu_stand_in(monkeypatch, cuvs=True)
+        with cuda_stand_in(monkeypatch):
+            yield
+
+
 def search_of(name: str, store: ImageStore, flips: bool = False, nprobe: int = 4) -> Search:
     """A search; builds its index if there is none."""
-    population = Population(store, flips)
+    population = Population(store, flips, device="cuda" if name in ON_GPUS else "cpu")
+    name = name.removesuffix(" on a GPU")
     if name == "exact":
         return ExactSearch(population)
     spec = FaissSpec(name)
@@ -46,16 +70,16 @@ def search_of(name: str, store: ImageStore, flips: bool = False, nprobe: int = 4
 
 
 @pytest.mark.parametrize("flips", [False, True], ids=["no flips", "flips"])
-@pytest.mark.parametrize("data", DATA_SETS)
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize(("name", "data"), CASES)
 def test_neighbours_and_distances_are_those_of_a_brute_force(tmp_path, name, data, flips):
     pixels = DATA_SETS[data]()
     x = images_x(pixels, flips)
     search = search_of(name, store_of(tmp_path / "store", pixels), flips)
     for sigma in SIGMAS:
         queries = queries_from(x, sigma, 25)  # FAISS uses another algorithm from 20 queries on
+        z_BD = queries.z.to(search.population.device)
         for k in (1, 12, len(x), len(x) + 9):
-            neighbours = search.search(queries.z, queries.sigma, k)
+            neighbours = search.search(z_BD, queries.sigma, k)
             capped = min(k, len(x))
             assert neighbours.member.shape == neighbours.distance2.shape == (25, capped)
             assert np.array_equal(neighbours.count, np.full(25, capped))
@@ -76,7 +100,7 @@ def test_neighbours_and_distances_are_those_of_a_brute_force(tmp_path, name, dat
                 assert np.abs(np.sort(brute)[:capped] - brute[member]).max() < 3e-5 * scale
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("name", SEARCHES + ON_GPUS)
 def test_one_step_near_duplicates_are_told_apart_at_small_sigma(tmp_path, name):
     """Values of |z - x|^2 differ by 6e-5 in 1 000: with float32 products alone, any of them could come first."""
     rng = np.random.default_rng(0)
@@ -85,7 +109,8 @@ def test_one_step_near_duplicates_are_told_apart_at_small_sigma(tmp_path, name):
     flat[np.arange(40), rng.choice(3072, 40, replace=False)] += 1
     x = images_x(pixels)
     queries = queries_from(x, 0.002, 25)
-    neighbours = search_of(name, store_of(tmp_path / "store", pixels)).search(queries.z, queries.sigma, 20)
+    search = search_of(name, store_of(tmp_path / "store", pixels))
+    neighbours = search.search(queries.z.to(search.population.device), queries.sigma, 20)
     for row, z in enumerate(queries.z.numpy().astype(np.float64)):
         brute = np.square(z - x).sum(1)
         assert np.array_equal(neighbours.member[row], np.argsort(brute)[:20])

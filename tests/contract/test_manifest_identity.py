@@ -29,6 +29,7 @@ def manifest_of(name: str = "ict-cifar10") -> Manifest:
         records_per_shard=512,
         max_support=256,
         threads_per_actor=2,
+        queries_per_pass=512,
     )
     return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())
 

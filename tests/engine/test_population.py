@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from postmean.base.errors import ConfigError
-from postmean.engine.population import SCALE, Population
+from postmean.engine.population import SCALE, Population, queries_per_pass
 from tests.support.posterior_examples import images_x, random_images, store_of
 
 PIXELS = random_images(23, (3, 4, 5))
@@ -37,3 +37,8 @@ def test_label_without_labels_is_refused(tmp_path):
     population = Population(store_of(tmp_path / "store", PIXELS), False, label=1)
     with pytest.raises(ConfigError, match="labels"):
         len(population)
+
+
+def test_queries_that_share_a_pass_follow_from_the_device_and_the_number_of_members():
+    assert [queries_per_pass(device, 10**7) for device in ("cuda", "cpu")] == [512, 256]
+    assert [queries_per_pass(device, 50_000) for device in ("cuda", "cpu")] == [512, 512]

@@ -1,11 +1,17 @@
 """The device of the GPU tests: a real one with -m gpu, the stand-in otherwise."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 from tests.support.cuda_stand_in import cuda_stand_in
+
+# `make gpu` needs torch, numpy and scipy alone
+MODULES = ("diffusers", "obstore", "pyarrow", "ray", "safetensors", "sklearn", "tyro")
+if not all(map(find_spec, MODULES)):
+    collect_ignore = ["test_gpu_actor.py", "test_gpu_budgets.py", "test_gpu_training.py"]
 
 
 @pytest.fixture(params=["stand-in", pytest.param("real", marks=pytest.mark.gpu)], autouse=True)

@@ -51,7 +51,7 @@ def test_pixels_on_the_device_as_bytes_or_on_the_host_give_the_same_means(
     monkeypatch.setattr(pixels_module, "GPU_TILE_ROWS", 128)
     images = random_images(1000, (3, 8, 8))
     store, x = store_of(tmp_path / "store", images), images_x(images)
-    need = Population(store, False, device="cuda").workspace_bytes + pixels_module._RESERVE
+    need = Population(store, False, device="cuda").workspace_bytes + pixels_module.RESERVE
     size = 1024 * 192
     means = []
     for free, dtype, where in ((3, torch.float16, "cuda"), (1.5, torch.int8, "cuda"), (0.5, torch.int8, "cpu")):

@@ -10,8 +10,9 @@ from tests.packaging.conftest import ROOT
 
 
 def sources(root: str) -> set[str]:
-    """Modules and py.typed markers of a source root, by path in the wheel."""
-    files = (path for path in (ROOT / root).rglob("*") if path.suffix in (".py", ".txt") or path.name == "py.typed")
+    """Modules, templates, lists and py.typed markers of a source root, by path in the wheel."""
+    kinds = (".py", ".txt", ".html", ".css", ".typed")
+    files = (path for path in (ROOT / root).rglob("*") if path.suffix in kinds or path.name == "py.typed")
     return {str(path.relative_to(ROOT / root)) for path in files}
 
 

@@ -3,6 +3,7 @@
 import ast
 import tomllib
 from collections.abc import Iterator
+from itertools import combinations
 
 import pytest
 from packaging.requirements import Requirement
@@ -12,6 +13,12 @@ from postmean.base.extras import _DISTRIBUTIONS, check_installed, needs
 from tests.packaging.conftest import ROOT
 
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+CONFLICTS = [
+    {item["extra"] for item in group}
+    for group in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["conflicts"]
+]
 
 
 def installed_by(extra: str) -> set[str]:
@@ -64,6 +71,7 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
             "diffusers",
             "faiss",
             "fsspec",
+            "jinja2",
             "matplotlib",
             "ray",
             "safetensors",
@@ -76,3 +84,10 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
     for extra, module in guarded:
         names = {_DISTRIBUTIONS.get(module, module), f"{module}-cpu"}
         assert names & installed_by(extra), f"{extra} does not install {module}"
+
+
+def test_extras_with_two_builds_of_faiss_cannot_meet() -> None:
+    builds = {extra: {name for name in installed_by(extra) if name.startswith("faiss")} for extra in EXTRAS}
+    for first, second in combinations(EXTRAS, 2):
+        meets = any({first, second} <= group for group in CONFLICTS)
+        assert meets == (len(builds[first] | builds[second]) > 1), (first, second)

@@ -122,7 +122,8 @@ def test_repetitions_draw_independently_and_do_not_depend_on_the_batch(store, se
 
 
 def test_missed_mass_and_recall_of_an_inverted_file(store, settings, tmp_path):
-    from postmean.neighbours.faiss_search import FaissSpec, build
+    from postmean.neighbours.faiss_search import build
+    from postmean.neighbours.faiss_spec import FaissSpec
 
     build(store, FaissSpec("ivf4-sq8"), False)
     with_index = replace(settings, index="ivf4-sq8", nprobe=1)

@@ -48,7 +48,7 @@ def test_a_plain_sample_is_a_block_of_records_named_by_its_first_tuple() -> None
     ids = records_of(layout, 0).tuple_id
     samples = {name.partition(".")[0] for name, _ in members_of(layout)}
     assert samples == {f"{n:015d}" for n in ids[::BLOCK]}
-    assert len(members_of(layout)) == 3 * 10
+    assert len(members_of(layout)) == 3 * 12
 
 
 def test_a_self_contained_sample_is_one_record() -> None:

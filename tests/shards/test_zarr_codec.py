@@ -20,7 +20,7 @@ TUPLE_ID = f"{GROUP}/tuple_id/c/0"
 @pytest.mark.parametrize(("records_per_shard", "inner"), [(4096, 16), (24, 12), (7, 7), (1009, 1), (96, 16)])
 def test_inner_chunks_divide_the_shard(records_per_shard: int, inner: int) -> None:
     layout = replace(LAYOUT, records_per_shard=records_per_shard, total_records=min(2 * records_per_shard - 1, 100))
-    metadata = json.loads(ZarrCodec().run_files(layout)[f"{GROUP}/mean/zarr.json"])
+    metadata = json.loads(ZarrCodec().run_files(layout, {})[f"{GROUP}/mean/zarr.json"])
     assert metadata["codecs"][0]["configuration"]["chunk_shape"] == [inner, 3, 4, 5]
     assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [records_per_shard, 3, 4, 5]
     records = records_of(layout, 0)
@@ -29,7 +29,7 @@ def test_inner_chunks_divide_the_shard(records_per_shard: int, inner: int) -> No
 
 
 def test_a_run_without_records_has_its_metadata() -> None:
-    files = ZarrCodec().run_files(replace(LAYOUT, total_records=0))
+    files = ZarrCodec().run_files(replace(LAYOUT, total_records=0), {})
     assert f"{GROUP}/zarr.json" in files
 
 

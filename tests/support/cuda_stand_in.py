@@ -9,14 +9,17 @@ import traceback
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
+
+from tests.support.backward import backward
 
 _CUDA, _CPU = torch.device("cuda", 0), torch.device("cpu")
 _HOST_INDEX = {"index", "index_put_", "index_put", "_index_put_impl_"}  # take index tensors of the CPU too
@@ -171,6 +174,11 @@ class _Mode(TorchFunctionMode):
         if name in _TO_PYTHON and isinstance(args[0], DeviceTensor):
             COUNTS.syncs[_line()] += 1
             return func(args[0].inner, *args[1:])
+        if name in ("storage", "untyped_storage") and isinstance(args[0], DeviceTensor):
+            return func(args[0].inner)
+        if name == "backward" and isinstance(args[0], DeviceTensor):
+            with _Factories():
+                return backward(args[0])
         if name == "numpy" and isinstance(args[0], DeviceTensor):
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         if name in ("__getitem__", "__setitem__") and isinstance(args[0], DeviceTensor):
@@ -186,6 +194,24 @@ class _Mode(TorchFunctionMode):
             COUNTS.launches[_line()] += 1
             return DeviceTensor(inner)
         return func(*args, **kwargs)
+
+
+class _Stream:
+    """A stream: the stand-in does everything in the order of the host."""
+
+    def __init__(self, device: object = None) -> None:
+        pass
+
+    def wait_stream(self, other: "_Stream") -> None:
+        pass
+
+
+class _Factories(TorchDispatchMode):
+    """Makes tensors of the stand-in where C++ code asks for one on `cuda`, as backward passes do."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        return _dispatch(func, args, kwargs) if _is_cuda(kwargs.get("device")) else func(*args, **kwargs)
 
 
 def _to_device(tensor: torch.Tensor) -> DeviceTensor:
@@ -223,11 +249,21 @@ def cuda_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
         "_lazy_init": lambda: None,
         "synchronize": lambda device=None: None,
         "current_device": lambda: 0,
+        "set_device": lambda device: None,
+        "Stream": _Stream,
+        "current_stream": lambda device=None: _Stream(),
+        "stream": lambda stream: nullcontext(),
+        "get_rng_state": lambda device=None: torch.get_rng_state(),
+        "set_rng_state": lambda state, device=None: torch.set_rng_state(state),
         "mem_get_info": lambda device=None: (COUNTS.free_bytes, 80 << 30),
         "get_device_name": lambda device=None: "stand-in for a GPU",
     }
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # in all threads
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+    # modules get new parameters on the device: the old ones cannot become tensors of another class
+    monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
     torch._C._ensureCUDADeviceGuardSet()  # pyright: ignore[reportAttributeAccessIssue] # one that does nothing
     with _Mode():
         yield COUNTS

@@ -115,6 +115,9 @@ def commit_exact_shard(
         row,
         Records(
             tuple_id=block.tuple_id,
+            sigma=block.sigma,
+            sigma_next=block.sigma_next,
+            label=store.label(block.entry),
             mean=pack(exact["mean"][rows], weight),
             mean_next=pack(exact["mean_next"][rows], exact["weight_next"][rows]) if heun else None,
             ess=np.maximum(1 / (weight**2).sum(1), 1).astype(np.float32),

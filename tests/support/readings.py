@@ -12,7 +12,8 @@ import torch
 from postmean.contract.image_store import ImageStore
 from postmean.engine.population import Population
 from postmean.fleet.backlog import PlannedShards
-from postmean.neighbours.faiss_search import FaissSearch, FaissSpec
+from postmean.neighbours.faiss_search import FaissSearch
+from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.runs import status
 from postmean.runs.job import prepare
 from postmean.runs.pace import Pace

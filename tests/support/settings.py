@@ -34,6 +34,7 @@ def manifest(**flags: Any) -> Manifest:
         shards=ShardSettings(records_per_shard=24, max_support=6),
         device="cpu",
         threads_per_actor=1,
+        queries_per_pass=512,
         tuple_fingerprint="0" * 16,
     )
     return with_flags(plain, **flags)

@@ -72,13 +72,11 @@ def records_of(layout: Layout, shard: int, seed: int = 0, sparse_share: float = 
     if layout.self_contained:
         plain["z"] = rng.standard_normal((count, *layout.image_shape), np.float32)
         plain["x"] = rng.integers(0, 256, (count, *layout.image_shape), np.uint8)
-        plain["sigma"] = rng.random(count, np.float32)
-        if layout.has_sigma_next:
-            plain["sigma_next"] = rng.random(count, np.float32)
-        if layout.labels:
-            plain["label"] = rng.integers(0, 10, count)
     return Records(
         tuple_id=ids,
+        sigma=rng.random(count, np.float32),
+        sigma_next=rng.random(count, np.float32) if layout.has_sigma_next else None,
+        label=rng.integers(0, 10, count) if layout.labels else None,
         mean=_means(rng, count, layout, sparse_share),
         mean_next=_means(rng, count, layout, sparse_share) if layout.has_next else None,
         ess=1 + 100 * rng.random(count, np.float32),
@@ -119,8 +117,16 @@ def concatenate_means(parts: list[Means]) -> Means:
 def concatenate_records(parts: list[Records]) -> Records:
     """One after the other; at least one part."""
     nexts = [p.mean_next for p in parts if p.mean_next is not None]
+
+    def joined(name: str) -> np.ndarray | None:
+        columns = [getattr(p, name) for p in parts]
+        return None if columns[0] is None else np.concatenate(columns)
+
     return Records(
         tuple_id=np.concatenate([p.tuple_id for p in parts]),
+        sigma=np.concatenate([p.sigma for p in parts]),
+        sigma_next=joined("sigma_next"),
+        label=joined("label"),
         mean=concatenate_means([p.mean for p in parts]),
         mean_next=concatenate_means(nexts) if nexts else None,
         **{name: np.concatenate([getattr(p, name) for p in parts]) for name in QUALITY_COLUMNS},

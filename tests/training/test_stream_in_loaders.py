@@ -53,7 +53,9 @@ def test_more_workers_than_batches_is_no_error(run: tuple[Path, ImageStore]) -> 
     assert [batch.tuple_id[0].item() for batch in loader] == [0]
 
 
+@pytest.mark.slow
 def test_a_second_pass_of_workers_that_stay_is_an_error(run: tuple[Path, ImageStore]) -> None:
+    """Slow: torch takes ten seconds to end such workers after an error."""
     loader = DataLoader(opened(run, steps=3), batch_size=None, num_workers=2, persistent_workers=True)
     assert len(list(loader)) == 3
     with pytest.raises(MismatchError, match="no batch is left"):

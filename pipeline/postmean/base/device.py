@@ -1,6 +1,7 @@
-"""Choice of the device, and how many GPUs there are."""
+"""Choice of the device, how many GPUs there are, and what kind of machine this is."""
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Literal, overload
 
 from postmean.base.errors import ConfigError
@@ -30,6 +31,8 @@ def usable_device(asked: str) -> "torch.device":
     import torch
 
     name = choose_device(asked)
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch finds no GPU on this machine: pass --device cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -46,3 +49,13 @@ def usable_gpus() -> int:
     instances = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.startswith("MIG-")]
     count = torch.cuda.device_count()
     return max(count, len(instances)) if count else 0
+
+
+@cache
+def machine_kind(device: str) -> str:
+    """What the last bit of sums depends on: the GPU's model or the CPU's vector instructions, and torch's version."""
+    import torch
+
+    if device == "cpu":
+        return f"CPU with {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+    return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"

@@ -60,6 +60,8 @@ def convert(annotation: Any, plain: Any, where: str) -> Any:
         return _convert_union(typing.get_args(annotation), plain, where)
     if origin is tuple:
         return _convert_tuple(typing.get_args(annotation), plain, where)
+    if origin is list:
+        return list(_convert_tuple((*typing.get_args(annotation), ...), plain, where))
     if origin is typing.Literal:
         return _convert_literal(typing.get_args(annotation), plain, where)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
@@ -89,7 +91,8 @@ def _convert_dataclass(cls: Any, plain: Any, where: str) -> Any:
     if not isinstance(plain, dict):
         raise ConfigError(f"{where}: expected an object for {cls.__name__}, got {type(plain).__name__}")
     hints = _hints(cls)
-    given = {key: value for key, value in plain.items() if key != "kind"}
+    is_field = any(f.name == "kind" for f in dataclasses.fields(cls))
+    given = {key: value for key, value in plain.items() if key != "kind" or is_field}
     check_names(cls, given, where)
     return cls(**{name: convert(hints[name], value, f"{where}.{name}") for name, value in given.items()})
 

@@ -31,7 +31,8 @@ GROUPS: dict[str, dict[str, Command]] = {
         "status": Command("postmean.cli.status", "how far a run is, and whether it goes on"),
         "inspect": Command("postmean.cli.inspect", "what a store, run, shard, record or checkpoint holds"),
         "verify": Command("postmean.cli.verify", "re-hash shards and recompute a sample exactly in float64"),
-        "report": Command("postmean.cli.report", "errors of all estimators on a store, as a table and pictures"),
+        "export": Command("postmean.cli.export", "write the records of a run as tables for other tools"),
+        "report": Command("postmean.cli.report", "a page of a run or of a store; errors of all estimators"),
     },
     "from targets to samples": {
         "train": Command("postmean.training.cli.train", "train a denoiser or consistency model on the targets"),

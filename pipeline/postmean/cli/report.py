@@ -1,4 +1,4 @@
-"""`postmean report estimators STORE --out FOLDER`: errors of all estimators on a store, as a table and pictures."""
+"""`postmean report WHAT`: pages of a run or a store, and errors of all estimators as a table and pictures."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,6 +9,7 @@ import tyro
 from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
+from postmean.cli import report_run, report_store
 
 if TYPE_CHECKING:
     from postmean.contract.image_store import ImageStore
@@ -19,11 +20,15 @@ SUMMARY = (
     "MSE, squared bias and variance of every estimator by sigma, on the images of a store (Niedoba et al. 2024, "
     "Figures 2, 3, 6, 7, 8, 10, 11 and 12). The same command again computes only what is missing."
 )
-_USAGE = f"""usage: postmean report estimators STORE --out FOLDER ...
+_USAGE = f"""usage: postmean report run TARGETS ...
+       postmean report store STORE ...
+       postmean report estimators STORE --out FOLDER ...
 
-{SUMMARY}
+run         {report_run.SUMMARY}
+store       {report_store.SUMMARY}
+estimators  {SUMMARY}
 
-postmean report estimators --help shows the flags."""
+postmean report WHAT --help shows the flags."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +101,12 @@ def run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "--help-all"):
         print(_USAGE)
         return 0 if argv else 2
+    if argv[0] == "run":
+        return report_run.run(argv[1:])
+    if argv[0] == "store":
+        return report_store.run(argv[1:])
     if argv[0] != "estimators":
-        raise ConfigError(f"no report {argv[0]!r}: it is `postmean report estimators STORE --out FOLDER`")
+        raise ConfigError(f"no report {argv[0]!r}: it is one of run, store, estimators")
     config, output = COMMAND.parse(argv[1:])
     from postmean.base.cores import usable_cores
     from postmean.base.device import choose_device

@@ -1,15 +1,24 @@
 """`postmean status OUT`: how far a run is, whether it is running, and what failed."""
 
+import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from postmean.base.command_line import CommandLine
+from postmean.base.errors import ConfigError
+from postmean.base.log import is_structured, log_event
 from postmean.base.progress import byte_size, duration
 
 if TYPE_CHECKING:
     from postmean.runs.status import RunStatus
+    from postmean.storage.storage import Storage
+
+_DEFAULT_ADDRESS = "127.0.0.1:8802"
+_ADDRESS = re.compile(r"[A-Za-z0-9.-]*:\d+|\[[0-9A-Fa-f:.]+\]:\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,25 +27,62 @@ class StatusConfig:
 
     out: Annotated[str, tyro.conf.Positional]
     """Folder or URL of the run."""
+    serve: str | None = None
+    """Serve the page of `postmean report run`, live, at HOST:PORT (default 127.0.0.1:8802, which only this machine
+    reaches) until Ctrl-C. Whoever reaches the address sees the page."""
+    store: Path | None = None
+    """Image store for the pictures of --serve; default the one that the run was made from."""
+
+    def __post_init__(self) -> None:
+        if self.store is not None and self.serve is None:
+            raise ConfigError("--store: it is for the page of --serve: pass --serve too")
 
 
 COMMAND = CommandLine(
     name="status",
     settings=StatusConfig,
     summary="Show how far a run is, from any machine that sees its output.",
-    main="out",
+    main="out serve store",
 )
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
+    argv = _with_address(argv)
     config, output = COMMAND.parse(argv)
     from postmean.runs.status import read_status
     from postmean.storage.open import open_storage
 
-    status = read_status(open_storage(config.out))
+    storage = open_storage(config.out)
+    if config.serve is not None:
+        _serve(storage, config)
+        return 0
+    status = read_status(storage)
     output.report(status, _text(status))
     return 0
+
+
+def _with_address(argv: list[str]) -> list[str]:
+    """The arguments with the default address after a --serve that has none: the parser wants one."""
+    done = []
+    for place, word in enumerate(argv):
+        done.append(word)
+        following = argv[place + 1 : place + 2]
+        if word == "--serve" and not (following and _ADDRESS.fullmatch(following[0])):
+            done.append(_DEFAULT_ADDRESS)
+    return done
+
+
+def _serve(storage: "Storage", config: StatusConfig) -> None:
+    from postmean.pages.page_server import Address, PageServer
+    from postmean.pages.run_page import RunPage
+
+    page = RunPage(storage, None if config.store is None else str(config.store))
+    with PageServer(Address.parse(config.serve or ""), page.make) as server:
+        log_event("serving", url=server.url)
+        if not is_structured():
+            print(f"{storage.url} at {server.url}", file=sys.stderr, flush=True)
+        server.wait()
 
 
 def _text(status: "RunStatus") -> str:

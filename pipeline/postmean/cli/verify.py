@@ -27,6 +27,7 @@ def run(argv: list[str]) -> int:
     for row in report.rows:
         span = f"{row.sigma_from:g}..{row.sigma_to:g}"
         lines.append(f"  {row.kind:<10} {span:>12} {row.count:>7} {row.mse:>9.1e} {row.worst:>9.1e}")
+    lines += [f"  {count} shards made on {kind}" for kind, count in report.made_on.items()]
     if report.deleted:
         lines.append(f"  {report.deleted} shards were deleted when all trainers had consumed them: not checked")
     lines.append("all is well" if not problems else f"{len(problems)} problems")

@@ -39,6 +39,9 @@ class Commit:
     last_tuple: int
     records: int
     files: tuple[FileDigest, ...]
+    made_on: str
+    """Kind of machine: model of the GPU, or vector instructions of the CPU, and version of torch. Two kinds may differ
+    in the last bit of sums."""
     statistics: dict[str, float]
     """Means over the records: ess, top_weight, variance, tail_mass, support_size; sparse_share; bytes_per_record."""
 

@@ -72,18 +72,21 @@ class ImageBlocks:
             progress(min((blocks[-1] + 1) * self._per_block, len(self._images)))
         return self._images
 
-    def rows(self, image: np.ndarray) -> np.ndarray:
+    def rows(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """A copy of some images, uint8 [n, C, H, W].
 
         Args:
-            image: their numbers, int64 [n].
+            image: their numbers, int64 [n], each in 0..N - 1.
+            out: array of that shape to put them in and return; None for a new one.
         Raises:
             DataError: a block has another hash.
         """
         if self._unchecked.any():
             blocks = np.unique(image // self._per_block)
             _each(self._check, blocks[self._unchecked[blocks]].tolist())
-        return self._images[image]
+        if out is None:
+            return self._images[image]
+        return self._images.take(image, axis=0, out=out, mode="clip")  # other modes go by way of a copy
 
     def _check(self, block: int) -> None:
         assert self._hashes is not None

@@ -150,10 +150,14 @@ class ImageStore:
         """Number of classes, 0 without labels."""
         return len(self.header.class_names or ())
 
-    def pixels(self, entry: np.ndarray) -> np.ndarray:
-        """Pixels of entries (an entry >= N is a flipped image), uint8 [n, C, H, W]; DataError if one is damaged."""
+    def pixels(self, entry: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Pixels of entries (an entry >= N is a flipped image), uint8 [n, C, H, W]; DataError if one is damaged.
+
+        Args:
+            out: array of that shape to put them in and return; None for a new one.
+        """
         entry = np.asarray(entry)
-        out = self.blocks.rows(entry % len(self))
+        out = self.blocks.rows(entry % len(self), out)
         flipped = entry >= len(self)
         if flipped.any():
             out[flipped] = out[flipped][..., ::-1]

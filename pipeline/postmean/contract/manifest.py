@@ -17,7 +17,7 @@ from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.contract.tuples import TupleSource
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def code_version() -> str:
@@ -27,7 +27,8 @@ def code_version() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Identity of a run. Runs with equal manifests on the same kind of machine have equal shards, byte for byte."""
+    """Identity of a run. Runs with equal manifests on the same kind of machine have equal shards, byte for byte; the
+    kind is in each shard's commit record, as a run may go on on another one."""
 
     schema_version: int
     code_version: str
@@ -44,6 +45,9 @@ class Manifest:
     """In a self-contained run every tuple is a record, with z, x, sigma, label and a dense mean."""
     device: Literal["cpu", "cuda"]
     threads_per_actor: int
+    queries_per_pass: int
+    """Queries that share a pass over the pixels (of the largest class, if conditional); it follows from the device and
+    the number of images."""
     tuple_fingerprint: str
     """Fingerprint of the random numbers: a reader whose fingerprint differs would make other tuples."""
     segments: tuple[int, ...] = ()

@@ -5,7 +5,7 @@ Generator and trainer each make z from the tuple id, and a posterior mean is val
 
 import numpy as np
 
-from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.image_store import ImageStore, to_pixels, to_unit
 from postmean.contract.tuples import TupleBlock, TupleSource
 
 
@@ -21,3 +21,12 @@ def noisy(source: TupleSource, store: ImageStore, block: TupleBlock) -> tuple[np
     x = to_unit(store.pixels(block.entry))
     eps = source.eps(block.tuple_id, store.dim).reshape(x.shape)
     return x, eps, x + block.sigma[:, None, None, None] * eps
+
+
+def noisy_pixels(z: np.ndarray, sigma: float) -> np.ndarray:
+    """z as uint8 pixels for people: scaled by 1 + 2 sigma, else most of it would be clipped from sigma 1 on.
+
+    Args:
+        z: float [..., C, H, W] of one sigma.
+    """
+    return to_pixels(z / (1 + 2 * sigma))

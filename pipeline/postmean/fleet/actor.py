@@ -98,7 +98,8 @@ class ShardMaker:
 
     def load(self) -> None:
         """Load the replica."""
-        _ = self._replica, self._metrics
+        self._replica.load()
+        _ = self._metrics
 
     def make(self, shard: int) -> tuple[ShardDone, list[str]]:
         """Estimate one shard of the plan and commit it; returns the paths of its files too.

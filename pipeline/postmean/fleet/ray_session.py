@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from typing import Any
+from typing import Any, Literal
 
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError, GenerationError
@@ -71,6 +71,14 @@ def actors_that_fit(thread: RayThread, cpus: int, gpus: int) -> int:
     have = thread.ask(ray.cluster_resources)
     by_gpu = int(have.get("GPU", 0)) // gpus if gpus else sys.maxsize
     return max(1, min(int(have.get("CPU", 0)) // cpus, by_gpu))
+
+
+def cluster_device() -> Literal["cpu", "cuda"]:
+    """cuda if the present nodes of the cluster at RAY_ADDRESS have GPUs; raises ConfigError like `ray_session`."""
+    with ray_session(0, 0) as thread:
+        import ray
+
+        return "cuda" if thread.ask(ray.cluster_resources).get("GPU", 0) >= 1 else "cpu"
 
 
 def _join(thread: RayThread, address: str) -> None:

@@ -15,7 +15,7 @@ class ActorSettings(FlagGroup):
     threads_per_actor: int = 1
     """CPU threads per actor. Part of the manifest: the last bit of sums depends on it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where an actor computes; auto uses a GPU if this machine has one."""
+    """Where an actor computes; auto uses GPUs if this machine has one, or the cluster at RAY_ADDRESS."""
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("threads_per_actor",))

@@ -1,7 +1,8 @@
 """Searches by index name."""
 
 from postmean.engine.population import Population
-from postmean.neighbours.faiss_search import FaissSearch, FaissSpec
+from postmean.neighbours.faiss_search import FaissSearch
+from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.neighbours.search import ExactSearch, Search
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -24,6 +25,8 @@ class IndexConfig:
     """Neighbours per image kept by the self-join."""
     tolerance: float = 1e-6
     """Mean squared error per dimension for the certified sigmas in the report (generate has its own)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the self-join is computed and the index will be searched; auto uses a GPU if this machine has one."""
     threads: int | None = None
     """CPU threads; default all cores that this process may use."""
 

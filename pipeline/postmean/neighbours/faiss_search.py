@@ -1,12 +1,10 @@
-"""FAISS indexes over a store: flat, sq8, ivfN-flat, ivfN-sq8 (Niedoba et al. 2024, App. D.5), on CPU or GPU.
+"""Searches by FAISS indexes over a store, on CPU or GPU.
 
 Vectors are raw pixels 0..255: the 8-bit scalar quantiser with the range [-1/2, 254 1/2] stores them without loss, and
 distances are 127.5 times those in x. (FAISS's QT_8bit_direct rounds and wraps queries too: wrong for noisy ones.)
 """
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,67 +12,15 @@ import numpy as np
 import torch
 
 from postmean.base.errors import ConfigError, DataError
-from postmean.base.extras import needs
 from postmean.base.files import move_into_place, temporary_file
 from postmean.contract.image_store import ImageStore
 from postmean.engine.population import SCALE, Population
 from postmean.neighbours.cards import read_card, write_card
+from postmean.neighbours.faiss_gpu import check_here, to_gpu
+from postmean.neighbours.faiss_spec import FaissSpec, load_faiss
 from postmean.neighbours.search import Neighbours, sharpen
 
-_GPU_MOST = 2048  # neighbours and partitions that FAISS searches on a GPU, unless built with cuVS
 _CHUNK = 8192  # vectors added or trained on at a time
-
-
-@dataclass(frozen=True)
-class FaissSpec:
-    """An index by name: flat, sq8, ivf<lists>-flat, ivf<lists>-sq8."""
-
-    name: str
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"flat|sq8|ivf[1-9][0-9]*-(flat|sq8)", self.name):
-            raise ConfigError(
-                f"index {self.name!r}: expected exact, flat, sq8, ivf<lists>-flat or ivf<lists>-sq8 (as ivf4527-sq8)"
-            )
-
-    @property
-    def lists(self) -> int:
-        """Partitions of an inverted file, 0 without one."""
-        return int(self.name.split("-")[0][3:]) if self.name.startswith("ivf") else 0
-
-    def check_on_gpu(self, k: int, nprobe: int) -> None:
-        """Raise ConfigError for what FAISS refuses on a GPU: known before an actor starts."""
-        if self.name == "sq8":
-            raise ConfigError(
-                "index sq8: FAISS has it on a CPU alone: use ivf<lists>-sq8, --index exact, which needs no FAISS, "
-                "or --device cpu"
-            )
-        for flag, value in (("--k", k), ("--nprobe", nprobe if self.lists else 1)):
-            if value > _GPU_MOST:
-                raise ConfigError(
-                    f"{flag} {value}: FAISS on a GPU takes at most {_GPU_MOST}: lower it or pass --index exact"
-                )
-
-    def create(self, dim: int) -> Any:
-        """An empty faiss.Index."""
-        faiss = load_faiss()
-        storage = self.name.split("-")[-1]
-        bytes_ = faiss.ScalarQuantizer.QT_8bit_uniform
-        if not self.lists:
-            return faiss.IndexFlatL2(dim) if storage == "flat" else faiss.IndexScalarQuantizer(dim, bytes_)
-        coarse = faiss.IndexFlatL2(dim)
-        if storage == "flat":
-            return faiss.IndexIVFFlat(coarse, dim, self.lists)
-        return faiss.IndexIVFScalarQuantizer(coarse, dim, self.lists, bytes_, faiss.METRIC_L2, False)
-
-
-def load_faiss() -> Any:
-    """The module faiss, set to as many threads as torch; ConfigError if it is not installed."""
-    with needs("faiss"):
-        import faiss
-
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    return faiss
 
 
 def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
@@ -133,19 +79,16 @@ class FaissSearch:
     """
 
     def __init__(self, population: Population, spec: FaissSpec, nprobe: int) -> None:
-        faiss = load_faiss()
-
         if population.label is not None:
             raise ConfigError(f"index {spec.name}: conditional targets need --index exact: it is exact and cheap there")
         self.population, self._spec = population, spec
+        on_gpu = population.device != "cpu"
+        if on_gpu:
+            check_here(spec, population)
         index = _read(population, spec)
         if spec.lists:
             index.nprobe = min(nprobe, spec.lists)
-        if population.device != "cpu":
-            if not hasattr(faiss, "StandardGpuResources"):
-                raise ConfigError(f"index {spec.name}: this FAISS has no GPU: install faiss-gpu or pass --index exact")
-            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), torch.cuda.current_device(), index)
-        self._index = index
+        self._index = to_gpu(index, spec) if on_gpu else index
 
     @property
     def is_exact(self) -> bool:
@@ -170,7 +113,7 @@ def _read(population: Population, spec: FaissSpec) -> Any:
     path, remedy = built_index(store, spec, population.flips), _remedy(store, spec, population.flips)
     made_from = read_card(path, remedy)  # first: FAISS takes most damaged files, and answers with other neighbours
     try:
-        index = faiss.read_index(str(path))
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)  # the actors of a machine share its pages
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
     if made_from != _made_from(store, spec, population.flips) or (index.ntotal, index.d) != (

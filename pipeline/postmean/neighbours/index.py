@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from postmean.base.cores import usable_cores
-from postmean.base.device import choose_device
+from postmean.base.device import usable_device
 from postmean.base.errors import DataError
 from postmean.base.extras import check_installed
 from postmean.base.files import remove_leftovers
 from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import ImageStore
+from postmean.engine.population import Population
 from postmean.engine.process_setup import threads
 from postmean.neighbours.certificate import certified_sigma
 from postmean.neighbours.config import IndexConfig
-from postmean.neighbours.faiss_search import FaissSpec, build
+from postmean.neighbours.faiss_gpu import check_here
+from postmean.neighbours.faiss_search import build
+from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.neighbours.self_join import SelfJoin, self_join
 
 
@@ -49,19 +52,22 @@ def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexRep
     Args:
         progress: whether to show the two steps, `self-join` and `index NAME`.
     Raises:
-        ConfigError: the index name is unknown, the store has too few entries for it, or FAISS is not installed.
+        ConfigError: the index name is unknown, the store has too few entries for it, FAISS is not installed, or the GPU
+            does not take the index.
         DataError: the store cannot be read, has no labels for conditional targets, or cannot be written to.
     """
     show = shown(progress)
     spec = None if config.index == "exact" else FaissSpec(config.index)
     if spec is not None:
         check_installed("faiss", "faiss")  # before the self-join, which takes minutes
-    store = ImageStore.open(config.store)
+    store, device = ImageStore.open(config.store), usable_device(config.device).type
+    if spec is not None and device == "cuda":
+        check_here(spec, Population(store, config.flips, device=device))
     remove_leftovers(store.path / "index")
     with threads(config.threads or usable_cores()):
         began = time.monotonic()
         stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
-        join = _compute_self_join(config, store, show) if stored is None else stored
+        join = _compute_self_join(config, store, device, show) if stored is None else stored
         certified = certified_sigma(join, config.tolerance, store.dim)
         self_join_seconds = time.monotonic() - began
         began = time.monotonic()
@@ -81,8 +87,7 @@ def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexRep
     )
 
 
-def _compute_self_join(config: IndexConfig, store: ImageStore, progress: ShowProgress) -> SelfJoin:
-    device = choose_device("auto")
+def _compute_self_join(config: IndexConfig, store: ImageStore, device: str, progress: ShowProgress) -> SelfJoin:
     with progress("self-join", len(store), "images") as line:
         join = self_join(store, config.flips, config.conditional, config.nearest, device, line.update)
     with _write_errors(store.path):

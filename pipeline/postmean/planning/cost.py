@@ -5,18 +5,15 @@ from typing import Literal
 
 from postmean.base.cores import usable_cores
 from postmean.engine.process_setup import threads
-from postmean.estimators.traits import traits_of
 from postmean.fleet.settings import FleetSettings
-from postmean.neighbours.candidates import DIRECTIONS
 from postmean.planning.machines import NETWORK_SHARE, Machines
 from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
+from postmean.planning.memory import memory
 from postmean.planning.workload import Workload, refuse_index
 
 _CHECKED_BYTES_PER_SECOND = 1e9  # a process compares the images with their hashes once, on one core
 _START_SECONDS = 25.0  # imports, Ray, the first actors' imports, shutdown: 12 s to 37 s here
 _PLAN_SECONDS = 0.35e-6  # core seconds per tuple, here (benchmarks/planning.py)
-_INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
-_CUDA_BYTES = 1_000_000_000  # context and kernels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +55,10 @@ class CostPlan:
     network_bytes: int
     """Replicas, shards written, and shards read once by a trainer; 0 for this machine."""
     shared_memory_bytes: int
-    """The image store, mapped once per machine."""
+    """The image store and the index, mapped once per machine."""
     memory_bytes_per_actor: int
-    """Besides the shared store: interpreter, one shard of records; without a GPU also workspace, index and columns."""
+    """Besides what is shared: interpreter and shards; without a GPU also workspace and columns, with one that is too
+    small for the images a copy of them."""
     device_bytes_per_actor: int
     """GPU memory per actor, 0 without GPUs."""
     fits: bool
@@ -103,20 +101,20 @@ def estimate_cost(
     nodes = machines.nodes if machines else 1
     on_gpu = bool(machines.node.gpus) if machines else manifest.device == "cuda"
     gpus = actors if on_gpu else 0
-    replica, shared, actor, device = _memory(work, on_gpu)
+    needed = memory(work, on_gpu, machines.node.device_bytes if machines else 0)
     plan_seconds = manifest.tuples * _PLAN_SECONDS / usable_cores() + work.certificate_seconds
     load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
     if machines and machines.node.gpus and work.records:  # a GPU computes norms and coordinates in a second
-        load_seconds = _START_SECONDS + replica / _CHECKED_BYTES_PER_SECOND
+        load_seconds = _START_SECONDS + needed.replica / _CHECKED_BYTES_PER_SECOND
     if machines and work.records:
-        load_seconds += 8 * replica / (machines.node.network_bits_per_second * NETWORK_SHARE)
+        load_seconds += 8 * needed.replica / (machines.node.network_bits_per_second * NETWORK_SHARE)
     # the actor with most shards decides
     busiest = min(work.records, -(-work.shards // actors) * manifest.shards.records_per_shard)
     seconds = plan_seconds + load_seconds + busiest * seconds_per_record
     size = round(measured.bytes * work.records)
-    on_node = shared + -(-actors // nodes) * actor
+    on_node = needed.shared + -(-actors // nodes) * needed.actor
     fits = machines is None or (
-        on_node <= machines.node.host_bytes and device <= (machines.node.device_bytes or device)
+        on_node <= machines.node.host_bytes and needed.device <= (machines.node.device_bytes or needed.device)
     )
     return CostPlan(
         tuples=manifest.tuples,
@@ -141,34 +139,13 @@ def estimate_cost(
         bytes_per_record=measured.bytes,
         bytes=size,
         bytes_per_tuple=size / manifest.tuples,
-        replica_bytes=replica,
-        network_bytes=nodes * replica + 2 * size if machines else 0,
-        shared_memory_bytes=shared,
-        memory_bytes_per_actor=actor,
-        device_bytes_per_actor=device,
+        replica_bytes=needed.replica,
+        network_bytes=nodes * needed.replica + 2 * size if machines else 0,
+        shared_memory_bytes=needed.shared,
+        memory_bytes_per_actor=needed.actor,
+        device_bytes_per_actor=needed.device,
         fits=fits,
     )
 
 
 _NOTHING = Measured(fixed_seconds=0.0, growing_seconds=0.0, setup_seconds=0.0, bytes=0.0)
-
-
-def _memory(work: Workload, on_gpu: bool) -> tuple[int, int, int, int]:
-    """Bytes of (what a node loads, the shared store, an actor besides it, an actor's GPU)."""
-    manifest, dim = work.manifest, work.store.dim
-    members = work.images * (2 if manifest.recipe.flips else 1)
-    searched = manifest.estimator
-    value_bytes = 1 if searched.index.endswith("sq8") else 4
-    index = 0 if searched.index == "exact" else value_bytes * members * dim
-    columns = 8 * members
-    if traits_of(searched.name).keeps_directions and not manifest.recipe.conditional:
-        columns += 4 * (DIRECTIONS + 2) * members
-    # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies)
-    population = members // (work.classes if manifest.recipe.conditional else 1)
-    workspace = 9 * population * queries_at_once(work, on_gpu) + (16 if manifest.recipe.conditional else 6) * (16 << 20)
-    store = work.images * dim
-    # eps, z, x, means and encoded bytes: the most held at once
-    shard = FleetSettings().at_a_time("cuda" if on_gpu else "cpu") * manifest.shards.records_per_shard * dim * 28
-    actor = _INTERPRETER_BYTES + shard + (0 if on_gpu else columns + index + workspace)
-    device = _CUDA_BYTES + store + columns + index + workspace if on_gpu else 0
-    return store + 4 * work.images + index, store, actor, device

@@ -11,8 +11,10 @@ import numpy as np
 from postmean.base.extras import needs
 from postmean.base.files import write_file
 from postmean.contract.image_store import to_pixels
+from postmean.contract.noisy import noisy_pixels
 from postmean.estimators.traits import traits_of
 from postmean.report.cells import Cell
+from postmean.report.grids import Z
 from postmean.report.settings import NETWORK, Method
 
 with needs("report"):
@@ -134,16 +136,17 @@ def search_picture(path: Path, title: str, drawn: Sequence[Curve]) -> None:
 
 
 def grid_picture(path: Path, title: str, grids: dict[str, np.ndarray], images: range, sigmas: Sequence[float]) -> None:
-    """Images row by row, columns sigma; a block of rows for each image. z is clipped to [-1, 1]."""
+    """Images row by row, columns sigma; a block of rows for each image. z is scaled by 1 + 2 sigma."""
     height, width = next(iter(grids.values())).shape[-2:]
     scale, gap, left, top = max(1, 64 // height), 3, 84, 44
     cell_h, cell_w = height * scale + gap, width * scale + gap
     block = len(grids) * cell_h + 9
     canvas = np.full((len(images) * block - 9, len(sigmas) * cell_w, 3), 255, np.uint8)
     for number, image in enumerate(images):
-        for row, means in enumerate(grids.values()):
-            for column in range(len(sigmas)):
-                pixels = to_pixels(means[image, column]).transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
+        for row, (name, means) in enumerate(grids.items()):
+            for column, sigma in enumerate(sigmas):
+                shown = noisy_pixels(means[image, column], sigma) if name == Z else to_pixels(means[image, column])
+                pixels = shown.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
                 y, x = number * block + row * cell_h, column * cell_w
                 canvas[y : y + height * scale, x : x + width * scale] = pixels
     pixels_h, pixels_w = canvas.shape[0] + top, canvas.shape[1] + left

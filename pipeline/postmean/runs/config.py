@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from tyro.conf import Positional
 
@@ -130,6 +130,18 @@ class VerifyConfig:
     def __post_init__(self) -> None:
         if self.sample < 0:
             raise ConfigError(f"--sample: expected 0 or more, got {self.sample}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What to export, and as what."""
+
+    targets: Positional[str]
+    """Folder or URL of the run."""
+    format: Literal["parquet"] = "parquet"
+    """parquet: one row a record, one file a shard."""
+    out: str | None = None
+    """Folder or URL for the tables; default TARGETS-parquet."""
 
 
 C = TypeVar("C", bound=JobConfig)

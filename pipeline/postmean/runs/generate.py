@@ -15,7 +15,7 @@ from postmean.runs.commits import committed_shards
 from postmean.runs.config import GenerateConfig
 from postmean.runs.failures import failed_shards, remove_failure
 from postmean.runs.folder_driver import FolderDriver, pace_of
-from postmean.runs.job import Job, prepare
+from postmean.runs.job import Job, for_cluster, prepare
 from postmean.runs.lease import Lease, refuse_if_held
 from postmean.runs.status import DriverLog
 from postmean.shards.positions import TRAINERS
@@ -65,6 +65,7 @@ def generate(config: GenerateConfig, progress: bool | ShowProgress = True) -> Ge
     run = RunFolder(open_storage(config.out))
     check_out(run.storage.url, "a run of `postmean generate`")
     refuse_if_held(run.storage)
+    config = for_cluster(config, run)
     job = prepare(config, run, show)
     began = time.monotonic()
     outcome, driver = Outcome(), None
@@ -105,7 +106,7 @@ def _make_missing(
         _begin(config, job, run)
         committed = committed_shards(run, progress)
         missing = sorted(set(range(len(job.plan))) - committed.keys())
-        log.start(sum(job.plan[shard].records for shard in missing), committed)
+        log.start(job.plan.total_records, sum(job.plan[shard].records for shard in missing), committed)
         if missing:
             job.check_store(progress)
         driver = FolderDriver(config, job, run, missing, lease, log, progress)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from postmean.base.cores import usable_cores
-from postmean.base.device import choose_device
+from postmean.base.device import choose_device, usable_device
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError
 from postmean.base.extras import check_installed
@@ -16,13 +16,20 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import SCHEMA_VERSION, Manifest, code_version
 from postmean.contract.plan import Plan, make_plan
 from postmean.contract.process import TableProcess
+from postmean.contract.recipe import TargetRecipe
+from postmean.engine.population import Population, queries_per_pass
 from postmean.estimators.traits import traits_of
+from postmean.fleet.ray_session import cluster_device
 from postmean.neighbours.certificate import certified_sigma
-from postmean.neighbours.faiss_search import FaissSpec, built_index
+from postmean.neighbours.faiss_gpu import check_here, check_kind, check_search
+from postmean.neighbours.faiss_search import built_index
+from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.neighbours.self_join import SelfJoin
 from postmean.runs.config import JobConfig
 from postmean.shards.run_folder import RunFolder
 from postmean.shards.run_paths import CERTIFIED_SIGMA, PLAN
+
+Config = TypeVar("Config", bound=JobConfig)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,17 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: ShowProgress = N
     return Job(store, manifest, certified, plan)
 
 
+def for_cluster(config: Config, run: RunFolder | None) -> Config:
+    """The settings of a job of the cluster at RAY_ADDRESS: auto is the device of the run, or that of the cluster.
+
+    Without RAY_ADDRESS they stay as they are, and auto is this machine's device.
+    """
+    if config.actor.device != "auto" or not cluster_address():
+        return config
+    device = run.read_manifest().device if run is not None and run.has_manifest() else cluster_device()
+    return replace(config, actor=replace(config.actor, device=device))
+
+
 def check_index(manifest: Manifest, store: ImageStore) -> None:
     """Raise unless the estimator's index was built, FAISS is installed, and the device takes the index.
 
@@ -104,7 +122,10 @@ def check_index(manifest: Manifest, store: ImageStore) -> None:
     check_installed("faiss", "faiss")
     spec = FaissSpec(settings.index)
     if manifest.device == "cuda":
-        spec.check_on_gpu(settings.k, settings.nprobe)
+        check_kind(spec)
+        check_search(spec, settings.k, settings.nprobe)
+        if not cluster_address():  # its GPUs, and the FAISS for them, are on other machines
+            check_here(spec, Population(store, manifest.recipe.flips, device="cuda"))
     built_index(store, spec, manifest.recipe.flips)
 
 
@@ -122,6 +143,7 @@ def resolve(config: JobConfig, store: ImageStore) -> Manifest:
     # the certificate is for the exact mean, which not all estimators estimate
     certificate = config.estimator.certificate and traits_of(config.estimator.name).estimates_exact_mean
     max_support = 0 if config.shards.self_contained else config.shards.max_support
+    device = _device(config.actor.device)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         code_version=code_version(),
@@ -133,15 +155,23 @@ def resolve(config: JobConfig, store: ImageStore) -> Manifest:
         tuples=config.tuples,
         estimator=replace(config.estimator, certificate=certificate),
         shards=replace(config.shards, max_support=max_support),
-        device=_device(config.actor.device),
+        device=device,
         threads_per_actor=config.actor.threads_per_actor,
+        queries_per_pass=_queries_per_pass(device, recipe, store),
         tuple_fingerprint="",
     )
     return replace(manifest, tuple_fingerprint=manifest.tuple_source().fingerprint())
 
 
+def _queries_per_pass(device: str, recipe: TargetRecipe, store: ImageStore) -> int:
+    images = len(store)
+    if recipe.conditional and store.labels is not None:
+        images = int(np.bincount(store.labels).max())
+    return queries_per_pass(device, images * (2 if recipe.flips else 1))
+
+
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    # the cluster's GPUs are on other machines
-    if asked == "cuda" and not cluster_address() and choose_device("auto") == "cpu":
-        raise ConfigError("--device cuda: torch finds no GPU on this machine: pass --device cpu")
+    # the cluster's GPUs are on other machines (`for_cluster`)
+    if not cluster_address():
+        usable_device(asked)
     return choose_device(asked)

@@ -13,7 +13,7 @@ from postmean.fleet.actor import LiveActor, LiveShard
 from postmean.fleet.open_fleet import open_fleet
 from postmean.fleet.outcome import Outcome
 from postmean.runs.config import ServeConfig
-from postmean.runs.job import prepare
+from postmean.runs.job import for_cluster, prepare
 from postmean.runs.live_shards import LiveShards
 from postmean.runs.live_tls import tls_context
 from postmean.shards.run_folder import RunFolder
@@ -86,7 +86,7 @@ def serve(
     show, stop = shown(progress), stop or threading.Event()
     tls = tls_context(config.tls_certificate, config.tls_key)
     token = find_or_make_token()
-    job = prepare(config, None, show)
+    job = prepare(for_cluster(config, None), None, show)
     job.check_store(show)
     memory = MemoryStorage()
     job.begin(RunFolder(memory))

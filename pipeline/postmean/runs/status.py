@@ -10,6 +10,7 @@ import numpy as np
 from postmean.base.errors import ShardError
 from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.runs.failures import failed_shards, read_cause
+from postmean.runs.history import History, Point
 from postmean.runs.lease import find_holder, is_at_work
 from postmean.shards.positions import read_positions
 from postmean.shards.retention import deleted_shards
@@ -36,6 +37,8 @@ class DriverStatus:
     seconds_left: float | None
     """At this rate; None while it is 0."""
     retries: int
+    history: tuple[Point, ...] = ()
+    """Records committed over time, of all calls of generate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,8 @@ class RunStatus:
     """Shards deleted after all trainers had consumed them"""
     holder: str | None = None
     """The driver, if the run is running; the last driver, if it was killed."""
+    history: tuple[Point, ...] = ()
+    """(unix time, records committed) of the drivers so far"""
 
 
 class DriverLog:
@@ -76,18 +81,23 @@ class DriverLog:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._began: float | None = None
-        self._left = self._bytes = self._shards = self._done = 0
+        self._left = self._bytes = self._shards = self._done = self._before = 0
+        self._history = History()
         self.retries = 0
         """Failed attempts so far that were followed by another."""
 
-    def start(self, left: int, committed: dict[int, int]) -> None:
+    def start(self, records: int, left: int, committed: dict[int, int]) -> None:
         """The fleet is about to start.
 
         Args:
+            records: of the run.
             left: records to make.
             committed: bytes by shard, of the shards committed already.
         """
         self._left, self._shards, self._bytes = left, len(committed), sum(committed.values())
+        self._before = records - left
+        earlier = _driver(self._storage)
+        self._history = History(earlier.history if earlier else ())
         self._began = time.monotonic()
 
     def add(self, records: int, size: int) -> None:
@@ -101,6 +111,7 @@ class DriverLog:
         if self._began is None:
             return
         rate = self._done / max(time.monotonic() - self._began, 1e-3)
+        self._history.add(time.time(), self._before + self._done)
         status = DriverStatus(
             time=time.time(),
             shards=self._shards,
@@ -108,6 +119,7 @@ class DriverLog:
             records_per_second=rate,
             seconds_left=(self._left - self._done) / rate if rate else None,
             retries=self.retries,
+            history=self._history.points,
         )
         self._storage.put(STATUS, to_json(status))
 
@@ -153,7 +165,7 @@ def read_status(storage: Storage) -> RunStatus:
         status = replace(status, bytes=_bytes(run, done), are_bytes_estimated=status.shards_done > _SAMPLE)
     if driver is None:
         return status
-    status = replace(status, retries=driver.retries)
+    status = replace(status, retries=driver.retries, history=driver.history)
     if status.state != "running":
         return status
     return replace(status, records_per_second=driver.records_per_second, seconds_left=driver.seconds_left)

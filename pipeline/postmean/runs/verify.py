@@ -1,12 +1,15 @@
 """Verification of a run: hash every shard, compare it with the plan, and recompute a sample exactly in float64."""
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
-from postmean.base.errors import DataError, ShardError, VerificationError
+from postmean.base.errors import DataError, GenerationError, ShardError, VerificationError
+from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
@@ -21,7 +24,9 @@ from postmean.runs.config import VerifyConfig
 from postmean.shards.retention import deleted_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
 
+VERIFICATION = "verification.json"
 SIGMA_EDGES = (0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, np.inf)
 
 
@@ -52,6 +57,8 @@ class VerifyReport:
     deleted: int
     """Committed shards deleted after all trainers had consumed them, so not checked."""
     records: int
+    made_on: dict[str, int] = field(default_factory=dict[str, int])
+    """Shards by the kind of machine that made them"""
     damaged: dict[int, str] = field(default_factory=dict[int, str])
     """Cause by shard"""
     rows: list[SigmaRow] = field(default_factory=list[SigmaRow])
@@ -95,7 +102,18 @@ def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> Verify
     store = ImageStore.open(config.store)
     with show("verify", len(committed_shards(run, show)), "shards") as line:
         report = check_run(run, store, config.sample, line.update)
-    return replace(report, problems=judge(report, manifest))
+    report = replace(report, problems=judge(report, manifest))
+    with suppress(GenerationError):  # a folder that this user may only read is verified all the same
+        run.storage.put(VERIFICATION, to_json(report))
+    return report
+
+
+def last_verification(storage: Storage) -> VerifyReport | None:
+    """What `postmean verify` found last; None if it never ended here."""
+    try:
+        return read_json(VerifyReport, storage.get(VERIFICATION), VERIFICATION)
+    except (ShardError, JsonError):
+        return None
 
 
 def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable[[int], None]) -> VerifyReport:
@@ -124,13 +142,16 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
     sampled = {position: _shift(number) for number, position in enumerate(places)}
     samples = {kind: _Sample(kind) for kind in ("records", "mean_next", "certified")}
     damaged: dict[int, str] = {}
+    made_on: Counter[str] = Counter()
     for position, shard in enumerate(committed):
         try:
+            made_on[run.read_commit(shard).made_on] += 1
             records = run.read_shard(shard)
             block = shard_tuples(manifest.tuple_source(), plan[shard], manifest.plan_certificate(certified))
             remedy = run.make_again(shard)
             if not np.array_equal(records.tuple_id, block.tuple_id):
                 raise ShardError(f"its tuples are not the plan's: {remedy}")
+            _check_tuple_columns(records, block, store, remedy)
             _check_values(records, manifest, remedy)
         except ShardError as error:
             damaged[shard] = str(error)
@@ -146,6 +167,7 @@ def check_run(run: RunFolder, store: ImageStore, sample: int, progress: Callable
         committed=len(committed) + deleted,
         deleted=deleted,
         records=plan.total_records,
+        made_on=dict(made_on),
         damaged=damaged,
         rows=rows,
     )
@@ -180,6 +202,19 @@ def _shift(number: int) -> float:
 def _quantiles(count: int, shift: float) -> np.ndarray:
     """`count` evenly spaced quantiles in [0, 1); the different shifts of the sampled shards fill the gaps."""
     return (np.arange(count) + shift) / count
+
+
+def _check_tuple_columns(records: Records, block: TupleBlock, store: ImageStore, remedy: str) -> None:
+    """Raise ShardError unless the columns that the tuples' numbers decide are theirs."""
+    label = store.label(block.entry)
+    # not to the last bit: that of exp and ndtri may differ between machines
+    is_same = np.allclose(records.sigma, block.sigma, rtol=1e-5, atol=0)
+    if records.label is not None and label is not None:
+        is_same = is_same and np.array_equal(records.label, label)
+    if records.sigma_next is not None and block.sigma_next is not None:
+        is_same = is_same and np.allclose(records.sigma_next, block.sigma_next, rtol=1e-5, atol=1e-6)
+    if not is_same:
+        raise ShardError(f"its sigma, sigma_next or label are not those of its tuples: {remedy}")
 
 
 def _check_values(records: Records, manifest: Manifest, remedy: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from postmean.base.errors import ConfigError
 from postmean.contract.plan import ShardPlan
@@ -38,11 +38,11 @@ class Layout:
     has_next: bool
     """Whether records carry mean_next (solver = heun)."""
     self_contained: bool
-    """Whether records carry z, x, sigma (and sigma_next and label if the run has them), and every mean is dense."""
+    """Whether records carry z and x, and every mean is dense."""
     labels: bool
-    """Whether the data set has labels."""
+    """Whether the data set has labels: records then carry label."""
     has_sigma_next: bool = False
-    """Whether tuples have the noise level of a teacher point; a self-contained run writes it."""
+    """Whether tuples have the noise level of a teacher point: records then carry sigma_next."""
     earlier_segments: tuple[int, ...] = ()
     """Records of every segment but the last; empty for a run that was never extended."""
 
@@ -81,10 +81,18 @@ class ShardCodec(Protocol):
         """
         ...
 
+    def decode_parts(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> list[Records]:
+        """The records of `decode` in one or more parts, in order, without copying where the format allows it."""
+        ...
+
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         """Paths of the shard's files, in the order of `encode`."""
         ...
 
-    def run_files(self, layout: Layout) -> dict[str, bytes]:
-        """Files of the run that belong to no shard, such as metadata for other readers of the format."""
+    def run_files(self, layout: Layout, attributes: dict[str, Any]) -> dict[str, bytes]:
+        """Files of the run that belong to no shard, such as metadata for other readers of the format.
+
+        Args:
+            attributes: what the run is, for formats that have a place for it.
+        """
         ...

@@ -23,6 +23,9 @@ def columns(layout: Layout) -> dict[str, Column]:
     image = layout.image_shape
     expected = {
         "tuple_id": _column(np.int64),
+        "sigma": _column(np.float32),
+        **({"sigma_next": _column(np.float32)} if layout.has_sigma_next else {}),
+        **({"label": _column(np.int64)} if layout.labels else {}),
         "ess": _column(np.float32),
         "top_weight": _column(np.float32),
         "variance": _column(np.float32),
@@ -35,14 +38,14 @@ def columns(layout: Layout) -> dict[str, Column]:
         expected[f"{target}.weight"] = _column(np.float32)
         expected[f"{target}.dense"] = _column(np.float16, image)
     if layout.self_contained:
-        expected["plain.z"] = _column(np.float32, image)
-        expected["plain.x"] = _column(np.uint8, image)
-        expected["plain.sigma"] = _column(np.float32)
-        if layout.has_sigma_next:
-            expected["plain.sigma_next"] = _column(np.float32)
-        if layout.labels:
-            expected["plain.label"] = _column(np.int64)
+        expected["z"] = _column(np.float32, image)
+        expected["x"] = _column(np.uint8, image)
     return expected
+
+
+def number_columns(layout: Layout) -> tuple[str, ...]:
+    """The columns with one number for each record that do not belong to a mean."""
+    return tuple(name for name, column in columns(layout).items() if not column.tail and "." not in name)
 
 
 def check_records(records: Records, row: ShardPlan, layout: Layout, where: str) -> None:
@@ -71,6 +74,19 @@ def check_records(records: Records, row: ShardPlan, layout: Layout, where: str) 
     for target in (records.mean, records.mean_next):
         if target is not None and (target.count.min() < -1 or target.count.max() > most):
             raise ShardError(f"{where}: a mean has {target.count.max()} pairs, expected at most {most} (-1: dense)")
+
+
+def check_parts(parts: list[Records], row: ShardPlan, layout: Layout, where: str) -> None:
+    """`check_records` of the records of all parts together."""
+    for part in parts:
+        if not len(part):
+            raise ShardError(f"{where}: a sample without records: it was not written by postmean")
+        own = ShardPlan(row.shard, int(part.tuple_id[0]), int(part.tuple_id[-1]), len(part))
+        check_records(part, own, layout, where)
+    ends = np.array([[part.tuple_id[0], part.tuple_id[-1]] for part in parts]).reshape(-1)
+    planned = (row.records, row.first_tuple, row.last_tuple)
+    if (sum(map(len, parts)), ends[0], ends[-1]) != planned or (np.diff(ends[1:-1])[::2] <= 0).any():
+        raise ShardError(f"{where}: its tuples are not those of the plan: it belongs to another run")
 
 
 def _column(dtype: type[np.generic], tail: tuple[int, ...] = ()) -> Column:

@@ -1,6 +1,7 @@
 """The run folder: manifest, plan, certificate, shards and commit records of one run, in any storage.
 
 OUT/manifest.json            identity of the run
+OUT/README.md                data-set card, for people and for `datasets`
 OUT/plan.parquet             which tuples are in which shard
 OUT/certified_sigma.npy      float32 [N], only with the certificate
 OUT/shards/000042.tar        the shards; OUT/targets.zarr/ in Zarr format
@@ -13,11 +14,13 @@ from contextlib import suppress
 
 import numpy as np
 
+from postmean.base.device import machine_kind
 from postmean.base.errors import ShardError
 from postmean.contract.commit import Commit, FileDigest
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import Plan, ShardPlan
 from postmean.contract.records import QUALITY_COLUMNS, Records
+from postmean.shards.card import CARD, attributes, run_card
 from postmean.shards.codecs import codec
 from postmean.shards.run_digests import RunDigests, certificate_bytes, manifest_bytes
 from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, MANIFEST, PLAN, commit_path, shard_of_commit
@@ -45,7 +48,7 @@ class RunFolder(RunReader):
         Args:
             certified_sigma: float32 [N]; None in a run without the certificate, which removes any existing file.
         """
-        metadata = codec(manifest.shards.format).run_files(layout_of(manifest, plan))
+        metadata = codec(manifest.shards.format).run_files(layout_of(manifest, plan), attributes(manifest))
         digests = RunDigests.of(plan, certified_sigma, metadata)
         if certified_sigma is None:
             self.storage.delete(CERTIFIED_SIGMA)
@@ -54,6 +57,8 @@ class RunFolder(RunReader):
         self.storage.put(PLAN, plan.to_bytes())
         for path, data in metadata.items():
             self.storage.put(path, data)
+        if not (self.has_manifest() and self.storage.exists(CARD)):  # an extension leaves people's edits alone
+            self.storage.put(CARD, run_card(manifest))
         self.storage.put(MANIFEST, manifest_bytes(manifest, digests))
         self._manifest, self._digests, self._plan = manifest, digests, plan
 
@@ -79,6 +84,7 @@ class RunFolder(RunReader):
             last_tuple=row.last_tuple,
             records=row.records,
             files=tuple(FileDigest.of(path, data) for path, data in files.items()),
+            made_on=machine_kind(self.read_manifest().device),
             statistics=statistics,
         )
         self.storage.put(commit_path(row.shard), commit.to_bytes())

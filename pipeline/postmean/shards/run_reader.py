@@ -187,7 +187,21 @@ class RunReader:
         Raises:
             ShardError: not committed, or damaged.
         """
-        row, layout = self._row(shard), self.layout()
+        files = self._files(shard, check_hash)
+        with _remedy(self.make_again(shard)):
+            return self._codec().decode(self._row(shard), self.layout(), files.__getitem__)
+
+    def read_parts(self, shard: int) -> list[Records]:
+        """The records of `read_shard` in one or more parts, in order: faster, as nothing is copied.
+
+        Raises:
+            ShardError: not committed, or damaged.
+        """
+        files = self._files(shard, True)
+        with _remedy(self.make_again(shard)):
+            return self._codec().decode_parts(self._row(shard), self.layout(), files.__getitem__)
+
+    def _files(self, shard: int, check_hash: bool) -> dict[str, bytes]:
         commit, paths = self.read_commit(shard), self.shard_paths(shard)
         with _remedy(self.make_again(shard)):
             if [file.path for file in commit.files] != paths:
@@ -196,7 +210,7 @@ class RunReader:
             if check_hash:
                 for file in commit.files:
                     file.check(files[file.path], self._where(file.path))
-            return self._codec().decode(row, layout, files.__getitem__)
+            return files
 
     def make_again(self, shard: int) -> str:
         """What to do about a damaged shard."""

@@ -6,15 +6,16 @@ read ten times slower. A sample of a self-contained run is one record, as users 
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from postmean.base.errors import ShardError
 from postmean.base.json_files import JsonError, parse_json
 from postmean.contract.plan import ShardPlan
-from postmean.contract.records import QUALITY_COLUMNS, Records
+from postmean.contract.records import Records
 from postmean.shards.codec import Layout
-from postmean.shards.columns import check_records, columns
+from postmean.shards.columns import check_parts, check_records, columns, number_columns
 from postmean.shards.npy import from_npy, to_npy
 from postmean.shards.run_paths import tar_path
 from postmean.shards.tar import pack, unpack
@@ -48,10 +49,18 @@ class WebDatasetCodec:
         check_records(records, row, layout, path)
         return records
 
+    def decode_parts(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> list[Records]:
+        if layout.self_contained:
+            return [self.decode(row, layout, read)]
+        (path,) = self.paths(row, layout)
+        parts = [Records.from_arrays(arrays, path) for arrays in _blocks(unpack(read(path), path), layout, path)]
+        check_parts(parts, row, layout, path)
+        return parts
+
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         return [tar_path(row.shard)]
 
-    def run_files(self, layout: Layout) -> dict[str, bytes]:
+    def run_files(self, layout: Layout, attributes: dict[str, Any]) -> dict[str, bytes]:
         return {}
 
 
@@ -70,33 +79,33 @@ def _encode_blocks(records: Records, layout: Layout) -> list[tuple[str, bytes]]:
 
 
 def _decode_blocks(members: list[tuple[str, memoryview]], layout: Layout, where: str) -> dict[str, np.ndarray]:
+    blocks = _blocks(members, layout, where)
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _blocks(members: list[tuple[str, memoryview]], layout: Layout, where: str) -> list[dict[str, np.ndarray]]:
+    """The columns of each sample, views of the file's bytes; at least one."""
     expected = columns(layout)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in expected}
+    blocks = []
     for key, contents in _samples(members, [f"{name}.npy" for name in expected], where):
+        blocks.append({})
         for (name, column), content in zip(expected.items(), contents, strict=True):
             array = from_npy(content, f"{where}: {key}.{name}")
             if array.dtype != column.dtype or array.shape[1:] != column.tail or array.ndim == 0:
                 raise ShardError(f"{where}: {key}.{name} is {array.dtype} {array.shape}: it belongs to another run")
-            parts[name].append(array)
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+            blocks[-1][name] = array
+    return blocks
 
 
 def _image_members(layout: Layout) -> dict[str, str]:
     """Member of a self-contained sample -> column; a member holds one row of its column."""
-    members = {"z.npy": "plain.z", "x.npy": "plain.x", "mean.npy": "mean.dense"}
+    members = {"z.npy": "z", "x.npy": "x", "mean.npy": "mean.dense"}
     return members | ({"mean_next.npy": "mean_next.dense"} if layout.has_next else {})
-
-
-def _number_members(layout: Layout) -> dict[str, str]:
-    """Key in the json of a self-contained sample -> column."""
-    members = {"tuple_id": "tuple_id", "sigma": "plain.sigma"}
-    members |= {"sigma_next": "plain.sigma_next"} if layout.has_sigma_next else {}
-    return members | ({"label": "plain.label"} if layout.labels else {}) | {name: name for name in QUALITY_COLUMNS}
 
 
 def _encode_samples(records: Records, layout: Layout) -> list[tuple[str, bytes]]:
     arrays = records.to_arrays()
-    numbers = {name: arrays[column].tolist() for name, column in _number_members(layout).items()}
+    numbers = {name: arrays[name].tolist() for name in number_columns(layout)}
     members = []
     for row in range(len(records)):
         key = _key(int(records.tuple_id[row]))
@@ -107,7 +116,7 @@ def _encode_samples(records: Records, layout: Layout) -> list[tuple[str, bytes]]
 
 def _decode_samples(members: list[tuple[str, memoryview]], layout: Layout, where: str) -> dict[str, np.ndarray]:
     expected = columns(layout)
-    images, numbers = _image_members(layout), _number_members(layout)
+    images, numbers = _image_members(layout), number_columns(layout)
     samples = _samples(members, [*images, "json"], where)
     out = {name: np.empty((len(samples), *expected[name].tail), expected[name].dtype) for name in images.values()}
     rows = []
@@ -118,7 +127,7 @@ def _decode_samples(members: list[tuple[str, memoryview]], layout: Layout, where
                 raise ShardError(f"{where}: {key}.{column} is {image.dtype} {image.shape}: it belongs to another run")
             out[column][row] = image
         rows.append(_numbers(contents[-1], list(numbers), f"{where}: {key}.json"))
-    for index, column in enumerate(numbers.values()):
+    for index, column in enumerate(numbers):
         try:
             out[column] = np.array([values[index] for values in rows], expected[column].dtype)
         except (ValueError, TypeError, OverflowError) as error:

@@ -8,17 +8,18 @@ which would leave rows without a record in the middle of an array, and plain rea
 every row of every array is a record, and no file of a run ever changes.
 """
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from postmean.base.errors import ShardError
 from postmean.base.extras import needs
 from postmean.contract.plan import ShardPlan
-from postmean.contract.records import QUALITY_COLUMNS, Means, Records
+from postmean.contract.records import PLAIN_COLUMNS, QUALITY_COLUMNS, Means, Records
 from postmean.shards.codec import Layout, Segment
-from postmean.shards.columns import check_records, columns
+from postmean.shards.columns import check_records, columns, number_columns
 from postmean.shards.zarr_chunks import check_chunks
 
 with needs("zarr"):
@@ -38,10 +39,10 @@ class ZarrCodec:
 
     The first axis of every array runs over the segment's M records.
 
-    The arrays are tuple_id, the quality columns, and for mean (and mean_next with heun): `mean` float16 [M, C, H, W],
-    zero for sparse records; `mean_count` int32 [M], -1 for dense records; `mean_entry` uint32 and `mean_weight` float32
-    [M, max(1, max_support)], zero beyond the count. Self-contained runs have only `mean` (and `mean_next`), all dense,
-    and z, x, sigma and, if the run has them, sigma_next and label.
+    The arrays are tuple_id, sigma, sigma_next and label if the run has them, the quality columns, and for mean (and
+    mean_next with heun): `mean` float16 [M, C, H, W], zero for sparse records; `mean_count` int32 [M], -1 for dense
+    records; `mean_entry` uint32 and `mean_weight` float32 [M, max(1, max_support)], zero beyond the count.
+    Self-contained runs have only `mean` (and `mean_next`), all dense, and z and x.
     """
 
     name = "zarr"
@@ -76,6 +77,9 @@ class ZarrCodec:
         check_records(records, row, layout, f"{GROUP} shard {row.shard}")
         return records
 
+    def decode_parts(self, row: ShardPlan, layout: Layout, read: Callable[[str], bytes]) -> list[Records]:
+        return [self.decode(row, layout, read)]
+
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         segment = _segment(row, layout)
         group, chunk = group_of(segment), row.shard - segment.first_shard
@@ -84,11 +88,15 @@ class ZarrCodec:
             for name, spec in _arrays(layout, segment).items()
         ]
 
-    def run_files(self, layout: Layout) -> dict[str, bytes]:
+    def run_files(self, layout: Layout, attributes: dict[str, Any]) -> dict[str, bytes]:
         metadata = {}
         for segment in layout.segments:
             files: dict[str, Buffer] = {}
-            _create(layout, segment, files)
+            _create(layout, segment, files, attributes)
+            with warnings.catch_warnings():
+                # it is an extension of Zarr v3 that zarr, xarray and others read: one request instead of one an array
+                warnings.filterwarnings("ignore", message="Consolidated metadata")
+                zarr.consolidate_metadata(MemoryStore(files))
             metadata |= {f"{group_of(segment)}/{path}": files[path].to_bytes() for path in sorted(files)}
         return metadata
 
@@ -141,23 +149,21 @@ def _arrays(layout: Layout, segment: Segment) -> dict[str, _Array]:
         shape = (segment.records, *layout.image_shape)
         return _Array(expected[column].dtype, shape, inner, shard, ("record", "channel", "row", "column"))
 
-    arrays = {name: numbers(name) for name in ("tuple_id", *QUALITY_COLUMNS)}
+    arrays = {name: numbers(name) for name in number_columns(layout)}
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
         arrays[target] = images(f"{target}.dense")
         if not layout.self_contained:
             arrays[f"{target}_count"] = numbers(f"{target}.count")
             arrays[f"{target}_entry"] = pairs(f"{target}.entry")
             arrays[f"{target}_weight"] = pairs(f"{target}.weight")
-    for column in expected:
-        if column.startswith("plain."):
-            array = images(column) if expected[column].tail else numbers(column)
-            arrays[column.removeprefix("plain.")] = array
-    return arrays
+    return arrays | {name: images(name) for name in PLAIN_COLUMNS if name in expected}
 
 
-def _create(layout: Layout, segment: Segment, files: dict[str, Buffer]) -> dict[str, zarr.Array]:
+def _create(
+    layout: Layout, segment: Segment, files: dict[str, Buffer], attributes: dict[str, Any] | None = None
+) -> dict[str, zarr.Array]:
     """Create the group's arrays, stored in `files` (by path within the group), with metadata but no chunks."""
-    group = zarr.create_group(MemoryStore(files), zarr_format=3)
+    group = zarr.create_group(MemoryStore(files), zarr_format=3, attributes=attributes or {})
     return {
         name: group.create_array(
             name,
@@ -186,7 +192,7 @@ def _span(row: ShardPlan, segment: Segment, layout: Layout) -> tuple[int, int]:
 
 
 def _to_arrays(records: Records, layout: Layout) -> dict[str, np.ndarray]:
-    arrays = {name: getattr(records, name) for name in ("tuple_id", *QUALITY_COLUMNS)} | records.plain
+    arrays = {name: getattr(records, name) for name in number_columns(layout)} | records.plain
     for target in ("mean", "mean_next") if layout.has_next else ("mean",):
         means: Means = getattr(records, target)
         if layout.self_contained:
@@ -213,13 +219,15 @@ def _from_arrays(arrays: dict[str, np.ndarray], layout: Layout) -> Records:
         used = _used(count, layout)
         return Means(count, arrays[f"{target}_entry"][used], arrays[f"{target}_weight"][used], dense[count < 0])
 
-    plain = [name for name in ("z", "x", "sigma", "sigma_next", "label") if name in arrays]
     return Records(
         tuple_id=arrays["tuple_id"],
+        sigma=arrays["sigma"],
+        sigma_next=arrays.get("sigma_next"),
+        label=arrays.get("label"),
         mean=means("mean"),
         mean_next=means("mean_next") if layout.has_next else None,
         **{name: arrays[name] for name in QUALITY_COLUMNS},
-        plain={name: arrays[name] for name in plain},
+        plain={name: arrays[name] for name in PLAIN_COLUMNS if name in arrays},
     )
 
 

@@ -73,8 +73,8 @@ class TargetReader:
         self._source = replace(run.manifest.tuple_source(), noise=run.recipe.noise)
         self._follower = Follower(run.reader, run.follow_seconds) if run.follow_seconds > 0 else None
         self._stop_shard = run.plan.shards_of(0, stop).stop
-        self._held: tuple[int, Records] | None = None  # a shard's number, its records
-        self._ahead: Ahead[Records] | None = None  # the shards after the held one
+        self._held: tuple[int, list[Records]] | None = None  # a shard's number, its records
+        self._ahead: Ahead[list[Records]] | None = None  # the shards after the held one
         self._closed = False
 
     def read(self, start: int, stop: int) -> TargetBatch:
@@ -95,16 +95,16 @@ class TargetReader:
         while len(rows):
             number = run.plan.shard_of(int(block.tuple_id[rows[0]]))
             here = rows[: self._count_in(number, block.tuple_id[rows])]
-            records = self._records(number, block.tuple_id[here])
-            mean[here] = records.mean.decode(store)
-            for name, column in quality.items():
-                column[here] = getattr(records, name)
-            if mean_next is not None:
-                if records.mean_next is None:
-                    remedy = run.reader.make_again(number)
-                    raise ShardError(f"shard {number:06d}: no mean_next though solver is heun: {remedy}")
-                mean_next[here] = records.mean_next.decode(store)
-            rows = rows[len(here) :]
+            for records in self._records(number, block.tuple_id[here]):
+                here, rows = rows[: len(records)], rows[len(records) :]
+                mean[here] = records.mean.decode(store)
+                for name, column in quality.items():
+                    column[here] = getattr(records, name)
+                if mean_next is not None:
+                    if records.mean_next is None:
+                        remedy = run.reader.make_again(number)
+                        raise ShardError(f"shard {number:06d}: no mean_next though solver is heun: {remedy}")
+                    mean_next[here] = records.mean_next.decode(store)
         return TargetBatch(
             tuple_id=torch.from_numpy(block.tuple_id),
             z=torch.from_numpy(z),
@@ -136,12 +136,16 @@ class TargetReader:
             )
         return int(np.searchsorted(tuple_id, self._run.plan[number].last_tuple, side="right"))
 
-    def _records(self, number: int, tuple_id: np.ndarray) -> Records:
-        records = self._load(number)
-        first = int(np.searchsorted(records.tuple_id, tuple_id[0]))
-        asked = records.slice(first, min(first + len(tuple_id), len(records)))
-        if not np.array_equal(asked.tuple_id, tuple_id):
-            wrong = np.setdiff1d(tuple_id, asked.tuple_id)
+    def _records(self, number: int, tuple_id: np.ndarray) -> list[Records]:
+        """The records of these rising ids, in parts."""
+        asked = []
+        for part in self._load(number):
+            first, stop = np.searchsorted(part.tuple_id, [tuple_id[0], tuple_id[-1] + 1]).tolist()
+            if first < stop:
+                asked.append(part.slice(first, stop))
+        found = np.concatenate([part.tuple_id for part in asked]) if asked else np.empty(0, np.int64)
+        if not np.array_equal(found, tuple_id):
+            wrong = np.setxor1d(tuple_id, found)
             raise MismatchError(
                 f"shard {number:06d}: tuple_id: expected records of {tuple_id[0]}..{tuple_id[-1]}, "
                 f"{len(wrong)} of {len(tuple_id)} are other ones: it belongs to another run: "
@@ -149,7 +153,7 @@ class TargetReader:
             )
         return asked
 
-    def _load(self, number: int) -> Records:
+    def _load(self, number: int) -> list[Records]:
         """The records of a shard; the next shard is read in the background."""
         held, self._held = self._held, None  # on an exception nothing stays held: a shard that failed is read again
         if held is None or held[0] != number:
@@ -169,10 +173,10 @@ class TargetReader:
             self._ahead.close()
             raise CancelledError
 
-    def _read(self, number: int) -> Records:
+    def _read(self, number: int) -> list[Records]:
         if self._follower is not None:
             self._follower.wait_for_shard(number)
-        return self._run.reader.read_shard(number)
+        return self._run.reader.read_parts(number)
 
 
 def _tensor(column: np.ndarray | None) -> torch.Tensor | None:

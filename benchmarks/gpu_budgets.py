@@ -1,0 +1,195 @@
+"""What a group of queries costs a GPU at the size of ImageNet-64, by a model (`roofline`): no GPU is needed.
+
+    python -m benchmarks.gpu_budgets [--images 1281167]
+
+tests/gpu/test_gpu_budgets.py holds the limits.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.roofline import Costs, Read, on_model
+from postmean.contract.image_blocks import ImageBlocks
+from postmean.contract.image_store import SCHEMA_VERSION, ImageStore, StoreHeader
+from postmean.engine.dense_means import dense_means
+from postmean.engine.log_weights import log_weights
+from postmean.engine.pixels import Pixels, padded_size
+from postmean.engine.population import Population
+from postmean.estimators.auto import Auto
+from postmean.estimators.estimate import Estimator, Queries
+from postmean.estimators.exact import Exact
+from postmean.neighbours.self_join import nearest_members
+
+IMAGES, SIDE = 1_281_167, 64
+DIM = 3 * SIDE**2
+
+# the most work: every query is spread over many members
+READ: Read = {
+    "__post_init__": True,  # z is finite
+    "posterior_weights": False,  # no log-weight is too imprecise
+    "count_true": 1 << 20,
+    "positions": 0,
+    "checked_means": True,
+    "_group": 1.0,
+    "__init__": 0,  # no z needs a second product
+    "by_row": 0.0,
+    "to_host": 0.0,
+    "find": 0.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one group of queries takes, or one block of rows of the self-join."""
+
+    name: str
+    queries: int
+    """That share a pass over the pixels"""
+    passes: dict[str, float]
+    """Bytes moved by a pass over the pixels, by name, as a multiple of those of the pixels"""
+    products: dict[str, float]
+    """Likewise, of the matrix products alone: the pixels once, and what they are multiplied with"""
+    product_share: float
+    """Share of the products in the time"""
+    launches: int
+    syncs: int
+    seconds: float
+    peak_bytes: int
+    """On the device, from loading on"""
+
+
+def budgets(images: int = IMAGES) -> list[Budget]:
+    """The budgets of the estimators and of the self-join."""
+    return [
+        estimator_budget("exact", exact, images),
+        estimator_budget("exact, flips", exact, images, flips=True),
+        estimator_budget("auto, no query with few candidates", auto, images),
+        self_join_budget(images),
+    ]
+
+
+def estimator_budget(
+    name: str, make: Callable[[Population], Estimator], images: int = IMAGES, flips: bool = False
+) -> Budget:
+    """The budget of a group of queries, all of which are spread over many members."""
+    with on_model(READ) as begin:
+        costs = begin()
+        population = _population(images, flips, torch.float16)
+        count = population.queries_at_a_time
+        _ = population.norm2, population.spread
+        estimator = make(population)
+        z = torch.empty((count, DIM), device="cuda")
+        sigma = np.full(count, 20.0)
+        queries = Queries(z, sigma, np.arange(count), np.random.default_rng, np.ones(count, bool))
+        peak, costs = costs.peak_bytes, begin()
+        estimator.estimate(queries)
+        passes = {
+            "log-weights": _cost(begin, lambda: log_weights(population, z, sigma)),
+            "means": _cost(
+                begin, lambda: dense_means(population, torch.empty((count, len(population)), device="cuda"), 2e-7)
+            ),
+        }
+        return _budget(name, count, population, costs, passes, peak)
+
+
+def self_join_budget(images: int = IMAGES) -> Budget:
+    """The budget of a block of the self-join."""
+    with on_model(READ) as begin:
+        costs, rows = begin(), 1024
+        population = _population(images, False, torch.int8)
+        _ = population.norm2
+        peak = costs.peak_bytes
+        costs = _cost(begin, lambda: nearest_members(population, 0, rows, 64))
+        return _budget("self-join", rows, population, costs, {"distances": costs}, peak)
+
+
+def exact(population: Population) -> Exact:
+    """The full softmax as `auto` asks for it."""
+    return Exact(population, rounding=2e-7)
+
+
+def auto(population: Population) -> Auto:
+    """`auto` at its default tolerance."""
+    return Auto(population, 1e-6)
+
+
+def _population(images: int, flips: bool, dtype: torch.dtype) -> Population:
+    """A population of a store without pixels, loaded."""
+    shape = (images, 3, SIDE, SIDE)
+    header = StoreHeader(schema_version=SCHEMA_VERSION, shape=shape, class_names=None, source={}, fingerprint="")
+    store = ImageStore(Path("none"), header, ImageBlocks(np.broadcast_to(np.uint8(0), shape)), None)
+    population = Population(store, flips, device="cuda", exact_products=dtype == torch.int8)
+    stored = torch.empty(padded_size(images, DIM), dtype=dtype, device="cuda")
+    population.__dict__["pixels"] = Pixels(stored, images, DIM, "cuda", dtype)  # a cached property
+    return population
+
+
+def _cost(begin: Callable[[], Costs], work: Callable[[], object]) -> Costs:
+    costs = begin()
+    work()
+    return costs
+
+
+def _budget(
+    name: str, queries: int, population: Population, costs: Costs, passes: dict[str, Costs], peak: int
+) -> Budget:
+    pixels = population.pixels.stored.nbytes
+    return Budget(
+        name=name,
+        queries=queries,
+        passes={name: part.bytes.total() / pixels for name, part in passes.items()},
+        products={name: part.product_bytes / pixels for name, part in passes.items()},
+        product_share=costs.product_share,
+        launches=costs.launches,
+        syncs=costs.syncs,
+        seconds=sum(costs.seconds.values()),
+        peak_bytes=max(peak, costs.peak_bytes),
+    )
+
+
+_TITLES = (
+    "work",
+    "queries a pass",
+    "bytes moved a pass / bytes of the pixels",
+    "of these, products",
+    "products' share of the time",
+    "launches",
+    "syncs",
+    "memory",
+    "queries/s",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=IMAGES)
+    options = parser.parse_args()
+    print(f"{options.images:,} x {DIM:,}")
+    print(f"| {' | '.join(_TITLES)} |")
+    print("|---" * len(_TITLES) + "|")
+    for b in budgets(options.images):
+        cells = [
+            b.name,
+            f"{b.queries}",
+            _listed(b.passes),
+            _listed(b.products),
+            f"{b.product_share:.0%}",
+            f"{b.launches:,}",
+            f"{b.syncs}",
+            f"{b.peak_bytes / 1e9:.1f} GB",
+            f"{b.queries / b.seconds:,.0f}",
+        ]
+        print(f"| {' | '.join(cells)} |")
+
+
+def _listed(ratios: dict[str, float]) -> str:
+    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The memory that a run takes: of a node, of an actor on it, and of that actor's GPU."""
+
+from dataclasses import dataclass
+
+from postmean.engine import pixels
+from postmean.engine.population import workspace_bytes
+from postmean.estimators.traits import traits_of
+from postmean.fleet.settings import FleetSettings
+from postmean.neighbours.candidates import DIRECTIONS
+from postmean.neighbours.faiss_gpu import TEMPORARY
+from postmean.neighbours.faiss_spec import FaissSpec
+from postmean.planning.measure import queries_at_once
+from postmean.planning.workload import Workload
+
+_INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
+_RECORD_BYTES = 28  # a value, of eps, z, x, means and encoded bytes: the most held at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes."""
+
+    replica: int
+    """What a node loads: the image store, the certificate and the index."""
+    shared: int
+    """Mapped once per machine: the image store, and the index."""
+    actor: int
+    """An actor besides that."""
+    device: int
+    """An actor's GPU; 0 without one."""
+
+
+def memory(work: Workload, on_gpu: bool, device_bytes: int) -> Memory:
+    """The memory of a run.
+
+    Args:
+        device_bytes: memory of a GPU, which decides how it keeps the pixels; 0 if it is not known.
+    """
+    manifest, dim, settings = work.manifest, work.store.dim, work.manifest.estimator
+    members = work.images * (2 if manifest.recipe.flips else 1)
+    population = members // (work.classes if manifest.recipe.conditional else 1)
+    searches = traits_of(settings.name).searches and settings.index != "exact"
+    index = FaissSpec(settings.index).size(members, dim) if searches else 0
+    store = work.images * dim
+    shard = FleetSettings().at_a_time("cuda" if on_gpu else "cpu") * manifest.shards.records_per_shard
+    actor, device = _INTERPRETER_BYTES + shard * dim * _RECORD_BYTES, 0
+    if on_gpu:
+        images = population * work.images // members
+        need = workspace_bytes(population, images, dim, queries_at_once(work, True)) + pixels.RESERVE
+        need += index + TEMPORARY if searches else 0
+        tile = min(images, pixels.GPU_TILE_ROWS) * dim
+        left = device_bytes - need if device_bytes else float("inf")
+        place, kept = pixels.place_of(store, tile, 2, left) or ("host", 4 * tile)
+        device = round(need) + kept
+        actor += store if place == "host" else 0
+    else:
+        columns = 8 * members
+        if traits_of(settings.name).keeps_directions and not manifest.recipe.conditional:
+            columns += 4 * (DIRECTIONS + 2) * members
+        # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies)
+        tiles = (16 if manifest.recipe.conditional else 6) * (16 << 20)
+        actor += columns + 9 * population * queries_at_once(work, False) + tiles
+    return Memory(
+        replica=store + 4 * work.images + index, shared=store + index, actor=round(actor), device=round(device)
+    )
