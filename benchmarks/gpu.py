@@ -85,7 +85,7 @@ def measure(images: int, rounds: int, device: str) -> dict:
     torch.cuda.empty_cache()
     report["self_join"] = self_join_rate(Population(store, False, device=device, exact_products=True), rounds)
     torch.cuda.empty_cache()
-    report["training_step"] = training_step(device, rounds)
+    report["training_step"] = training_step(device)
     return report
 
 

@@ -1,5 +1,6 @@
 """One training step on a GPU, of torch's own layers: loss, gradients, optimiser and average are those of `train`."""
 
+import statistics
 import time
 
 import torch
@@ -11,6 +12,8 @@ from postmean.training.model.losses.edm import EDMLoss
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.optimiser import make_optimiser
 from postmean.training.stream.batch import TargetBatch
+
+_STEPS = 24  # on the same batch: enough for its loss to fall
 
 
 class ResidualNetwork(nn.Module):
@@ -41,14 +44,14 @@ class ResidualNetwork(nn.Module):
         return (self.last(h),)
 
 
-def training_step(device: str, rounds: int, batch: int = 64, width: int = 192, blocks: int = 8, side: int = 64) -> dict:
+def training_step(device: str, batch: int = 64, width: int = 192, blocks: int = 8, side: int = 64) -> dict:
     """Seconds of a step in bfloat16, and its operations per second; the loss must be finite and fall."""
     torch.manual_seed(0)
     denoiser = Denoiser(ResidualNetwork(width, blocks), EDMPreconditioning()).to(device).train()
     average = AveragedNetwork(denoiser.network)
     optimiser = make_optimiser(OptimiserConfig(name="adam", lr=1e-4), denoiser)
     targets, loss, seconds, losses = a_batch(batch, side).to(device), EDMLoss(), [], []
-    for _ in range(rounds + 2):
+    for _ in range(_STEPS):
         wait(device)
         began = time.perf_counter()
         optimiser.zero_grad(set_to_none=True)
@@ -60,7 +63,7 @@ def training_step(device: str, rounds: int, batch: int = 64, width: int = 192, b
         wait(device)
         seconds.append(time.perf_counter() - began)
         losses.append(float(total.detach()))
-    taken = sorted(seconds[2:])[rounds // 2]
+    taken = statistics.median(seconds[2:])
     operations = 3 * 2 * 9 * width**2 * 2 * blocks * side**2 * batch  # forward, and twice that backward
     return {
         "batch": batch,
@@ -77,7 +80,22 @@ def a_batch(count: int, side: int) -> TargetBatch:
     x = torch.nn.functional.interpolate(torch.rand(count, 3, 4, 4) * 2 - 1, size=side, mode="bilinear")
     eps, sigma = torch.randn_like(x), torch.exp(1.2 * torch.randn(count) - 1.2)
     number, certified = torch.arange(count), torch.ones(count, dtype=torch.bool)
-    return TargetBatch(number, x + sigma[:, None, None, None] * eps, sigma, None, x, eps, x, None, None, certified)
+    one = torch.ones(count)
+    return TargetBatch(
+        tuple_id=number,
+        z=x + sigma[:, None, None, None] * eps,
+        sigma=sigma,
+        sigma_next=None,
+        x=x,
+        eps=eps,
+        mean=x,
+        mean_next=None,
+        label=None,
+        certified=certified,
+        ess=one,
+        variance=0 * one,
+        top_weight=one,
+    )
 
 
 def wait(device: str) -> None:

@@ -40,7 +40,7 @@ class Auto:
         self._exact = Exact(population, max_support, math.sqrt(tolerance) / 4, rounding=tolerance / 5)
         self._finder = None
         if population.represented > _SMALLEST:
-            most = population.at_hand_with_source(max(_FEW, _SHARE * population.represented))
+            most = population.at_hand_with_source(min(max(_FEWEST, _SHARE * population.represented), _MOST))
             self._finder = CandidateFinder(population, population.at_hand(tolerance / 2), most)
 
     def estimate(self, queries: Queries) -> Estimate:
