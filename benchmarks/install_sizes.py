@@ -2,8 +2,9 @@
 
     python benchmarks/install_sizes.py [--python 3.13] [--extras generate train]
 
-The wheel of this tree is built, and uv resolves it with each extra. `download` sums the wheels that this platform takes,
-`installed` is measured by installing them into a new environment; `torch` is the part of torch and what it brings for GPUs.
+The wheel of this tree is built, and uv resolves it with each extra. `download` sums the wheels that this platform
+takes, `installed` is measured by installing them into a new environment; `torch` is the part of torch and of what it
+brings for GPUs.
 """
 
 import argparse
@@ -44,7 +45,9 @@ def row(wheel: Path, extra: str, python: str, folder: Path) -> str:
     call("pip", "install", "--quiet", "--python", executable, "-r", str(folder / "in.txt"))
     packages = [p for p in tomllib.loads(lock.read_text())["packages"] if p["name"] != "postmean"]
     sizes = {p["name"]: (p.get("wheels") or [p.get("sdist") or {"size": 0}])[0]["size"] for p in packages}
-    torch = sum(size for name, size in sizes.items() if name in ("torch", "triton") or name.startswith(("nvidia", "cuda")))
+    torch = sum(
+        size for name, size in sizes.items() if name in ("torch", "triton") or name.startswith(("nvidia", "cuda"))
+    )
     used = sum(path.lstat().st_size for path in (folder / "venv").rglob("*") if not path.is_dir())
     figures = (sum(sizes.values()), torch, used)
     return f"| `{extra or 'no extra'}` | {len(sizes)} | " + " | ".join(f"{size / 1e9:.2f}" for size in figures) + " |"
