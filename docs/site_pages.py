@@ -1,7 +1,7 @@
 """What the site has beside docs/: README and its like, the API reference, and the files of the tree that pages link to.
 
-mkdocs calls the functions of this file by their names. The pages are written for the tree, where `../infra/Containerfile`
-is a file; in the site it is a copy below `tree/`.
+mkdocs calls `on_files` and `on_page_markdown` by their names. The pages are written for the tree, where
+`../infra/Containerfile` is a file; in the site it is a copy below `tree/`.
 """
 
 import importlib
@@ -43,7 +43,9 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
 def in_site(markdown: str, source: str, files: Files, config: MkDocsConfig) -> str:
     """The page `source` of the tree, with its links to files of the tree as links within the site."""
     parts = _FENCE.split(markdown)
-    return "".join(p if p.startswith("```") else _LINK.sub(lambda m: _moved(m, source, files, config), p) for p in parts)
+    return "".join(
+        p if p.startswith("```") else _LINK.sub(lambda m: _moved(m, source, files, config), p) for p in parts
+    )
 
 
 def _moved(link: re.Match[str], source: str, files: Files, config: MkDocsConfig) -> str:

@@ -63,7 +63,10 @@ def requirements(project: dict[str, Any], extra: str) -> list[Requirement]:
 def test_nodes_install_the_versions_of_the_constraints_file() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [Requirement(text) for text in project["dependencies"]]
-    for extra in project["optional-dependencies"].keys() - {"faiss-gpu"}:  # excludes faiss-cpu, which nodes have
+    for extra in project["optional-dependencies"].keys() - {
+        "faiss-gpu",
+        "faiss-gpu-cuvs",
+    }:  # exclude faiss-cpu, which nodes have
         wanted += requirements(project, extra)
     for requirement in wanted:
         assert requirement.specifier.contains(CONSTRAINTS[requirement.name]), requirement
