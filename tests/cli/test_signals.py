@@ -64,7 +64,8 @@ def test_a_second_signal_ends_it_at_once(kind: str) -> None:
         time.sleep(1.2)
         assert process.poll() is None
         process.send_signal(signal.SIGHUP)
-        out, err = process.communicate(timeout=60)
+        process.wait(timeout=60)  # before its standard input is closed, which would end the call
+        out, err = process.communicate()
         assert "cleared up" not in out
         assert (err, process.returncode) == (AT_ONCE.format("a second signal"), 130)
 
@@ -73,7 +74,8 @@ def test_a_second_signal_ends_it_at_once(kind: str) -> None:
 def test_a_command_that_does_not_end_after_a_signal_is_ended(kind: str) -> None:
     with command(kind, end_seconds=0.3) as process:
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        process.wait(timeout=60)
+        _, err = process.communicate()
         assert (err, process.returncode) == (AT_ONCE.format("it did not end within 0.3 s after a signal"), 130)
 
 

@@ -9,11 +9,10 @@ import torch
 from postmean.base.flags import with_flags
 from postmean.contract.noise import ICTNoise
 from postmean.training.checkpoint import find_checkpoint, load_denoiser
-from postmean.training.loop import train
 from postmean.training.presets import PRESETS
 from tests.support.cuda_stand_in import COUNTS
 from tests.support.exact_runs import make_run
-from tests.support.small_training import BATCH
+from tests.support.small_training import BATCH, train
 from tests.support.small_training import CONFIG as SMALL
 from tests.support.stores import digits_store
 

@@ -63,10 +63,8 @@ def requirements(project: dict[str, Any], extra: str) -> list[Requirement]:
 def test_nodes_install_the_versions_of_the_constraints_file() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [Requirement(text) for text in project["dependencies"]]
-    for extra in project["optional-dependencies"].keys() - {
-        "faiss-gpu",
-        "faiss-gpu-cuvs",
-    }:  # exclude faiss-cpu, which nodes have
+    others = {"faiss-gpu", "faiss-gpu-cuvs"}  # they exclude faiss-cpu, which nodes have
+    for extra in project["optional-dependencies"].keys() - others:
         wanted += requirements(project, extra)
     for requirement in wanted:
         assert requirement.specifier.contains(CONSTRAINTS[requirement.name]), requirement

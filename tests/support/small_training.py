@@ -29,12 +29,13 @@ def train(
     out: Path,
     loss: Loss | None = None,
     progress: ShowProgress = NoProgress,
+    device: str = "cpu",
     **options: Any,
 ) -> TrainReport:
-    """Train with a recipe on the CPU.
+    """Train with a recipe, on the CPU unless told otherwise.
 
     Args:
         options: other fields of `TrainRunConfig`.
     """
-    run = TrainRunConfig.of(recipe, targets=str(targets), store=store, out=out, device="cpu", **options)
+    run = TrainRunConfig.of(recipe, targets=str(targets), store=store, out=out, device=device, **options)
     return train_run(run, loss=loss, progress=progress)

@@ -16,8 +16,9 @@ from postmean.estimators.estimate import Estimate, Queries, assemble, checked_me
 from postmean.estimators.exact import Exact
 from postmean.neighbours.candidates import CandidateFinder, Candidates
 
-_FEW, _SHARE = 32, 1 / 200
-"""More candidates than this share of all members cost more than the full softmax (CIFAR-10, two cores)."""
+_SHARE, _FEWEST, _MOST = 1 / 400, 32, 384
+"""More candidates than this share of all members, within these limits, cost more than the full softmax: on two cores
+for CIFAR-10, on a GPU for ImageNet-64."""
 
 _WORTH = 1 / 8
 """Smallest share of queries spared the full softmax at which finding candidates pays off."""

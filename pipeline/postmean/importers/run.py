@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -117,10 +117,11 @@ def _write(config: ImportConfig, path: Path, layout: Layout, show: ShowProgress,
     with (
         StoreWriter(path, layout.class_names, origin) as writer,
         show("import", layout.count, "images") as progress,
+        ExitStack() as stack,
     ):
         expected, items = _first_shape(config.source, layout, rule)
         done = 0
-        for batch in decode_all(items, rule, expected, workers):
+        for batch in stack.enter_context(closing(decode_all(items, rule, expected, workers))):
             if len(batch.pixels):
                 labels = None if layout.class_names is None else np.array(batch.labels, np.int64)
                 writer.append(batch.pixels, labels)

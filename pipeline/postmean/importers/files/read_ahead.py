@@ -25,7 +25,9 @@ def read_ahead(read: Callable[[str], bytes], names: Iterable[str], threads: int)
                     raise data
                 yield data
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # not joined: a generator that is dropped ends when garbage is collected, perhaps while a thread starts, which
+        # holds the lock that a join needs
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _read(read: Callable[[str], bytes], names: list[str]) -> list[bytes | Exception]:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ BATCH_BYTES = 2**22
 """A batch ends when its items reach this many bytes, each counted decoded or encoded, whichever is larger."""
 
 
-def decode_all(items: Iterable[Item], rule: PixelRule, expected: Shape, workers: int) -> Iterator[Batch]:
+def decode_all(items: Iterable[Item], rule: PixelRule, expected: Shape, workers: int) -> Generator[Batch]:
     """Decode every item; one worker means in this process.
 
     Raises:
