@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # one more than cores, because some tests wait for Ray to start; up to 8, because each takes some 2 GB
 TEST_PROCESSES ?= $(shell PYTHONPATH=pipeline $(PYTHON) -c 'from postmean.base.cores import usable_cores; print(min(8, usable_cores() + 1))')
 
-.PHONY: setup test test-slow chaos check demo gpu clean
+.PHONY: setup test test-slow chaos check docs wheels demo gpu clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,15 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+# the site in site/, every link and anchor checked
+docs: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+# wheel and sdist in clean environments of every supported Python that uv finds
+wheels: setup
+	$(BIN)/pytest -m slow -rs tests/packaging/test_wheels.py
 
 demo: setup
 	$(BIN)/python -m postmean demo

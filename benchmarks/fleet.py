@@ -17,12 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from indexed import make_index
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     actors = kinds.add_parser("actors")
-    actors.add_argument("--store", type=Path, required=True, help="indexed with --flips")
+    actors.add_argument("--store", type=Path, required=True, help="image store; it is indexed if it is not")
     actors.add_argument("--preset", default="edm-cifar10")
     actors.add_argument("--tuples", type=int, default=600_000)
     actors.add_argument("--rounds", type=int, default=3)
@@ -40,6 +42,7 @@ def main() -> None:
 
 def compare_actors(store: Path, preset: str, tuples: int, rounds: int) -> None:
     """Print records/s of 1 and of 2 actors, one core each, between their first and their last shards."""
+    make_index(store, preset)
     ratios = []
     print(f"{'actors':>6} {'records/s':>10} {'seconds':>8}")
     for _ in range(rounds):

@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from indexed import make_index
+
 JOBS = {
     "edm auto": ("edm-cifar10", "--no-flips", "--estimator=auto"),
     "edm knn-snis": ("edm-cifar10", "--no-flips", "--estimator=knn-snis"),
@@ -30,8 +32,8 @@ _COLUMNS = ("seconds", "records", "bytes", "memory", "cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", required=True, help="image store, indexed (also with --conditional)")
-    parser.add_argument("--sample", help="indexed store of a random sample of the same images")
+    parser.add_argument("--store", required=True, help="image store; it is indexed if it is not")
+    parser.add_argument("--sample", help="store of a random sample of the same images")
     parser.add_argument("--seconds", type=float, default=45, help="of a run, about")
     parser.add_argument("--jobs", nargs="*", choices=tuple(JOBS), default=tuple(JOBS))
     parser.add_argument("--actors", type=int, nargs="*", default=(1, 2))
@@ -41,6 +43,8 @@ def main() -> None:
     rows = []
     print(f"predicted / measured\n{'job':<18}{'actors':>6}{'tuples':>10}" + "".join(f"{c:>29}" for c in _COLUMNS))
     for job in options.jobs:
+        for store in filter(None, (options.store, options.sample)):
+            make_index(store, JOBS[job][0], flips=False, conditional="--conditional" in JOBS[job])
         for actors in options.actors:
             rows.append(check(options, job, actors))
             print_row(rows[-1])

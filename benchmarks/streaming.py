@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from indexed import make_index
 
 from postmean.contract.image_store import ImageStore
 from postmean.contract.plan import make_plan
@@ -46,11 +47,12 @@ def main() -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, size in (("speed", 25), ("memory", 20_000)):
         kind = kinds.add_parser(name)
-        kind.add_argument("--store", type=Path, required=True, help="indexed with --flips")
+        kind.add_argument("--store", type=Path, required=True, help="image store; it is indexed if it is not")
         kind.add_argument("--preset", default="edm-cifar10")
         kind.add_argument("--steps", type=int, default=size)
         kind.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
+    make_index(args.store, args.preset)
     with tempfile.TemporaryDirectory() as folder:
         if args.kind == "speed":
             speed(args.store, args.preset, args.steps, args.rounds, Path(folder))

@@ -29,7 +29,23 @@ def test_wheel_and_sdist_hold_one_package_its_licence_and_the_core_alone(wheel: 
     assert f"{info}/licenses/LICENSE" in names
     required = {line.split(">=")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert required == {"numpy", "obstore", "pyarrow", "pyyaml", "scipy", "torch", "tqdm", "tyro"}
+    assert (
+        metadata["Author"] == "The postmean authors"
+        and metadata["Keywords"]
+        and metadata["License-Expression"] == "MIT"
+    )
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "hatch_build.py", "pyproject.toml", "pipeline/postmean/base/errors.py"} <= packed
     assert "training/postmean/training/loop.py" in packed
+
+
+def test_the_version_is_in_one_place() -> None:
+    version = code_version()
+    project = (ROOT / "pyproject.toml").read_text()
+    assert f'\nversion = "{version}"\n' in project
+    assert "version:" not in (ROOT / "CITATION.cff").read_text().replace("cff-version:", "")
+    for root in ("pipeline", "training"):
+        for path in (ROOT / root).rglob("*.py"):
+            assert f'"{version}"' not in path.read_text() and "__version__ = " not in path.read_text(), path
