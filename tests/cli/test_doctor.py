@@ -42,7 +42,7 @@ def test_it_says_what_the_system_says(capsys: pytest.CaptureFixture[str], monkey
 def test_a_missing_extra_and_two_builds_of_faiss_are_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    versions = {"faiss-cpu": "1.12", "faiss-gpu-cu12": "1.12"}
+    versions = {"faiss-cpu": "1.12", "faiss-gpu": "1.15"}
     monkeypatch.setattr(this_machine, "_version", versions.get)
     found = examine(capsys)
     assert found["extras"]["zarr"] == ["zarr"]

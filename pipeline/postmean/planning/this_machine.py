@@ -63,7 +63,7 @@ def examine() -> Machine:
     disks = {name: shutil.disk_usage(name).free for name in (os.getcwd(), tempfile.gettempdir())}
     has_gpu = Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia").exists()
     gpus = _gpus() if has_gpu else []
-    faiss = {name: version for name in ("faiss-cpu", "faiss-gpu-cu12") if (version := _version(name))}
+    faiss = {name: version for name in ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs") if (version := _version(name))}
     address = cluster_address()
     extras = {extra: _lacking(extra) for extra in _extras()}
     found: dict[str, Any] = {
@@ -98,7 +98,7 @@ def _problems(found: dict[str, Any], faiss: list[str], has_gpu: bool) -> list[st
          "a driver that is new enough for it (`nvidia-smi` shows the driver's)"),
         (len(faiss) > 1, f"{' and '.join(faiss)} are both installed, over each other: uninstall both, install one"),
         (bool(found["gpus"]) and faiss == ["faiss-cpu"], "FAISS is built for CPUs: for --index other than exact on the "
-         "GPU, pip uninstall faiss-cpu, then pip install 'postmean[faiss-gpu]'"),
+         "GPU, pip uninstall faiss-cpu, then pip install 'postmean[faiss-gpu]' for CUDA 12, [faiss-gpu-cuvs] for CUDA 13"),
         (free is not None and free < 2e9, "less than 2 GB of memory are free: Ray takes 0.5 GB, each actor some 0.5 GB "
          "and its share of the images"),
         (shm is not None and shm < 2e8, "/dev/shm has less than 200 MB: give the container more (docker run "
