@@ -98,7 +98,7 @@ def _problems(found: dict[str, Any], faiss: list[str], has_gpu: bool) -> list[st
          "a driver that is new enough for it (`nvidia-smi` shows the driver's)"),
         (len(faiss) > 1, f"{' and '.join(faiss)} are both installed, over each other: uninstall both, install one"),
         (bool(found["gpus"]) and faiss == ["faiss-cpu"], "FAISS is built for CPUs: for --index other than exact on the "
-         "GPU, pip uninstall faiss-cpu, then pip install 'postmean[faiss-gpu]' for CUDA 12, [faiss-gpu-cuvs] for CUDA 13"),
+         "GPU, pip uninstall faiss-cpu, then pip install 'postmean[faiss-gpu]' or, for CUDA 13, [faiss-gpu-cuvs]"),
         (free is not None and free < 2e9, "less than 2 GB of memory are free: Ray takes 0.5 GB, each actor some 0.5 GB "
          "and its share of the images"),
         (shm is not None and shm < 2e8, "/dev/shm has less than 200 MB: give the container more (docker run "
