@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,13 +96,21 @@ def test_a_signal_while_a_shard_is_awaited_saves_too(
 def test_a_signal_before_the_first_step_ends_at_once_and_leaves_nothing(
     store: ImageStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    usual = signal.getsignal(signal.SIGTERM)
+
+    def stop_once_handled() -> None:
+        while signal.getsignal(signal.SIGTERM) == usual:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_once_handled, daemon=True)
+    thread.start()
     places = ["--targets", tmp_path / "never", "--store", store.path, "--out", tmp_path / "out", "--device", "cpu"]
     assert postmean("train", ["edm-digits", *map(str, places), "--follow-seconds", "3600"]) == 128 + signal.SIGTERM
     assert_one_line(capsys.readouterr().err, "stopped by SIGTERM: run the same command again")
     assert not (tmp_path / "out").exists()
-    timer.join()
+    thread.join()
 
 
 WAITS = """
