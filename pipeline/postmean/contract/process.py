@@ -13,17 +13,12 @@ Every process (`AnyProcess`) has these methods; they take and return float64 arr
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
-from postmean.base.lazy import LazyModule
+from postmean.base.lazy_numpy import np
 from postmean.base.paths import local_path
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)

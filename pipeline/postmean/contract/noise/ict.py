@@ -3,18 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.errors import ConfigError
-from postmean.base.lazy import LazyModule
+from postmean.base.lazy_numpy import np
 from postmean.contract.noise.noise import NoiseLevels
 from postmean.contract.process import AnyProcess, karras_grid
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)

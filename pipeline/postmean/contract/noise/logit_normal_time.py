@@ -1,18 +1,13 @@
 """Logit-normally distributed times."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.errors import ConfigError
-from postmean.base.lazy import LazyModule
+from postmean.base.lazy_numpy import np
 from postmean.contract.noise.noise import NoiseLevels, normal_quantile
 from postmean.contract.process import AnyProcess
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)

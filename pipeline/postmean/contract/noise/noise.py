@@ -1,14 +1,9 @@
 """Interface of a noise distribution: a map from a uniform number and a tuple id to sigma and sigma_next."""
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from postmean.base.lazy import LazyModule
+from postmean.base.lazy_numpy import np
 from postmean.contract.process import AnyProcess
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = LazyModule("numpy")
 
 
 class NoiseLevels(NamedTuple):

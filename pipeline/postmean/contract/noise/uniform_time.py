@@ -1,18 +1,13 @@
 """Uniformly distributed times."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from postmean.base.checks import check_finite
 from postmean.base.errors import ConfigError
-from postmean.base.lazy import LazyModule
+from postmean.base.lazy_numpy import np
 from postmean.contract.noise.noise import NoiseLevels
 from postmean.contract.process import AnyProcess
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = LazyModule("numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
