@@ -11,7 +11,7 @@ from postmean.base.files import write_file
 from postmean.base.paths import local_path
 from postmean.contract.image_store import ImageStore, to_pixels
 from postmean.contract.manifest import Manifest
-from postmean.contract.noisy import noisy
+from postmean.contract.noisy import noisy, noisy_pixels
 from postmean.contract.plan import shard_tuples
 from postmean.contract.records import Means
 from postmean.estimators.float64 import posterior_weights
@@ -133,7 +133,7 @@ def draw_record(view: RecordView, store: ImageStore, path: Path) -> None:
     x, z, mean = (view.arrays[name] for name in ("x", "z", "mean"))
     tiles = [
         Tile(to_pixels(x), ["x", f"image {view.source.image}"]),
-        Tile(to_pixels(z / (1 + 2 * view.sigma)), ["z, scaled", f"sigma {view.sigma:.4g}"]),
+        Tile(noisy_pixels(z, view.sigma), ["z, scaled", f"sigma {view.sigma:.4g}"]),
         Tile(to_pixels(mean), ["mean", f"ESS {view.ess:.3g}"]),
     ]
     for each in view.neighbours:
