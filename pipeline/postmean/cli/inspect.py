@@ -1,7 +1,6 @@
 """`postmean inspect PATH`: what a store, run, shard, record or checkpoint holds."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,10 @@ def _record(config: InspectConfig, output: Output, run: Any) -> int:
     from postmean.inspect.record import draw_record, inspect_record, save_record
 
     assert config.record is not None
-    store = ImageStore.open(config.store or _store_of(run))
+    path = config.store or run.named_store()
+    if path is None:
+        raise ConfigError(f"{run.url}: it does not say where its image store is: pass --store")
+    store = ImageStore.open(path)
     view = inspect_record(run, store, config.record, config.neighbours)
     follows = "" if view.sigma_next is None else f", sigma_next {view.sigma_next:.4g}"
     rows = {
@@ -161,16 +163,6 @@ def _draw(config: InspectConfig, rows: dict[str, str], draw: Any) -> None:
         raise ConfigError("--picture: there is a picture of a store, and of a record (--record N)")
     draw(config.picture)
     rows["picture"] = str(config.picture)
-
-
-def _store_of(run: Any) -> Path:
-    """The store that the run's config.json names."""
-    from postmean.base.errors import ShardError
-    from postmean.base.json_files import JsonError, parse_json
-
-    with suppress(ShardError, JsonError, TypeError, KeyError):
-        return Path(parse_json(run.reader.get("config.json"))["store"])
-    raise ConfigError(f"{run.url}: it does not say where its image store is: pass --store")
 
 
 def _number(path: str) -> int:

@@ -58,7 +58,8 @@ def inspect_run(run: RunFolder) -> RunView:
 
 def inspect_shard(run: RunFolder, shard: int) -> ShardView:
     """Look at a shard; ShardError if it is not there or damaged."""
-    records, commit, plan = run.read_shard(shard), run.read_commit(shard), run.read_plan()
+    commit, plan = run.read_commit(shard), run.read_plan()
+    records = run.read_shard(shard, commit=commit)
     manifest = run.read_manifest()
     certificate = manifest.plan_certificate(run.read_certified_sigma())
     block = shard_tuples(manifest.tuple_source(), plan[shard], certificate)

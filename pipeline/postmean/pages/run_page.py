@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from postmean.base.errors import DataError, MismatchError, PostmeanError
-from postmean.base.json_files import JsonError, parse_json
+from postmean.base.errors import PostmeanError
 from postmean.base.progress import byte_size, duration
 from postmean.contract.image_store import ImageStore, to_pixels
 from postmean.contract.manifest import Manifest
@@ -15,7 +14,6 @@ from postmean.pages import charts
 from postmean.pages.page import Card, Chart, Page, Picture, Section, Table
 from postmean.pages.pictures import png_of
 from postmean.pages.samples import Example, RecordSample, RunSamples, TupleSample
-from postmean.runs.generate import CONFIG
 from postmean.runs.history import Point
 from postmean.runs.status import RunStatus, read_status
 from postmean.runs.verify import VerifyReport, last_verification
@@ -79,19 +77,22 @@ class RunPage:
     def _sampled(self, run: RunFolder) -> tuple[RunSamples, ImageStore | None]:
         manifest = run.read_manifest()
         if self._samples is None or self._samples[0] != manifest:  # the run began, or was extended
-            store = self._given if self._given is not None else _store_of(self._storage, manifest)
+            store = self._given if self._given is not None else _store_of(run, manifest)
             if store is not None:
                 manifest.check_store(store.header.fingerprint, self._storage.url)
             self._samples = (manifest, RunSamples(run, store), store)
         return self._samples[1:]
 
 
-def _store_of(storage: Storage, manifest: Manifest) -> ImageStore | None:
+def _store_of(run: RunFolder, manifest: Manifest) -> ImageStore | None:
     """The store that the run was made from, if it is on this machine and the same."""
     try:
-        store = ImageStore.open(str(parse_json(storage.get(CONFIG))["store"]))
-        manifest.check_store(store.header.fingerprint, storage.url)
-    except (PostmeanError, JsonError, DataError, MismatchError, KeyError, TypeError):
+        path = run.named_store()
+        if path is None:
+            return None
+        store = ImageStore.open(path)
+        manifest.check_store(store.header.fingerprint, run.url)
+    except PostmeanError:
         return None
     return store
 

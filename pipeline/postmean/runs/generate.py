@@ -20,10 +20,8 @@ from postmean.runs.lease import Lease, refuse_if_held
 from postmean.runs.status import DriverLog
 from postmean.shards.positions import TRAINERS
 from postmean.shards.run_folder import RunFolder
-from postmean.shards.run_paths import COMMITS, FAILURES
+from postmean.shards.run_paths import COMMITS, CONFIG, FAILURES
 from postmean.storage.open import open_storage
-
-CONFIG = "config.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,8 +164,9 @@ def check_run(
     made_on: Counter[str] = Counter()
     for position, shard in enumerate(committed):
         try:
-            made_on[run.read_commit(shard).made_on] += 1
-            records = run.read_shard(shard)
+            commit = run.read_commit(shard)
+            made_on[commit.made_on] += 1
+            records = run.read_shard(shard, commit=commit)
             block = shard_tuples(manifest.tuple_source(), plan[shard], manifest.plan_certificate(certified))
             remedy = run.make_again(shard)
             if not np.array_equal(records.tuple_id, block.tuple_id):

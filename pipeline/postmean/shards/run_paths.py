@@ -7,6 +7,7 @@ MANIFEST = "manifest.json"
 PLAN = "plan.parquet"
 CERTIFIED_SIGMA = "certified_sigma.npy"
 COMMITS = "commits"
+CONFIG = "config.json"
 FAILURES = "failures"
 
 

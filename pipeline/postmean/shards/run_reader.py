@@ -1,7 +1,8 @@
 """Reading a run: manifest, plan, certificate and shards of a run folder or a live run."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from postmean.shards.codec import Layout, ShardCodec
 from postmean.shards.codecs import codec
 from postmean.shards.npy import from_npy
 from postmean.shards.run_digests import RunDigests, read_manifest_bytes, sha256_of
-from postmean.shards.run_paths import CERTIFIED_SIGMA, MANIFEST, PLAN, commit_path
+from postmean.shards.run_paths import CERTIFIED_SIGMA, CONFIG, MANIFEST, PLAN, commit_path
 from postmean.storage.storage import Reader
 
 _MAKE_AGAIN = "remove it, if it is there, and run the same `postmean generate` again"
@@ -179,15 +180,16 @@ class RunReader:
                 raise ShardError(f"{where}: not of this plan's shard {row}")
         return commit
 
-    def read_shard(self, shard: int, check_hash: bool = True) -> Records:
+    def read_shard(self, shard: int, check_hash: bool = True, commit: Commit | None = None) -> Records:
         """The records of a committed shard.
 
         Args:
             check_hash: compare size and SHA-256 of the files with the commit record before decoding.
+            commit: its commit record, where that has been read.
         Raises:
             ShardError: not committed, or damaged.
         """
-        files = self._files(shard, check_hash)
+        files = self._files(shard, check_hash, commit or self.read_commit(shard))
         with _remedy(self.make_again(shard)):
             return self._codec().decode(self._row(shard), self.layout(), files.__getitem__)
 
@@ -197,12 +199,12 @@ class RunReader:
         Raises:
             ShardError: not committed, or damaged.
         """
-        files = self._files(shard, True)
+        files = self._files(shard, True, self.read_commit(shard))
         with _remedy(self.make_again(shard)):
             return self._codec().decode_parts(self._row(shard), self.layout(), files.__getitem__)
 
-    def _files(self, shard: int, check_hash: bool) -> dict[str, bytes]:
-        commit, paths = self.read_commit(shard), self.shard_paths(shard)
+    def _files(self, shard: int, check_hash: bool, commit: Commit) -> dict[str, bytes]:
+        paths = self.shard_paths(shard)
         with _remedy(self.make_again(shard)):
             if [file.path for file in commit.files] != paths:
                 raise ShardError(f"{self._where(commit_path(shard))}: its files are not this shard's")
@@ -211,6 +213,12 @@ class RunReader:
                 for file in commit.files:
                     file.check(files[file.path], self._where(file.path))
             return files
+
+    def named_store(self) -> Path | None:
+        """Image store that the run was made from, as its config.json says; None if there is none or it does not."""
+        with suppress(ShardError, JsonError, TypeError, KeyError):
+            return Path(parse_json(self.reader.get(CONFIG))["store"])
+        return None
 
     def make_again(self, shard: int) -> str:
         """What to do about a damaged shard."""
