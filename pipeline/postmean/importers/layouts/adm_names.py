@@ -6,7 +6,7 @@ from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers.files.source import Source
 from postmean.importers.layouts.flat import loose_images
-from postmean.importers.layouts.layout import SPLITS, FileLayout, Wanted, no_splits, split_or_raise
+from postmean.importers.layouts.layout import SPLITS, FileLayout, Wanted, images_or_raise, no_splits, split_or_raise
 from postmean.importers.notes import listed
 
 
@@ -23,8 +23,7 @@ class AdmNames(FileLayout):
     title = "images named CLASS_*"
 
     def __init__(self, source: Source, wanted: Wanted) -> None:
-        if not source.images:
-            raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
+        images_or_raise(source, source.images)
         self._source = source
         loose = _loose(source) or {None: list(source.images)}
         if None in loose:

@@ -7,7 +7,7 @@ from postmean.base.one_line import printable
 from postmean.importers.config import Split
 from postmean.importers.files.source import Source
 from postmean.importers.layouts.class_root import ClassRoot, Parts, class_root
-from postmean.importers.layouts.layout import FileLayout, NoSplitError, Wanted
+from postmean.importers.layouts.layout import FileLayout, NoSplitError, Wanted, images_or_raise
 from postmean.importers.layouts.splits import split_of
 from postmean.importers.notes import listed
 from postmean.importers.pixels.suffixes import is_image
@@ -30,8 +30,7 @@ class ClassFolders(FileLayout):
     def __init__(self, source: Source, wanted: Wanted) -> None:
         self._source, split = source, wanted.split
         found = [tuple(name.split("/")) for name in source.images]
-        if not found:
-            raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
+        images_or_raise(source, found)
         root = class_root(source, found, split)
         self._depth = len(root.path)
         inside = sorted(parts for parts in found if parts[: self._depth] == root.path)

@@ -1,9 +1,8 @@
 """Images without labels: all below a folder, whatever their folders and names say."""
 
-from postmean.base.errors import DataError
 from postmean.base.one_line import printable
 from postmean.importers.files.source import Source
-from postmean.importers.layouts.layout import SPLITS, FileLayout, Wanted, no_splits, split_or_raise
+from postmean.importers.layouts.layout import SPLITS, FileLayout, Wanted, images_or_raise, no_splits, split_or_raise
 from postmean.importers.layouts.splits import split_of
 from postmean.importers.notes import images
 
@@ -21,8 +20,7 @@ class Flat(FileLayout):
     title = "images without labels"
 
     def __init__(self, source: Source, wanted: Wanted) -> None:
-        if not source.images:
-            raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
+        images_or_raise(source, source.images)
         self._source = source
         loose = loose_images(source)
         self._images = list(source.images)

@@ -1,7 +1,7 @@
 """Interface of a layout: it recognises a source, and yields its images in a fixed order with their labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
@@ -116,6 +116,12 @@ def chosen_label(source: Source, wanted: Wanted, choices: Sequence[str], own: st
         there = ", ".join(map(printable, choices[:50])) or "none"
         raise DataError(f"{source.path}: no label {printable(wanted.label)}: pass --label with one of {there}")
     return wanted.label
+
+
+def images_or_raise(source: Source, images: Sized) -> None:
+    """Raise DataError if there is no image."""
+    if not images:
+        raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
 
 
 def split_or_raise(source: Source, wanted: Wanted, there: Sequence[Split], what: str) -> None:

@@ -10,7 +10,14 @@ from postmean.importers.files.opened import OpenedArchives
 from postmean.importers.files.source import Source
 from postmean.importers.files.tar_archive import TarSource
 from postmean.importers.layouts.labels import numbered, shown, whole_number
-from postmean.importers.layouts.layout import FileLayout, Wanted, chosen_label, no_splits, split_or_raise
+from postmean.importers.layouts.layout import (
+    FileLayout,
+    Wanted,
+    chosen_label,
+    images_or_raise,
+    no_splits,
+    split_or_raise,
+)
 from postmean.importers.layouts.splits import split_in, splits_among
 from postmean.importers.notes import images, listed
 from postmean.importers.pixels.suffixes import is_image
@@ -48,8 +55,7 @@ class WebDatasetSamples(FileLayout):
         else:
             no_splits(source, wanted, "WebDataset shards have")
         chosen = {key: image for key in sorted(samples) if (image := self._image(key, samples[key])) is not None}
-        if not chosen:
-            raise DataError(f"{source.path}: no image in it (.jpg, .png, ...): check the path")
+        images_or_raise(source, chosen)
         self._images = list(chosen.values())
         self.count = len(self._images)
         self._fields: Counter[str] = Counter()
