@@ -38,7 +38,7 @@ class TrainRunConfig(TrainConfig):
         Args:
             run: targets, store, out, and other fields of this class.
         """
-        return cls(**_fields(recipe), **run)
+        return cls(**recipe_fields(recipe), **run)
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "TrainRunConfig":
@@ -54,13 +54,14 @@ class TrainRunConfig(TrainConfig):
             ConfigError: no such preset, or settings that contradict each other.
             TypeError: a setting is missing, or there is none of this name.
         """
-        return from_preset(cls, _fields(named(PRESETS, name)), settings)
+        return from_preset(cls, recipe_fields(named(PRESETS, name)), settings)
 
     @property
     def training(self) -> TrainConfig:
         """The recipe alone: what decides the weights."""
-        return TrainConfig(**_fields(self))
+        return TrainConfig(**recipe_fields(self))
 
 
-def _fields(config: TrainConfig) -> dict[str, Any]:
+def recipe_fields(config: TrainConfig) -> dict[str, Any]:
+    """The settings of a recipe by name, without those of a run."""
     return {field.name: getattr(config, field.name) for field in fields(TrainConfig)}

@@ -1,7 +1,6 @@
 """`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun all processes train together."""
 
 import os
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,16 @@ from postmean.base.command_line import CommandLine
 from postmean.base.flags import incomplete
 from postmean.base.progress import duration
 from postmean.contract.presets import PRESETS as TARGETS
-from postmean.training.config import TrainConfig
 from postmean.training.presets import PRESETS
-from postmean.training.run_config import TrainRunConfig
+from postmean.training.run_config import TrainRunConfig, recipe_fields
 
 
 def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
     """Summary and settings of each preset by name; the paths are missing."""
-    recipes = {name: {f.name: getattr(recipe, f.name) for f in fields(TrainConfig)} for name, recipe in PRESETS.items()}
-    return {name: (TARGETS[name].summary, incomplete(TrainRunConfig, **recipe)) for name, recipe in recipes.items()}
+    return {
+        name: (TARGETS[name].summary, incomplete(TrainRunConfig, **recipe_fields(recipe)))
+        for name, recipe in PRESETS.items()
+    }
 
 
 def settings_of_run(plain: dict[str, Any], path: Path) -> dict[str, Any]:
