@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
 
 from postmean.base.errors import ConfigError, DataError, EstimatorError
 from postmean.contract.image_store import ImageStore
@@ -62,6 +64,22 @@ def test_everything_at_any_z_is_that_of_the_float64_definition(
         ):
             off = np.abs(getattr(found, name)[row].reshape(-1) - by_definition)
             assert off.max() < per_error * 3e-4 * scale, name
+
+
+@pytest.mark.parametrize("label", [None, 1])
+def test_log_density_and_divergence_are_those_of_the_mixture_of_gaussians(store: ImageStore, label: int | None) -> None:
+    x = images_x(random_images(60, SHAPE), False, None if label is None else np.flatnonzero(label == LABELS))
+    dim, size = x.shape[1], 30
+    z, sigma = points_anywhere(size), np.repeat([0.1, 0.5, 2.0, 8.0, 80.0, 1e4], 5)
+    found = PosteriorMean(store).at(z, sigma, label)
+    for row in range(size):
+        flat = z[row].reshape(-1).astype(np.float64)
+        log_terms = multivariate_normal(flat, sigma[row] ** 2 * np.eye(dim)).logpdf(x)
+        np.testing.assert_allclose(found.log_density[row], logsumexp(log_terms) - np.log(len(x)), atol=3e-3)
+        step = 1e-4 * sigma[row]
+        moved = [[posterior(x, flat + s * e, sigma[row]).mean @ e for s in (-step, step)] for e in np.eye(dim)]
+        expected = np.diff(moved, axis=1).sum() / (2 * step)
+        np.testing.assert_allclose(found.divergence[row], expected, rtol=1e-2, atol=1e-6 * dim / sigma[row] ** 2)
 
 
 KINDS: dict[str, Callable[[np.ndarray], Any]] = {

@@ -170,10 +170,10 @@ from postmean.cli.main import main
 from postmean.training import train_log
 
 class Sums(train_log.LossSums):
-    def add(self, loss, sigma):
+    def add(self, *losses, **held):
         if os.environ["RANK"] == "1":
             raise torch.OutOfMemoryError("CUDA out of memory")
-        super().add(loss, sigma)
+        super().add(*losses, **held)
 
 train_log.LossSums = Sums
 main()

@@ -79,6 +79,8 @@ class Estimate:
     """float64 [B], estimated posterior mass that was not enumerated"""
     support_size: np.ndarray
     """int64 [B], number of neighbours or members that were used"""
+    log_normaliser: np.ndarray | None = None
+    """float64 [B], ln of the sum of exp(-|z - x_j|^2 / 2 sigma^2) over the population; None where it is not computed"""
 
 
 _COLUMNS = ("mean", "ess", "top_weight", "variance", "tail_mass", "support_size")
@@ -117,7 +119,11 @@ def assemble(parts: list[Estimate], positions: list[np.ndarray]) -> Estimate:
             column[position] = getattr(part, name)
         for place, pair in zip(position.tolist(), part.support, strict=True):
             support[place] = pair
-    return Estimate(support=support, **columns)
+    known = [part.log_normaliser for part in parts]
+    log_normaliser = None if any(column is None for column in known) else np.empty(size)
+    if log_normaliser is not None:
+        log_normaliser[np.concatenate(positions)] = np.concatenate(known)  # type: ignore[arg-type]
+    return Estimate(support=support, log_normaliser=log_normaliser, **columns)
 
 
 def checked_means(mean: torch.Tensor, queries: Queries) -> np.ndarray:

@@ -20,9 +20,10 @@ from postmean.engine.weighted_mean import weighted_means
 from postmean.estimators.estimate import Estimate, Queries, checked_means, concatenate
 
 LEFT_OUT = 2e-6
+CANCELLING = 16
+"""Up to this many members E|x|^2 - |mean|^2 may be small against its terms."""
 
 _RECOMPUTED = 64  # rows whose largest weights are recomputed at a time
-_CANCELLING = 16  # up to this many members E|x|^2 - |mean|^2 may be small against its terms
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Exact:
     def _group(self, queries: Queries) -> Estimate:
         population = self.population
         weight_BM = posterior_weights(population, queries.z, queries.sigma)
-        top = weight_BM.amax(1).cpu().numpy().astype(np.float64)
+        top, likeliest = (column.cpu().numpy() for column in weight_BM.max(1))
+        top = top.astype(np.float64)
         ess = 1 / torch.linalg.vector_norm(weight_BM, dim=1).cpu().numpy().astype(np.float64) ** 2
         second_moment = (weight_BM @ population.norm2.to(torch.float32)).to(torch.float64)
         means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.rounding)
@@ -62,14 +64,23 @@ class Exact:
             variance=np.maximum(variance, 0.0),
             tail_mass=np.zeros(len(queries)),
             support_size=np.full(len(queries), len(population)),
+            log_normaliser=_log_normaliser(population, queries, likeliest, top),
         )
+
+
+def _log_normaliser(
+    population: Population, queries: Queries, member: np.ndarray, probability: np.ndarray
+) -> np.ndarray:
+    """ln sum_j exp(-|z - x_j|^2 / 2 sigma^2), float64 [B]: the term of one member over the member's probability."""
+    nearest2 = distance2(population, queries.z, np.arange(len(queries)), member)
+    return -nearest2 / (2 * queries.sigma**2) - np.log(probability)
 
 
 def _replace_cancelling(
     population: Population, support: list[tuple[np.ndarray, np.ndarray] | None], variance: np.ndarray
 ) -> None:
     """Replace variances over few members, where E|x|^2 - |mean|^2 may cancel, by sums of squared differences."""
-    few = [(row, *pair) for row, pair in enumerate(support) if pair is not None and len(pair[0]) <= _CANCELLING]
+    few = [(row, *pair) for row, pair in enumerate(support) if pair is not None and len(pair[0]) <= CANCELLING]
     if few:
         rows, members, weights = zip(*few, strict=True)
         bounds = np.cumsum([0, *(len(member) for member in members)])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from postmean.training.config import NetworkConfig as NetworkConfig
     from postmean.training.config import OptimiserConfig as OptimiserConfig
     from postmean.training.config import TrainConfig as TrainConfig
+    from postmean.training.dial import Dial as Dial
     from postmean.training.evaluate import evaluate as evaluate
     from postmean.training.loop import TrainReport as TrainReport
     from postmean.training.loop import train as train

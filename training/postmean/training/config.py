@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from postmean.base.checks import check_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
+from postmean.training.dial import Dial
 from postmean.training.model.losses import AnyLoss
 
 Architecture = Literal["ddpm++", "ncsn++", "adm"]
@@ -141,6 +142,8 @@ class TrainConfig:
     loss: AnyLoss
     optimiser: OptimiserConfig
     ema: AnyEMA
+    dial: Dial = Dial()
+    """Between the usual target x (beta 0) and the posterior mean (beta 1)."""
     seed: int = 0
     """Seed of the initial weights and of dropout; the tuples have the seed of their run."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -162,6 +165,11 @@ class TrainConfig:
             raise ConfigError(f"micro_batch: expected at least 1, got {self.micro_batch}")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
+        if self.recipe.solver == "heun" and not self.dial.is_mean:
+            raise ConfigError(
+                f"dial.beta {self.dial.beta}, solver heun: mean_next belongs to the Euler point of the mean: "
+                "pass --solver euler (targets made for heun have what it needs), or leave out --dial.*"
+            )
         noise = self.recipe.noise
         if self.loss.is_consistency != noise.has_teacher:
             raise ConfigError(

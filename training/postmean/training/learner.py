@@ -13,6 +13,7 @@ from postmean.training.checkpoint import DenoiserCard, load_denoiser, load_state
 from postmean.training.config import TrainConfig
 from postmean.training.metrics import LossSums
 from postmean.training.model.ema import AveragedNetwork
+from postmean.training.model.losses.loss import floor_of
 from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.optimiser import learning_rate, make_optimiser
@@ -121,6 +122,8 @@ class Learner:
 
     def _prepared(self, batch: TargetBatch) -> TargetBatch:
         batch = batch.to(self._run.world.device)
+        if not self._config.dial.is_mean:
+            batch = replace(batch, mean=self._config.dial.target(batch))
         return batch if self._config.recipe.conditional else replace(batch, label=None)
 
     def _precision(self) -> torch.autocast:
@@ -138,7 +141,8 @@ class Learner:
                 with self._precision():
                     loss = config.loss(self._model, self._denoiser, part)
                 (loss.sum() / len(batch)).backward()
-            sums.add(loss, part.sigma)
+            floor = floor_of(config.loss, self._denoiser, part)
+            sums.add(loss, part.sigma, floor, held=(1 - config.dial.at(part.sigma)) ** 2 * floor)
 
     def _gradients_stay_here(self) -> AbstractContextManager[None]:
         return self._model.no_sync() if isinstance(self._model, DistributedDataParallel) else nullcontext()

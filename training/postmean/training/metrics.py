@@ -22,24 +22,29 @@ class LossSums:
 
     def __init__(self, device: torch.device) -> None:
         self._edges = torch.tensor(SIGMA_EDGES, device=device)
-        self._sums = torch.zeros(2, len(SIGMA_EDGES) + 1, device=device, dtype=torch.float64)
+        self._sums = torch.zeros(4, len(SIGMA_EDGES) + 1, device=device, dtype=torch.float64)
 
-    def add(self, loss: torch.Tensor, sigma: torch.Tensor) -> None:
-        """Add losses [B] of images at noise levels [B]."""
+    def add(self, loss: torch.Tensor, sigma: torch.Tensor, floor: torch.Tensor, held: torch.Tensor) -> None:
+        """Add losses [B] of images at noise levels [B].
+
+        Args:
+            floor: what single-sample targets would add to each loss in expectation, [B].
+            held: how much of it the loss holds, [B].
+        """
         bins = torch.bucketize(sigma, self._edges)
-        both = torch.stack((loss.detach().double(), torch.ones_like(loss, dtype=torch.float64)))
-        self._sums.index_add_(1, bins, both)
+        columns = (loss, torch.ones_like(loss), floor, loss - held)
+        self._sums.index_add_(1, bins, torch.stack([column.detach().double() for column in columns]))
 
     def take(self) -> torch.Tensor:
-        """Sum and count of each bin, float64 [2, bins]; both restart at zero."""
+        """Sum of losses, count, sums of floors and of excesses of each bin, float64 [4, bins]; all restart at zero."""
         sums, self._sums = self._sums, torch.zeros_like(self._sums)
         return sums
 
 
-def by_sigma(sums: torch.Tensor) -> dict[str, float]:
-    """Mean loss of each non-empty bin, by bin name such as 0.2..1."""
+def by_sigma(sums: torch.Tensor, row: int = 0) -> dict[str, float]:
+    """Mean loss (row 0), floor (row 2) or excess (row 3) of each non-empty bin, by bin name such as 0.2..1."""
     edges = ["0", *(f"{edge:g}" for edge in SIGMA_EDGES), "inf"]
-    values = zip(edges, edges[1:], sums[0].tolist(), sums[1].tolist(), strict=False)
+    values = zip(edges, edges[1:], sums[row].tolist(), sums[1].tolist(), strict=False)
     return {f"{low}..{high}": total / count for low, high, total, count in values if count}
 
 

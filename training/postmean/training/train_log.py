@@ -3,11 +3,14 @@
 import math
 import time
 
+import torch
+
 from postmean.base.errors import PostmeanError
 from postmean.base.progress import Progress
 from postmean.training.checkpoint import complete_checkpoints, step_of
 from postmean.training.learner import Learner
 from postmean.training.metrics import LossSums, by_sigma, peak_memory
+from postmean.training.model.losses.loss import has_floor
 from postmean.training.training_run import TrainingRun
 from postmean.training.watching.outlets import Outlets
 
@@ -57,6 +60,7 @@ class TrainLog:
             kimg=learner.images / 1000,
             loss=self.loss,
             loss_by_sigma=by_sigma(totals),
+            **(self._floors(totals) if has_floor(self._run.config.loss) else {}),
             data_wait_share=(waited - self._line_wait) / (now - self._line_at),
             images_per_second=images / (now - self._line_at),
             lr=learner.rate,
@@ -67,6 +71,10 @@ class TrainLog:
         )
         self._outlets.write(learner.step, values)
         self._line_at, self._line_wait = now, waited
+
+    @staticmethod
+    def _floors(totals: torch.Tensor) -> dict[str, dict[str, float]]:
+        return {"floor_by_sigma": by_sigma(totals, 2), "excess_by_sigma": by_sigma(totals, 3)}
 
     def not_finite(self, what: str) -> TrainingError:
         """The error that says how to go on after `what` happened."""

@@ -27,6 +27,11 @@ class EDMLoss:
         prediction = model(batch.z, batch.sigma, batch.label)
         return edm_loss(prediction, batch.mean, batch.sigma, denoiser.preconditioning.sigma_data, self.weight)
 
+    def floor(self, denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
+        """lambda(sigma) D variance, [B]: the loss at z with targets x that no network can go below."""
+        factor = edm_factor(batch.sigma, denoiser.preconditioning.sigma_data, self.weight)
+        return factor * batch.variance * batch.x[0].numel()
+
 
 def edm_loss(
     prediction: "torch.Tensor",
@@ -36,5 +41,9 @@ def edm_loss(
     weight: Literal["edm", "velocity"] = "edm",
 ) -> "torch.Tensor":
     """lambda(sigma) |D - mean|^2 with the lambda of `weight`, [B]."""
-    factor = edm_weight(sigma, sigma_data) if weight == "edm" else (1 + 1 / sigma) ** 2
-    return factor * squared_norm(prediction - mean)
+    return edm_factor(sigma, sigma_data, weight) * squared_norm(prediction - mean)
+
+
+def edm_factor(sigma: "torch.Tensor", sigma_data: float, weight: Literal["edm", "velocity"]) -> "torch.Tensor":
+    """lambda(sigma), [B]."""
+    return edm_weight(sigma, sigma_data) if weight == "edm" else (1 + 1 / sigma) ** 2

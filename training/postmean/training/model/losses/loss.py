@@ -36,6 +36,19 @@ class Loss(Protocol):
         ...
 
 
+def has_floor(loss: Loss) -> bool:
+    """Whether a loss has `floor(denoiser, batch)`: what single-sample targets add to it, in expectation, [B].
+
+    A squared distance to the target has one. A distance to a teacher has none.
+    """
+    return hasattr(loss, "floor")
+
+
+def floor_of(loss: Loss, denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
+    """The floor of each image of a batch, [B]; 0 where the loss has none."""
+    return getattr(loss, "floor")(denoiser, batch) if has_floor(loss) else batch.variance * 0  # noqa: B009
+
+
 def teacher_point(
     z: "torch.Tensor",
     sigma: "torch.Tensor",
