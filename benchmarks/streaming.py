@@ -29,7 +29,6 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.plan import make_plan
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
-from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.optimiser import make_optimiser
 from postmean.training.presets import PRESETS
@@ -103,7 +102,7 @@ def training_step(preset: str, store: Path) -> Callable[[TargetBatch], None]:
     torch.set_num_threads(1)
     config = PRESETS[preset]
     network = replace(config.network, channels=16, layers_per_block=1)
-    denoiser = Denoiser(build_network(network, ImageStore.open(store).image_shape, 0), config.preconditioning).train()
+    denoiser = Denoiser(network.build(ImageStore.open(store).image_shape, 0), config.preconditioning).train()
     optimiser = make_optimiser(config.optimiser, denoiser)
 
     def step(batch: TargetBatch) -> None:

@@ -100,22 +100,12 @@ def test_grids_have_a_row_for_each_estimate_and_a_column_for_each_sigma(store, s
 
 def save_denoiser(run: Path, shape: tuple[int, int, int]) -> Path:
     """A run with one checkpoint of a tiny untrained denoiser."""
-    from diffusers.models.unets.unet_2d import UNet2DModel
-
     from postmean.contract.process import EDMProcess
-    from postmean.training.checkpoint import DenoiserCard, save_checkpoint
+    from postmean.training.checkpoint import AveragedDenoiser, DenoiserCard, save_checkpoint
     from postmean.training.config import EDMPreconditioning
+    from postmean.training.model.networks import UNet2DNetwork
 
-    unet = UNet2DModel(
-        sample_size=shape[1],
-        in_channels=shape[0],
-        out_channels=shape[0],
-        block_out_channels=(8,),
-        layers_per_block=1,
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D",),
-        up_block_types=("UpBlock2D",),
-    )
+    network = UNet2DNetwork(channels=8, channel_mult=(1,), layers_per_block=1, attention_resolutions=())
     preconditioning = EDMPreconditioning()
     card = DenoiserCard(
         preconditioning=preconditioning,
@@ -126,7 +116,8 @@ def save_denoiser(run: Path, shape: tuple[int, int, int]) -> Path:
         classes=0,
         images_seen=0,
     )
-    return save_checkpoint(run, unet, card, {}, {"step": 1, "next_tuple": 0}, 1)
+    averaged = AveragedDenoiser(network=network.build(shape, 0), settings=network, card=card)
+    return save_checkpoint(run, averaged, {}, {"step": 1, "next_tuple": 0}, 1)
 
 
 def test_the_command_with_a_trained_network(store, tmp_path, capsys):

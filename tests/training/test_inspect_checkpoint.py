@@ -8,9 +8,8 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 
 from postmean.cli.main import run as postmean
 from postmean.contract.process import VPProcess
-from postmean.training.checkpoint import DenoiserCard, save_checkpoint
+from postmean.training.checkpoint import AveragedDenoiser, DenoiserCard, save_checkpoint
 from postmean.training.config import EDMPreconditioning
-from postmean.training.model.networks import build_network
 from tests.support.runs import assert_one_line
 from tests.support.small_training import CONFIG
 
@@ -25,9 +24,10 @@ def test_a_checkpoint_has_the_weights_that_diffusers_counts(tmp_path: Path, caps
         classes=0,
         images_seen=48,
     )
-    network = build_network(CONFIG.network, (1, 8, 8), 0)
+    network = CONFIG.network.build((1, 8, 8), 0)
     tensors = {"raw": next(network.parameters()).detach()}
-    save_checkpoint(tmp_path / "model", network, card, tensors, {"step": 6, "next_tuple": 48}, keep=2)
+    averaged = AveragedDenoiser(network=network, settings=CONFIG.network, card=card)
+    save_checkpoint(tmp_path / "model", averaged, tensors, {"step": 6, "next_tuple": 48}, keep=2)
     assert postmean("inspect", [str(tmp_path / "model"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     checkpoint = tmp_path / "model/checkpoints/00000006"

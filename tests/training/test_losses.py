@@ -12,7 +12,6 @@ from postmean.training.model.losses.ect import ECTLoss, ect_loss
 from postmean.training.model.losses.edm import EDMLoss, edm_loss
 from postmean.training.model.losses.ict import ICTLoss, ict_loss
 from postmean.training.model.losses.loss import pseudo_huber, teacher_point
-from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.presets import DIGITS
 from postmean.training.stream.batch import TargetBatch
@@ -139,7 +138,7 @@ def trained_enough(dropout: float) -> Denoiser:
     import dataclasses
 
     torch.manual_seed(0)
-    network = build_network(dataclasses.replace(DIGITS, channels=16, dropout=dropout), (1, 8, 8), 0)
+    network = dataclasses.replace(DIGITS, channels=16, dropout=dropout).build((1, 8, 8), 0)
     for parameter in network.parameters():  # not the initial zeros
         torch.nn.init.normal_(parameter, std=0.1)
     return Denoiser(network, CMPreconditioning()).train()

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from postmean.base.errors import ConfigError
-from postmean.training.config import Architecture, EDMPreconditioning, NetworkConfig
-from postmean.training.model.networks import build_network
+from postmean.training.config import EDMPreconditioning
+from postmean.training.model.networks import UNet2DNetwork
+from postmean.training.model.networks.unet2d import Architecture
 from postmean.training.model.preconditioning import Denoiser, scalings
 from postmean.training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
 
@@ -18,17 +19,17 @@ from postmean.training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
     ids=["ddpm++", "ncsn++", "adm"],
 )
 def test_parameter_counts(
-    network: NetworkConfig, image_shape: tuple[int, int, int], classes: int, millions: float
+    network: UNet2DNetwork, image_shape: tuple[int, int, int], classes: int, millions: float
 ) -> None:
     with torch.device("meta"):
-        built = build_network(network, image_shape, classes)
+        built = network.build(image_shape, classes)
     assert sum(p.numel() for p in built.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
 @pytest.mark.parametrize("architecture, channels", [("ddpm++", 1), ("ncsn++", 3), ("adm", 1)])
 def test_networks_start_at_zero_and_every_weight_can_learn(architecture: Architecture, channels: int) -> None:
     config = dataclasses.replace(DIGITS, architecture=architecture, channels=32, channel_mult=(1, 1))
-    network = build_network(config, (channels, 8, 8), 10)
+    network = config.build((channels, 8, 8), 10)
     denoiser = Denoiser(network, EDMPreconditioning())
     z, sigma, label = torch.randn(2, channels, 8, 8), torch.tensor([0.5, 2.0]), torch.tensor([0, 9])
     c_skip = scalings(EDMPreconditioning(), sigma)[0][:, None, None, None]
@@ -45,11 +46,11 @@ def test_networks_start_at_zero_and_every_weight_can_learn(architecture: Archite
 
 def test_images_that_a_network_cannot_take_are_refused() -> None:
     with pytest.raises(ConfigError, match="architecture"):
-        build_network(NCSNPP, (1, 32, 32), 0)
+        NCSNPP.build((1, 32, 32), 0)
     with pytest.raises(ConfigError, match="halve"):
-        build_network(DDPMPP, (3, 30, 30), 0)
+        DDPMPP.build((3, 30, 30), 0)
     with pytest.raises(ConfigError, match="channels"):
-        build_network(dataclasses.replace(DIGITS, channels=33), (1, 8, 8), 0)
+        dataclasses.replace(DIGITS, channels=33).build((1, 8, 8), 0)
 
 
 def test_every_preset_builds_and_agrees_with_its_targets() -> None:
@@ -59,7 +60,7 @@ def test_every_preset_builds_and_agrees_with_its_targets() -> None:
         side = 8 if "digits" in name else 64 if "64" in name else 32
         shape = (1, 8, 8) if side == 8 else (3, side, side)
         with torch.device("meta"):
-            build_network(config.network, shape, 1000 if config.recipe.conditional else 0)
+            config.network.build(shape, 1000 if config.recipe.conditional else 0)
         assert config.steps * config.batch_size <= TARGETS[name].tuples
         assert config.recipe == TARGETS[name].recipe
 
@@ -68,7 +69,7 @@ def test_dropout_is_switched_off_above_its_largest_image_side() -> None:
     config = dataclasses.replace(ADM, dropout=0.4, dropout_side=16)
     with torch.device("meta"):
         network, everywhere = (
-            build_network(c, (3, 64, 64), 0) for c in (config, dataclasses.replace(config, dropout_side=None))
+            c.build((3, 64, 64), 0).unet for c in (config, dataclasses.replace(config, dropout_side=None))
         )
 
     def rates(block: torch.nn.Module) -> set[float]:

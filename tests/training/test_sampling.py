@@ -11,7 +11,6 @@ from PIL import Image
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.training.images import ImageFolder, begin_folder, write_grid, write_images
-from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.model.sampling import (
     ConsistencySampler,
@@ -109,8 +108,8 @@ def test_the_second_of_two_levels_is_that_of_the_image_size(side: int, second: f
 @pytest.mark.parametrize("sampler", [HeunSampler(steps=4, churn=3), ConsistencySampler(sigmas=(80.0, 0.8))])
 def test_images_depend_on_seed_and_number_alone(sampler: Sampler) -> None:
     torch.manual_seed(0)
-    network = build_network(DIGITS, (1, 8, 8), 10)
-    torch.nn.init.normal_(network.conv_out.weight, std=0.1)
+    network = DIGITS.build((1, 8, 8), 10)
+    torch.nn.init.normal_(network.unet.conv_out.weight, std=0.1)
     denoiser = Denoiser(network, PRESETS["edm-digits"].preconditioning).eval()
 
     def draw(count: int, batch_size: int, seed: int = 5) -> np.ndarray:

@@ -131,6 +131,7 @@ def _load_network(path: Path, store: "ImageStore", settings: "ReportSettings") -
     from postmean.engine.population import Population
     from postmean.report.network import NetworkEstimator
     from postmean.training.checkpoint import find_checkpoint, load_denoiser, read_card
+    from postmean.training.network_files import network_folder
 
     checkpoint, card = find_checkpoint(path), read_card(path)
     if card.consistency:
@@ -140,7 +141,7 @@ def _load_network(path: Path, store: "ImageStore", settings: "ReportSettings") -
     if tuple(card.image_shape) != store.image_shape:
         raise ConfigError(f"{path}: made for images {card.image_shape}, the store's are {store.image_shape}")
     digest = hashlib.sha256((checkpoint / "denoiser.json").read_bytes())
-    for file in sorted((checkpoint / "unet").iterdir()):
+    for file in sorted(network_folder(checkpoint).iterdir()):
         digest.update(file.read_bytes())
     population = Population(store, settings.flips, device=settings.device)
     return NetworkEstimator(population, load_denoiser(path, settings.device)), digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ from postmean.base.errors import DataError
 from postmean.base.serialise import to_dict
 from postmean.training.checkpoint import complete_checkpoints, find_checkpoint, read_card, read_place
 from postmean.training.checkpoint_files import check_files
+from postmean.training.network_files import weight_files
 
 _LONGEST_HEADER = 100_000_000
 """Bytes, as in the safetensors library."""
@@ -38,7 +39,7 @@ def inspect_checkpoint(path: Path) -> CheckpointView:
     checkpoint = find_checkpoint(path)
     check_files(checkpoint)
     place = read_place(checkpoint)
-    shapes = _shapes(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
+    shapes = {name: shape for file in weight_files(checkpoint) for name, shape in _shapes(file).items()}
     files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
     return CheckpointView(
         path=str(checkpoint),

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from postmean.training.config import ConstantEMA as ConstantEMA
     from postmean.training.config import EDMPreconditioning as EDMPreconditioning
     from postmean.training.config import HalfLifeEMA as HalfLifeEMA
-    from postmean.training.config import NetworkConfig as NetworkConfig
     from postmean.training.config import OptimiserConfig as OptimiserConfig
     from postmean.training.config import TrainConfig as TrainConfig
     from postmean.training.dial import Dial as Dial
@@ -34,6 +33,11 @@ if TYPE_CHECKING:
     from postmean.training.model.losses import EDMLoss as EDMLoss
     from postmean.training.model.losses import ICTLoss as ICTLoss
     from postmean.training.model.losses import Loss as Loss
+    from postmean.training.model.networks import DDPMppNetwork as DDPMppNetwork
+    from postmean.training.model.networks import NCSNppNetwork as NCSNppNetwork
+    from postmean.training.model.networks import Network as Network
+    from postmean.training.model.networks import NetworkSettings as NetworkSettings
+    from postmean.training.model.networks import UNet2DNetwork as UNet2DNetwork
     from postmean.training.model.preconditioning import Denoiser as Denoiser
     from postmean.training.presets import PRESETS as PRESETS
     from postmean.training.run_config import TrainRunConfig as TrainRunConfig

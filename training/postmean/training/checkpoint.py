@@ -1,11 +1,12 @@
-"""Checkpoints: a folder of safetensors and JSON, which diffusers reads too. Nothing in it is ever unpickled.
+"""Checkpoints: a folder of safetensors and JSON. Nothing in it is ever unpickled.
 
-CHECKPOINT/unet/              averaged (EMA) weights: UNet2DModel.from_pretrained(CHECKPOINT/unet)
+CHECKPOINT/network/           averaged (EMA) weights, and the settings of the network
+CHECKPOINT/unet/              in its place, for a network of diffusers: UNet2DModel.from_pretrained(CHECKPOINT/unet)
 CHECKPOINT/denoiser.json      preconditioning, time conditioning, process: how to use the network
 CHECKPOINT/state.safetensors  raw weights and optimiser, to resume training
 CHECKPOINT/state.json         step, next tuple
 CHECKPOINT/files.json         SHA-256 of all these files, which is checked before they are loaded
-CHECKPOINT/scheduler/, model_index.json    consistency models only: the folder is a ConsistencyModelPipeline
+CHECKPOINT/scheduler/, model_index.json    consistency models with unet/: the folder is a ConsistencyModelPipeline
 
 The checkpoint of step 1000 is RUN/checkpoints/00001000. Such a folder is complete: it is renamed into place.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
@@ -29,7 +31,10 @@ from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, write_hashes
 from postmean.training.config import AnyPreconditioning, CMPreconditioning
+from postmean.training.model.networks import NetworkSettings
+from postmean.training.model.networks.modules.diffusers_unet import DiffusersUNet
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.network_files import apart, network_folder, read_network, read_weights, write_network
 
 SCHEMA_VERSION = 1
 FOLDER = "checkpoints"
@@ -53,13 +58,21 @@ class DenoiserCard:
     images_seen: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class AveragedDenoiser:
+    """What a checkpoint is for: a network with the averaged weights, and how to build and use it."""
+
+    network: nn.Module
+    settings: NetworkSettings
+    card: DenoiserCard
+
+
 def save_checkpoint(
-    run: Path, unet: Any, card: DenoiserCard, tensors: dict[str, torch.Tensor], place: dict[str, int], keep: int
+    run: Path, averaged: AveragedDenoiser, tensors: dict[str, torch.Tensor], place: dict[str, int], keep: int
 ) -> Path:
     """Write RUN/checkpoints/STEP atomically, then remove all but the newest `keep`.
 
     Args:
-        unet: UNet2DModel with the averaged weights.
         tensors: raw weights and optimiser state, see `postmean.training.training_state`.
         place: step and next_tuple.
     Raises:
@@ -72,9 +85,10 @@ def save_checkpoint(
     final = checkpoint_of(run, place["step"])
     try:
         with temporary_folder(final) as temporary:
-            _write_weights(temporary, unet, card)
-            (temporary / "denoiser.json").write_bytes(to_json(card))
-            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "state.safetensors")
+            write_network(temporary, averaged.network, averaged.settings)
+            _write_pipeline(temporary, averaged)
+            (temporary / "denoiser.json").write_bytes(to_json(averaged.card))
+            save_file(apart(tensors), temporary / "state.safetensors")
             (temporary / "state.json").write_bytes(to_json(place))
             write_hashes(temporary)
             move_into_place(temporary, final)
@@ -189,30 +203,41 @@ def read_card(path: Path | str) -> DenoiserCard:
     return card
 
 
-def load_denoiser(path: Path | str, device: torch.device | str = "cpu") -> Denoiser:
-    """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label)."""
+def load_denoiser(path: Path | str, device: torch.device | str = "cpu", network: Any = None) -> Denoiser:
+    """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label).
+
+    Args:
+        network: the network, if it is one of your own: the module, or the function of (image_shape, classes) that makes
+            it, or the settings, as given to `train`. A module gets the weights of the checkpoint.
+    Raises:
+        DataError: there is no checkpoint, or it is damaged.
+        ConfigError: `network` is missing, or not needed.
+        MismatchError: `network` is another one than the checkpoint's.
+    """
     checkpoint, card = find_checkpoint(path), read_card(path)
-    check_files(checkpoint, "unet/")
-    with needs("train"):
-        from diffusers.models.unets.unet_2d import UNet2DModel
-
-    try:
-        unet = UNet2DModel.from_pretrained(
-            checkpoint / "unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-        )
-    except Exception as error:  # whatever diffusers and safetensors raise on damaged files
-        raise DataError(f"{checkpoint}/unet: cannot be loaded ({error}): take another checkpoint") from error
-    return Denoiser(unet, card.preconditioning).to(device).eval().requires_grad_(False)
+    check_files(checkpoint, f"{network_folder(checkpoint).name}/")
+    made = read_network(checkpoint, card.image_shape, card.classes, network)
+    return Denoiser(made, card.preconditioning).to(device).eval().requires_grad_(False)
 
 
-def _write_weights(folder: Path, unet: Any, card: DenoiserCard) -> None:
-    if not (card.consistency and isinstance(card.preconditioning, CMPreconditioning)):
-        unet.save_pretrained(folder / "unet", safe_serialization=True)
+def load_averages(path: Path | str) -> dict[str, torch.Tensor]:
+    """The averaged weights of a checkpoint or run by name; DataError where they are missing or damaged."""
+    checkpoint = find_checkpoint(path)
+    check_files(checkpoint, f"{network_folder(checkpoint).name}/")
+    return read_weights(checkpoint)
+
+
+def _write_pipeline(folder: Path, averaged: AveragedDenoiser) -> None:
+    """Make the folder a pipeline of diffusers, if it has one for such a model."""
+    unet, preconditioning = averaged.network, averaged.card.preconditioning
+    if not isinstance(unet, DiffusersUNet):
+        return
+    if not (averaged.card.consistency and isinstance(preconditioning, CMPreconditioning)):
         return
     from diffusers.pipelines.consistency_models.pipeline_consistency_models import ConsistencyModelPipeline
     from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
 
     scheduler = CMStochasticIterativeScheduler(
-        sigma_min=card.preconditioning.sigma_min, sigma_data=card.preconditioning.sigma_data
+        sigma_min=preconditioning.sigma_min, sigma_data=preconditioning.sigma_data
     )
-    ConsistencyModelPipeline(unet, scheduler).save_pretrained(folder, safe_serialization=True)
+    ConsistencyModelPipeline(unet.unet, scheduler).save_pretrained(folder, safe_serialization=True)

@@ -8,34 +8,7 @@ from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
 from postmean.training.dial import Dial
 from postmean.training.model.losses import AnyLoss
-
-Architecture = Literal["ddpm++", "ncsn++", "adm"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """A diffusers UNet2DModel like a paper's network."""
-
-    architecture: Architecture
-    channels: int
-    """Base width, multiplied by channel_mult at each resolution."""
-    channel_mult: tuple[int, ...]
-    layers_per_block: int
-    """Residual layers per resolution on the way down; one more on the way up."""
-    attention_resolutions: tuple[int, ...]
-    """Image sides with self-attention."""
-    dropout: float = 0.0
-    dropout_side: int | None = None
-    """Largest image side at which dropout applies; None: at every side."""
-
-    def __post_init__(self) -> None:
-        if self.channels < 4 or self.layers_per_block < 1 or not self.channel_mult or min(self.channel_mult) < 1:
-            raise ConfigError(
-                f"network: expected channels >= 4, layers_per_block >= 1 and positive channel_mult, got "
-                f"{self.channels}, {self.layers_per_block}, {self.channel_mult}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"network.dropout: expected 0 <= dropout < 1, got {self.dropout}")
+from postmean.training.model.networks import AnyNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +110,7 @@ class TrainConfig:
     """Tuples per step, over all ranks."""
     steps: int
     """Training steps."""
-    network: NetworkConfig
+    network: AnyNetwork
     preconditioning: AnyPreconditioning
     loss: AnyLoss
     optimiser: OptimiserConfig

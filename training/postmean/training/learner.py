@@ -9,13 +9,20 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from postmean.base.errors import MismatchError
-from postmean.training.checkpoint import DenoiserCard, load_denoiser, load_state, save_checkpoint
+from postmean.training.checkpoint import (
+    AveragedDenoiser,
+    DenoiserCard,
+    load_averages,
+    load_state,
+    read_card,
+    save_checkpoint,
+)
 from postmean.training.config import TrainConfig
 from postmean.training.metrics import LossSums
 from postmean.training.model.ema import AveragedNetwork
 from postmean.training.model.losses.loss import floor_of
-from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.network_files import load_weights
 from postmean.training.optimiser import learning_rate, make_optimiser
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.training_run import TrainingRun
@@ -37,7 +44,7 @@ class Learner:
         self._run, self._config = run, config
         self._norm: torch.Tensor | None = None
         torch.manual_seed(config.seed)
-        network = build_network(config.network, run.store.image_shape, run.classes)
+        network = config.network.build(run.store.image_shape, run.classes)
         if run.begun.init and not run.checkpoint:
             _begin_with(network, run.begun.init, config)
         self._denoiser = Denoiser(network, config.preconditioning).to(device).train()
@@ -118,7 +125,8 @@ class Learner:
         )
         tensors = training_tensors(self._denoiser.network, self._optimiser)
         place = dict(step=self.step, next_tuple=self.images)
-        save_checkpoint(run.out, self._average.network, card, tensors, place, config.keep_checkpoints)
+        averaged = AveragedDenoiser(network=self._average.network, settings=config.network, card=card)
+        save_checkpoint(run.out, averaged, tensors, place, config.keep_checkpoints)
 
     def _prepared(self, batch: TargetBatch) -> TargetBatch:
         batch = batch.to(self._run.world.device)
@@ -155,28 +163,23 @@ def _restore(
     checkpoint: Path,
     config: TrainConfig,
 ) -> None:
-    averaged = load_denoiser(checkpoint)
-    _check_time_conditioning(averaged, str(checkpoint), config)
+    _check_time_conditioning(checkpoint, config)
     try:
         restore(network, optimiser, load_state(checkpoint))
     except MismatchError as error:
         raise MismatchError(f"{checkpoint}: {error}") from error
-    average.load_state_dict(averaged.network.state_dict())
+    load_weights(average, load_averages(checkpoint), str(checkpoint))
 
 
-def _check_time_conditioning(denoiser: Denoiser, where: str, config: TrainConfig) -> None:
-    theirs, ours = denoiser.preconditioning.time_conditioning, config.preconditioning.time_conditioning
+def _check_time_conditioning(checkpoint: Path | str, config: TrainConfig) -> None:
+    theirs, ours = read_card(checkpoint).time_conditioning, config.preconditioning.time_conditioning
     if theirs != ours:
         raise MismatchError(
-            f"{where}: its time conditioning is {theirs}, this run's is {ours}: "
+            f"{checkpoint}: its time conditioning is {theirs}, this run's is {ours}: "
             "begin with a checkpoint of the same kind"
         )
 
 
 def _begin_with(network: torch.nn.Module, init: str, config: TrainConfig) -> None:
-    denoiser = load_denoiser(init)
-    _check_time_conditioning(denoiser, init, config)
-    try:
-        network.load_state_dict(denoiser.network.state_dict())
-    except RuntimeError as error:
-        raise MismatchError(f"{init}: another network ({str(error).splitlines()[0]}): pass its --network.*") from error
+    _check_time_conditioning(init, config)
+    load_weights(network, load_averages(init), init)

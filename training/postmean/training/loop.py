@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from postmean.base.errors import ConfigError
 from postmean.base.extras import check_installed
@@ -13,12 +13,17 @@ from postmean.training.checkpoint import find_checkpoint
 from postmean.training.distributed import World
 from postmean.training.learner import Learner
 from postmean.training.model.losses import AnyLoss, Loss
+from postmean.training.model.networks import AnyNetwork
+from postmean.training.model.networks.own import settings_of
 from postmean.training.out_lock import OutLock
 from postmean.training.run_config import TrainRunConfig
 from postmean.training.steps import Steps
 from postmean.training.stop_signals import Interrupted, StopSignals, TrainingStopped
 from postmean.training.training_run import Paths, TrainingRun
 from postmean.training.watching.config import WatchConfig, watching
+
+if TYPE_CHECKING:
+    from postmean.training.model.networks.own import NetworkLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +44,24 @@ class TrainReport:
     """Share of the time that training waited for targets."""
 
 
-def train(config: TrainRunConfig, *, loss: Loss | None = None, progress: bool | ShowProgress = True) -> TrainReport:
+def train(
+    config: TrainRunConfig,
+    *,
+    loss: Loss | None = None,
+    network: "NetworkLike | None" = None,
+    progress: bool | ShowProgress = True,
+) -> TrainReport:
     """Train, or resume the run in `config.out`; a finished run is left as it is.
 
     SIGTERM, SIGUSR1 and SIGHUP save a checkpoint and end the training.
 
     Args:
         loss: a loss of your own in place of the config's: a frozen dataclass of the form of `Loss`.
+        network: a network of your own in place of the config's, called as a `Network`: a torch module, which is then
+            trained itself, or a function of (image_shape, classes) that makes one, or settings with a `build`.
         progress: whether to show the images, on rank 0.
     Raises:
+        ConfigError: `network` is none of these, or a setting is out of range.
         MismatchError: targets, store, config and the run in `config.out` do not agree, the ranks do not, or another
             trainer is at work there.
         TrainingError: the loss or the weights are not finite.
@@ -55,6 +69,8 @@ def train(config: TrainRunConfig, *, loss: Loss | None = None, progress: bool | 
     """
     if loss is not None:
         config = replace(config, loss=cast(AnyLoss, loss))
+    if network is not None:
+        config = replace(config, network=cast(AnyNetwork, settings_of(network)))
     if not config.follow_seconds >= 0:
         raise ConfigError(f"--follow-seconds: expected 0 or more, got {config.follow_seconds}")
     out = out_folder(config.out, "a training run")

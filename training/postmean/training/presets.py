@@ -24,20 +24,20 @@ from postmean.training.config import (
     ConstantEMA,
     EDMPreconditioning,
     HalfLifeEMA,
-    NetworkConfig,
     OptimiserConfig,
     TrainConfig,
 )
 from postmean.training.model.losses import ECTLoss, EDMLoss, ICTLoss
+from postmean.training.model.networks import UNet2DNetwork
 
-DDPMPP = NetworkConfig(
+DDPMPP = UNet2DNetwork(
     architecture="ddpm++", channels=128, channel_mult=(2, 2, 2), layers_per_block=4, attention_resolutions=(16,)
 )
 NCSNPP = replace(DDPMPP, architecture="ncsn++")
-ADM = NetworkConfig(
+ADM = UNet2DNetwork(
     architecture="adm", channels=192, channel_mult=(1, 2, 3, 4), layers_per_block=3, attention_resolutions=(32, 16, 8)
 )
-DIGITS = NetworkConfig(
+DIGITS = UNet2DNetwork(
     architecture="ddpm++", channels=32, channel_mult=(1, 2), layers_per_block=1, attention_resolutions=(4,)
 )
 
@@ -52,7 +52,7 @@ def _recipe(name: str, batch_size: int, **settings: Any) -> TrainConfig:
     )
 
 
-def _edm(name: str, network: NetworkConfig = DDPMPP, dropout: float = 0.13) -> TrainConfig:
+def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> TrainConfig:
     return _recipe(
         name,
         512,
@@ -65,7 +65,7 @@ def _edm(name: str, network: NetworkConfig = DDPMPP, dropout: float = 0.13) -> T
 
 
 def _consistency(
-    name: str, batch_size: int, network: NetworkConfig, dropout: float, decay: float, **settings: Any
+    name: str, batch_size: int, network: UNet2DNetwork, dropout: float, decay: float, **settings: Any
 ) -> TrainConfig:
     return _recipe(
         name,

@@ -15,6 +15,7 @@ from postmean.base.serialise import differences, from_dict, to_dict
 from postmean.contract.manifest import Manifest
 from postmean.training.checkpoint import step_of
 from postmean.training.config import FREE_FIELDS, TOLD_FIELDS, TrainConfig
+from postmean.training.run_config import of_this_version
 
 CONFIG = "config.json"
 # manifest fields that say how targets are stored or computed, not what they are; and the recipe, which the stream
@@ -89,6 +90,7 @@ def check_same_run(
 
 def _complete(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the defaults of fields that the version that wrote it did not have."""
+    config = of_this_version(config)
     try:
         return to_dict(from_dict(TrainConfig, config, CONFIG))
     except ConfigError:  # such as a loss of the user's own

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from postmean.base.from_preset import from_preset, named
 from postmean.training.config import TrainConfig
+from postmean.training.model.networks import UNet2DNetwork
 from postmean.training.presets import PRESETS
 from postmean.training.watching.config import WatchConfig
 
@@ -66,3 +67,11 @@ class TrainRunConfig(WatchConfig, TrainConfig):
 def recipe_fields(config: TrainConfig) -> dict[str, Any]:
     """The settings of a recipe by name, without those of a run."""
     return {field.name: getattr(config, field.name) for field in fields(TrainConfig)}
+
+
+def of_this_version(config: dict[str, Any]) -> dict[str, Any]:
+    """The config in the config.json of a run, as this version writes it: networks had no kind once."""
+    network = config.get("network")
+    if isinstance(network, dict) and "kind" not in network:
+        return config | {"network": {"kind": UNet2DNetwork.kind} | network}
+    return config

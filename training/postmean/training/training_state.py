@@ -21,7 +21,7 @@ def restore(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[
     try:
         network.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
     except RuntimeError as error:
-        raise MismatchError(f"another network ({str(error).splitlines()[0]}): pass its --network.*") from error
+        raise MismatchError(f"another network ({str(error).splitlines()[0]}): pass its --network") from error
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimiser."):

@@ -9,7 +9,7 @@ from postmean.base.flags import incomplete
 from postmean.base.progress import duration
 from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.presets import PRESETS
-from postmean.training.run_config import TrainRunConfig, recipe_fields
+from postmean.training.run_config import TrainRunConfig, of_this_version, recipe_fields
 
 
 def preset_configs() -> dict[str, tuple[str, TrainRunConfig]]:
@@ -25,15 +25,15 @@ def settings_of_run(plain: dict[str, Any], path: Path) -> dict[str, Any]:
     if not (isinstance(plain.get("config"), dict) and isinstance(plain.get("paths"), dict)):
         return plain
     paths = {"start_from" if name == "from" else name: value for name, value in plain["paths"].items()}
-    return plain["config"] | {"out": str(path.parent)} | paths
+    return of_this_version(plain["config"]) | {"out": str(path.parent)} | paths
 
 
 COMMAND = CommandLine(
     name="train",
     settings=TrainRunConfig,
     summary="Train on the targets of a run. The same command again goes on where the last one stopped.",
-    main="targets store out steps batch-size init from follow-seconds precision loss preconditioning ema noise process "
-    "device seed",
+    main="targets store out steps batch-size init from follow-seconds precision network loss preconditioning ema noise "
+    "process device seed",
     presets=preset_configs,
     unpack=settings_of_run,
 )

@@ -17,7 +17,7 @@ class Denoiser(nn.Module):
     """A network F as a denoiser or consistency function: D = c_skip z + c_out F(c_in z, time(sigma), label).
 
     Args:
-        network: a diffusers UNet2DModel.
+        network: a `postmean.training.model.networks.Network`.
     """
 
     def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning) -> None:
@@ -39,7 +39,7 @@ class Denoiser(nn.Module):
         c_skip, c_out, c_in = (c[:, None, None, None] for c in scalings(self.preconditioning, sigma))
         z = z.to(torch.float32)
         time = time_conditioning(self.preconditioning, sigma)
-        output = self.network(c_in * z, time, class_labels=label, return_dict=False)[0]
+        output = self.network(c_in * z, time, class_labels=label)
         return c_skip * z + c_out * output.to(torch.float32)
 
 

@@ -1,0 +1,1 @@
+"""The torch modules of the networks. The settings beside this folder import them when they build one."""
