@@ -45,8 +45,8 @@ class CommandLine(Generic[T]):
         """The settings and the common flags.
 
         Raises:
-            ConfigError: no such preset or flag, or an unusable --config.
-            SystemExit: after --help, and where tyro has printed what is wrong with a value.
+            ConfigError: no such preset or flag, an unusable --config, a missing flag, or a value of a wrong type.
+            SystemExit: after --help.
         """
         presets = self.presets() if self.presets else {}
         words, preset = _take_preset(list(argv), presets)
@@ -107,6 +107,7 @@ class CommandLine(Generic[T]):
     ) -> tuple[T, Output]:
         import tyro
 
+        from postmean.base.tyro_errors import one_line_errors
         from postmean.base.tyro_rules import Rules
 
         settings = Annotated[self.settings, tyro.conf.arg(name="")]
@@ -117,11 +118,12 @@ class CommandLine(Generic[T]):
         arguments = dataclasses.make_dataclass("Arguments", fields, namespace={"__doc__": ""})
         short = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff) if shown is not None else ()
         choices = {flag: tuple(values()) for flag, values in self.choices.items()}
-        with Rules(chosen, choices, shown).registry:
+        command = " ".join(["postmean", self.name, *([preset or "PRESET"] if self.presets else [])])
+        with Rules(chosen, choices, shown).registry, one_line_errors(command):
             parsed = tyro.cli(
                 arguments,
                 args=words,
-                prog=" ".join(["postmean", self.name, *([preset or "PRESET"] if self.presets else [])]),
+                prog=command,
                 description=self._description(shown),
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.PositionalMetavarFromFieldName, *short),
             )
