@@ -76,8 +76,10 @@ def test_every_extra_that_is_named_installs_the_module() -> None:
             "ray",
             "safetensors",
             "sklearn",
+            "tensorboardX",
             "torch_fidelity",
             "uvicorn",
+            "wandb",
             "zarr",
         )
     }

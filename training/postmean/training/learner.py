@@ -41,6 +41,7 @@ class Learner:
         self.step = run.first_step
         """Steps done."""
         self._run, self._config = run, config
+        self._norm: torch.Tensor | None = None
         torch.manual_seed(config.seed)
         network = config.network.build(run.store.image_shape, run.classes)
         if run.begun.init and not run.checkpoint:
@@ -62,6 +63,19 @@ class Learner:
         """Learning rate of the last step."""
         return self._optimiser.param_groups[0]["lr"]
 
+    @property
+    def ema_decay(self) -> float:
+        """Decay of the average in the last step."""
+        return self._config.ema.decay_at(self.images, self._config.batch_size)
+
+    def gradient_norm(self) -> float:
+        """Norm of the last step's gradient over all ranks, before it was clipped. This waits for the device."""
+        norm = self._norm
+        if norm is None:
+            gradients = [weight.grad for weight in self._denoiser.parameters() if weight.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+        return float(norm)
+
     def learn(self, batch: TargetBatch, sums: LossSums) -> None:
         """Take one step on this rank's part of a batch; adds its losses to `sums`."""
         config, world = self._config, self._run.world
@@ -74,7 +88,7 @@ class Learner:
         self._optimiser.zero_grad(set_to_none=True)
         self._add_gradients(batch, sums)
         if config.optimiser.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._denoiser.parameters(), config.optimiser.clip_norm)
+            self._norm = torch.nn.utils.clip_grad_norm_(self._denoiser.parameters(), config.optimiser.clip_norm)
         self._optimiser.step()
         self._average.update(self._denoiser.network, config.ema.decay_at(self.images, config.batch_size))
 

@@ -20,6 +20,7 @@ from postmean.training.run_config import TrainRunConfig
 from postmean.training.steps import Steps
 from postmean.training.stop_signals import Interrupted, StopSignals, TrainingStopped
 from postmean.training.training_run import Paths, TrainingRun
+from postmean.training.watching.config import WatchConfig, watching
 
 if TYPE_CHECKING:
     from postmean.training.model.networks.own import NetworkLike
@@ -74,20 +75,22 @@ def train(
         raise ConfigError(f"--follow-seconds: expected 0 or more, got {config.follow_seconds}")
     out = out_folder(config.out, "a training run")
     paths = Paths(targets=str(config.targets), out=out, init=config.init, start_from=config.start_from)
-    check_installed("train", "diffusers", "safetensors")  # before waiting for targets
+    check_installed("train", "diffusers", "safetensors", "tensorboardX")  # before waiting for targets
+    if config.wandb:
+        check_installed("wandb", "wandb")
     lock = OutLock(paths.out)
     try:
         with StopSignals() as signals, World.join(config.device, config.follow_seconds) as world:
             world.led(lock.take)
             run = TrainingRun.open(config.training, paths, ImageStore.open(config.store), world, config.follow_seconds)
-            return _train(run, signals, shown(progress) if world.leads else NoProgress)
+            return _train(run, signals, watching(config), shown(progress) if world.leads else NoProgress)
     except Interrupted as signal:
         raise TrainingStopped("", signal.number) from None
     finally:
         lock.release()
 
 
-def _train(run: TrainingRun, signals: StopSignals, progress: ShowProgress) -> TrainReport:
+def _train(run: TrainingRun, signals: StopSignals, watch: WatchConfig, progress: ShowProgress) -> TrainReport:
     """Take the steps that are left, and report."""
     start, last_loss = time.perf_counter(), None
     try:
@@ -95,7 +98,7 @@ def _train(run: TrainingRun, signals: StopSignals, progress: ShowProgress) -> Tr
             learner = Learner(run)
             run.begin()
             start = time.perf_counter()
-            last_loss = Steps(run, learner, signals).take(progress)
+            last_loss = Steps(run, learner, signals, watch).take(progress)
     except BaseException:
         run.stream.close(failed=True)
         raise

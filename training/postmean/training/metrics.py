@@ -1,7 +1,9 @@
-"""The metrics log, one JSON object per line, and the loss sums between two lines."""
+"""The metrics log, one JSON object per line, the loss sums between two lines, and the memory of a process."""
 
 import json
 import math
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ def by_sigma(sums: torch.Tensor) -> dict[str, float]:
     edges = ["0", *(f"{edge:g}" for edge in SIGMA_EDGES), "inf"]
     values = zip(edges, edges[1:], sums[0].tolist(), sums[1].tolist(), strict=False)
     return {f"{low}..{high}": total / count for low, high, total, count in values if count}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes so far: of the CUDA device's tensors, or on a CPU of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class MetricsLog:

@@ -8,10 +8,11 @@ from postmean.base.from_preset import from_preset, named
 from postmean.training.config import TrainConfig
 from postmean.training.model.networks import UNet2DNetwork
 from postmean.training.presets import PRESETS
+from postmean.training.watching.config import WatchConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRunConfig(TrainConfig):
+class TrainRunConfig(WatchConfig, TrainConfig):
     """A preset's recipe, and the paths and options of a run."""
 
     flag_names: ClassVar[dict[str, str]] = {"start_from": "from"}
@@ -21,7 +22,7 @@ class TrainRunConfig(TrainConfig):
     store: Path
     """Image store that the run was generated from."""
     out: Path
-    """Folder for checkpoints, metrics.jsonl and config.json."""
+    """Folder for checkpoints, metrics.jsonl, event files of TensorBoard and config.json."""
     init: str = ""
     """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
     start_from: str = ""

@@ -9,6 +9,8 @@ from postmean.training.stop_signals import Interrupted, StopSignals, TrainingSto
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.train_log import TrainLog
 from postmean.training.training_run import TrainingRun
+from postmean.training.watching.config import WatchConfig
+from postmean.training.watching.outlets import Outlets
 
 
 class Steps:
@@ -18,8 +20,8 @@ class Steps:
     at one step, and no rank waits for the targets of another one inside a sum of gradients.
     """
 
-    def __init__(self, run: TrainingRun, learner: Learner, signals: StopSignals) -> None:
-        self._run, self._learner, self._signals = run, learner, signals
+    def __init__(self, run: TrainingRun, learner: Learner, signals: StopSignals, watch: WatchConfig) -> None:
+        self._run, self._learner, self._signals, self._watch = run, learner, signals, watch
         self._saved = learner.step
 
     def take(self, progress: ShowProgress) -> float | None:
@@ -30,9 +32,12 @@ class Steps:
             TrainingStopped: a signal ended the training, after a checkpoint.
         """
         config, learner = self._run.config, self._learner
-        with progress("train", config.steps * config.batch_size, "images") as line:
+        with (
+            closing(Outlets(self._run, self._watch)) as outlets,
+            progress("train", config.steps * config.batch_size, "images") as line,
+        ):
             line.start_at(learner.images)
-            log = TrainLog(self._run, line)
+            log = TrainLog(self._run, line, outlets)
 
             def on_wait() -> None:
                 log.show(learner)

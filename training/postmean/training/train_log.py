@@ -1,4 +1,4 @@
-"""The log of a training run: a progress line and lines of metrics.jsonl, both on rank 0."""
+"""The log of a training run: a progress line and lines of metrics, both on rank 0."""
 
 import math
 import time
@@ -7,8 +7,9 @@ from postmean.base.errors import PostmeanError
 from postmean.base.progress import Progress
 from postmean.training.checkpoint import complete_checkpoints, step_of
 from postmean.training.learner import Learner
-from postmean.training.metrics import LossSums, MetricsLog, by_sigma
+from postmean.training.metrics import LossSums, by_sigma, peak_memory
 from postmean.training.training_run import TrainingRun
+from postmean.training.watching.outlets import Outlets
 
 
 class TrainingError(PostmeanError):
@@ -22,15 +23,15 @@ class TrainLog:
 
     Args:
         progress: what is shown.
+        outlets: where the lines go.
     """
 
-    def __init__(self, run: TrainingRun, progress: Progress) -> None:
+    def __init__(self, run: TrainingRun, progress: Progress, outlets: Outlets) -> None:
         self.sums = LossSums(run.world.device)
         """Losses of this rank since the last line."""
         self.loss: float | None = None
         """Mean loss of the last line; None before the first."""
-        self._run, self._progress = run, progress
-        self._metrics = MetricsLog(run.out / "metrics.jsonl", run.first_step) if run.world.leads else None
+        self._run, self._progress, self._outlets = run, progress, outlets
         self._start = self._line_at = time.perf_counter()
         self._line_wait = run.stream.wait_seconds
 
@@ -52,16 +53,19 @@ class TrainLog:
         self.loss = float(totals[0].sum()) / images
         if not math.isfinite(self.loss):
             raise self.not_finite(f"the loss is not finite at step {learner.step}")
-        if self._metrics is not None:
-            self._metrics.write(
-                step=learner.step,
-                kimg=learner.images / 1000,
-                loss=self.loss,
-                loss_by_sigma=by_sigma(totals),
-                data_wait_share=(waited - self._line_wait) / (now - self._line_at),
-                images_per_second=images / (now - self._line_at),
-                lr=learner.rate,
-            )
+        values = dict(
+            kimg=learner.images / 1000,
+            loss=self.loss,
+            loss_by_sigma=by_sigma(totals),
+            data_wait_share=(waited - self._line_wait) / (now - self._line_at),
+            images_per_second=images / (now - self._line_at),
+            lr=learner.rate,
+            gradient_norm=learner.gradient_norm(),
+            ema_decay=learner.ema_decay,
+            noise_stage=self._run.config.recipe.noise.stage_at(learner.images - 1),
+            peak_memory_bytes=peak_memory(self._run.world.device),
+        )
+        self._outlets.write(learner.step, values)
         self._line_at, self._line_wait = now, waited
 
     def not_finite(self, what: str) -> TrainingError:

@@ -42,6 +42,10 @@ class ECTNoise:
         """The log-normal distribution: q, k, b and stage_tuples move sigma_next alone."""
         return LogNormalNoise(P_mean=self.P_mean, P_std=self.P_std)
 
+    def stage_at(self, tuple_id: int) -> int:
+        """Stage of the gap between sigma and r."""
+        return tuple_id // self.stage_tuples
+
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         sigma = np.exp(self.P_mean + self.P_std * normal_quantile(uniform))
         stage = np.asarray(tuple_id, np.int64) // self.stage_tuples

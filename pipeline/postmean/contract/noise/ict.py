@@ -65,6 +65,10 @@ class ICTNoise:
         doublings = np.minimum(np.asarray(step, np.int64) // self.steps_per_stage, 40)
         return np.minimum(np.int64(self.s0) << doublings, self.s1) + 1
 
+    def stage_at(self, tuple_id: int) -> int:
+        """Doublings so far, whether or not the grid still grows."""
+        return tuple_id // self.batch_size // self.steps_per_stage
+
     @property
     def sigma_alone(self) -> "ICTNoise":
         """Itself: every setting moves sigma."""

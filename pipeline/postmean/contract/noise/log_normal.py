@@ -30,5 +30,9 @@ class LogNormalNoise:
         """Itself: every setting moves sigma."""
         return self
 
+    def stage_at(self, tuple_id: int) -> None:
+        """None: no curriculum."""
+        return None
+
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         return NoiseLevels(np.exp(self.P_mean + self.P_std * normal_quantile(uniform)).astype(np.float32), None)

@@ -34,6 +34,10 @@ class LogitNormalTimeNoise:
         """Itself: every setting moves sigma."""
         return self
 
+    def stage_at(self, tuple_id: int) -> None:
+        """None: no curriculum."""
+        return None
+
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         logit = self.mean + self.std * normal_quantile(uniform)
         t = np.clip(1 / (1 + np.exp(-logit)), self.t_min, 1 - self.t_min)

@@ -51,6 +51,10 @@ class Noise(Protocol):
         """A distribution of the same sigma with as few settings as possible: without those of sigma_next alone."""
         ...
 
+    def stage_at(self, tuple_id: int) -> int | None:
+        """Stage of the curriculum at a tuple, from 0; None without a curriculum."""
+        ...
+
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         """Noise levels of n tuples.
 

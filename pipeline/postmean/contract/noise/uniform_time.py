@@ -32,6 +32,10 @@ class UniformTimeNoise:
         """Itself: every setting moves sigma."""
         return self
 
+    def stage_at(self, tuple_id: int) -> None:
+        """None: no curriculum."""
+        return None
+
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         t = self.t_min + (self.t_max - self.t_min) * uniform
         return NoiseLevels(process.sigma(t).astype(np.float32), None)

@@ -1,0 +1,120 @@
+"""What a training run shows of itself: lines of metrics, event files that TensorBoard reads."""
+
+import importlib.util
+import json
+import shutil
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import pytest
+
+from postmean.base.errors import ConfigError
+from postmean.contract.image_store import ImageStore
+from tests.support.exact_runs import make_run
+from tests.support.small_training import BATCH, CONFIG, train
+from tests.support.stores import digits_store
+
+STEPS = 4
+LINES = replace(CONFIG, steps=STEPS, log_every=1, checkpoint_every=2)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
+    return digits_store(tmp_path_factory.mktemp("watching") / "store", 50)
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory, store: ImageStore) -> Path:
+    path = tmp_path_factory.mktemp("watching") / "targets"
+    make_run(path, store, 8 * BATCH, max_support=50)
+    return path
+
+
+@pytest.fixture(scope="module")
+def out(targets: Path, store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was resumed at step 2, after lines up to step 3."""
+    out = tmp_path_factory.mktemp("watching") / "model"
+    train(replace(LINES, steps=3, checkpoint_every=2), targets, store.path, out)
+    shutil.rmtree(out / "checkpoints" / "00000003")
+    train(LINES, targets, store.path, out)
+    return out
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(file: Path) -> Iterator[Any]:
+    """The events of a file: records of length, checksum, data, masked CRC-32C, as TensorFlow writes them."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    def checked(data: bytes, masked: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        assert struct.unpack("<I", masked)[0] == (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+        return data
+
+    data = file.read_bytes()
+    while data:
+        (length,) = struct.unpack("<Q", checked(data[:8], data[8:12]))
+        yield Event.FromString(checked(data[12 : 12 + length], data[12 + length : 16 + length]))
+        data = data[16 + length :]
+
+
+def test_each_line_says_when_how_steep_and_how_much_memory(out: Path) -> None:
+    lines = lines_of(out)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for line in lines:
+        assert time.time() - 600 < line["time"] < time.time()
+        assert line["gradient_norm"] > 0
+        assert line["ema_decay"] == CONFIG.ema.decay_at(line["step"] * BATCH, BATCH)
+        assert line["noise_stage"] is None  # edm has no curriculum
+        assert line["peak_memory_bytes"] > 50e6
+    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
+
+
+def test_gradient_norm_is_that_before_clipping(targets: Path, store: ImageStore, tmp_path: Path) -> None:
+    norms = []
+    for clip in (None, 1e9, 1e-3):
+        config = replace(LINES, steps=1, optimiser=replace(CONFIG.optimiser, clip_norm=clip))
+        train(config, targets, store.path, tmp_path / str(clip))
+        norms.append(lines_of(tmp_path / str(clip))[0]["gradient_norm"])
+    assert norms == pytest.approx([norms[0]] * 3, rel=1e-6)
+
+
+def test_event_files_hold_the_numbers_of_the_lines(out: Path) -> None:
+    shown: dict[str, dict[int, float]] = {}
+    for file in sorted((out / "tensorboard").iterdir()):
+        for event in events(file):
+            if event.WhichOneof("what") == "session_log":  # a restart at this step: earlier points from there on go
+                shown = {name: {s: v for s, v in of.items() if s < event.step} for name, of in shown.items()}
+            for value in event.summary.value:
+                shown.setdefault(value.tag, {})[event.step] = value.simple_value
+    lines = lines_of(out)
+    assert shown["loss"] == pytest.approx({line["step"]: line["loss"] for line in lines}, rel=1e-6)
+    assert shown["gradient_norm"].keys() == {1, 2, 3, 4}
+    assert "time" not in shown
+    for name in {name for line in lines for name in line["loss_by_sigma"]}:
+        expected = {line["step"]: line["loss_by_sigma"][name] for line in lines if name in line["loss_by_sigma"]}
+        assert shown[f"loss_by_sigma/{name}"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_curriculum_s_stage_is_that_of_its_levels() -> None:
+    from postmean.contract.noise import ECTNoise, ICTNoise
+
+    ict = ICTNoise(total_steps=40, batch_size=4, s0=2, s1=16)
+    for tuple_id in range(0, 200, 4):
+        doublings = ict.stage_at(tuple_id)
+        assert ict.grid_size(tuple_id // 4) == min(2 * 2**doublings, 16) + 1  # type: ignore[arg-type]
+    assert [ECTNoise(stage_tuples=10).stage_at(n) for n in (0, 9, 10, 25)] == [0, 0, 1, 2]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed")
+def test_without_wandb_the_error_says_what_to_install(targets: Path, store: ImageStore, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"needs wandb: pip install 'postmean\[wandb\]'"):
+        train(LINES, targets, store.path, tmp_path / "out", wandb="project")
+    assert not (tmp_path / "out" / "config.json").exists()
