@@ -88,7 +88,7 @@ def test_gradient_norm_is_that_before_clipping(targets: Path, store: ImageStore,
 
 def test_event_files_hold_the_numbers_of_the_lines(out: Path) -> None:
     shown: dict[str, dict[int, float]] = {}
-    for file in sorted((out / "tensorboard").iterdir()):
+    for file in sorted((out / "tensorboard").iterdir(), key=lambda file: file.stat().st_mtime):
         for event in events(file):
             if event.WhichOneof("what") == "session_log":  # a restart at this step: earlier points from there on go
                 shown = {name: {s: v for s, v in of.items() if s < event.step} for name, of in shown.items()}

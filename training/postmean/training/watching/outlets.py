@@ -1,5 +1,6 @@
 """Where the metrics of a run go: metrics.jsonl, TensorBoard, and Weights & Biases if asked for."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -50,7 +51,11 @@ class TensorBoard:
         with needs("train"):
             from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(run.out / TENSORBOARD), purge_step=run.first_step + 1)
+        begin = run.first_step
+        # by default the name is the second alone, and a file of this name is written over
+        self._writer = SummaryWriter(
+            str(run.out / TENSORBOARD), purge_step=begin + 1, filename_suffix=f".{begin}-{secrets.token_hex(4)}"
+        )
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         for name, value in scalars(values):
