@@ -30,10 +30,10 @@ from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, write_hashes
-from postmean.training.config import AnyPreconditioning, CMPreconditioning
 from postmean.training.model.networks import NetworkSettings
 from postmean.training.model.networks.modules.diffusers_unet import DiffusersUNet
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.model.preconditionings import AnyPreconditioning, CMPreconditioning
 from postmean.training.network_files import apart, network_folder, read_network, read_weights, write_network
 
 SCHEMA_VERSION = 1

@@ -1,102 +1,16 @@
 """Settings of a training run. No torch here, so that `postmean train --help` is quick."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from postmean.base.checks import check_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
+from postmean.training.model.ema import AnyEMA
 from postmean.training.model.losses import AnyLoss
 from postmean.training.model.networks import AnyNetwork
-
-
-@dataclass(frozen=True, kw_only=True)
-class EDMPreconditioning:
-    """Karras et al. 2022, Table 1: D = c_skip z + c_out F(c_in z, ln(sigma) / 4)."""
-
-    kind: ClassVar[str] = "edm"
-    time_conditioning: ClassVar[str] = "0.25 ln sigma"
-    sigma_data: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_finite_positive("preconditioning", sigma_data=self.sigma_data)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CMPreconditioning:
-    """Song et al. 2023, App. C: shifted by sigma_min so that f(x, sigma_min) = x; time 250 ln sigma."""
-
-    kind: ClassVar[str] = "cm"
-    time_conditioning: ClassVar[str] = "250 ln sigma"
-    sigma_data: float = 0.5
-    sigma_min: float = 0.002
-
-    def __post_init__(self) -> None:
-        check_finite_positive("preconditioning", sigma_data=self.sigma_data, sigma_min=self.sigma_min)
-
-
-AnyPreconditioning = EDMPreconditioning | CMPreconditioning
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimiserConfig:
-    """Adam or RAdam. The rate rises linearly, then is constant or falls with the square root of the images seen."""
-
-    name: Literal["adam", "radam"]
-    lr: float
-    beta1: float = 0.9
-    beta2: float = 0.999
-    warmup_kimg: float = 0.0
-    """Thousands of images over which the rate rises from 0."""
-    decay_kimg: float | None = None
-    """Thousands of images K after which the rate falls as sqrt(K / kimg) (Karras et al. 2024); None: it does not."""
-    clip_norm: float | None = None
-    """Largest norm of the gradient; None: no clipping."""
-
-    def __post_init__(self) -> None:
-        positive = {"lr": self.lr, "decay_kimg": self.decay_kimg, "clip_norm": self.clip_norm}
-        check_finite_positive("optimiser", **{name: value for name, value in positive.items() if value is not None})
-        if not (0 <= self.warmup_kimg < float("inf") and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ConfigError(
-                f"optimiser: expected finite warmup_kimg >= 0 and 0 <= beta1, beta2 < 1, got "
-                f"{self.warmup_kimg}, {self.beta1}, {self.beta2}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstantEMA:
-    """Average of the weights with the same decay at every step."""
-
-    kind: ClassVar[str] = "constant"
-    decay: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ConfigError(f"ema.decay: expected 0 <= decay < 1, got {self.decay}")
-
-    def decay_at(self, images: int, batch_size: int) -> float:
-        """Decay of the step that takes the run to `images` images."""
-        return self.decay
-
-
-@dataclass(frozen=True, kw_only=True)
-class HalfLifeEMA:
-    """Karras et al. 2022: a half-life in images, at most `ramp` times the images seen so far."""
-
-    kind: ClassVar[str] = "half-life"
-    half_life_kimg: float
-    ramp: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_finite_positive("ema", half_life_kimg=self.half_life_kimg, ramp=self.ramp)
-
-    def decay_at(self, images: int, batch_size: int) -> float:
-        """Decay of the step that takes the run to `images` images."""
-        half_life = min(self.half_life_kimg * 1000, images * self.ramp)
-        return 0.5 ** (batch_size / max(half_life, 1e-8))
-
-
-AnyEMA = ConstantEMA | HalfLifeEMA
+from postmean.training.model.preconditionings import AnyPreconditioning, CMPreconditioning
+from postmean.training.optimiser import OptimiserConfig
+from postmean.training.schedules import AnySchedule, ConstantSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +27,8 @@ class TrainConfig:
     preconditioning: AnyPreconditioning
     loss: AnyLoss
     optimiser: OptimiserConfig
+    schedule: AnySchedule = ConstantSchedule()
+    """Factor on the learning rate."""
     ema: AnyEMA
     seed: int = 0
     """Seed of the initial weights and of dropout; the tuples have the seed of their run."""

@@ -19,10 +19,9 @@ from postmean.training.checkpoint import (
 )
 from postmean.training.config import TrainConfig
 from postmean.training.metrics import LossSums
-from postmean.training.model.ema import AveragedNetwork
+from postmean.training.model.ema.averaged_network import AveragedNetwork
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.network_files import load_weights
-from postmean.training.optimiser import learning_rate, make_optimiser
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.training_run import TrainingRun
 from postmean.training.training_state import restore, training_tensors
@@ -48,7 +47,7 @@ class Learner:
             _begin_with(network, run.begun.init, config)
         self._denoiser = Denoiser(network, config.preconditioning).to(device).train()
         self._average = AveragedNetwork(self._denoiser.network)
-        self._optimiser = make_optimiser(config.optimiser, self._denoiser)
+        self._optimiser = config.optimiser.make(self._denoiser.parameters())
         if run.checkpoint:
             _restore(self._denoiser.network, self._average.network, self._optimiser, run.checkpoint, config)
         self._model = run.world.wrap(self._denoiser)
@@ -84,7 +83,7 @@ class Learner:
         torch.manual_seed(int(np.random.SeedSequence([config.seed, self.step, world.rank]).generate_state(1)[0]))
         self.step += 1
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(config.optimiser, self.images)
+            group["lr"] = config.optimiser.lr * config.schedule.factor(self.images)
         self._optimiser.zero_grad(set_to_none=True)
         self._add_gradients(batch, sums)
         if config.optimiser.clip_norm is not None:
