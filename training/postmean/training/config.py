@@ -5,7 +5,7 @@ from typing import Literal
 
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
-from postmean.training.model.ema import AnyEMA
+from postmean.training.model.ema import AnyEMA, PowerEMA
 from postmean.training.model.losses import AnyLoss
 from postmean.training.model.networks import AnyNetwork
 from postmean.training.model.preconditionings import AnyPreconditioning, CMPreconditioning
@@ -30,6 +30,11 @@ class TrainConfig:
     schedule: AnySchedule = ConstantSchedule()
     """Factor on the learning rate."""
     ema: AnyEMA
+    """Average of the weights that a checkpoint is for."""
+    more_emas: tuple[AnyEMA, ...] = ()
+    """Further averages, which checkpoints keep too."""
+    snapshot_every: int = 0
+    """Steps between two snapshots of the power-function averages, for `postmean sample --ema`; 0: none."""
     seed: int = 0
     """Seed of the initial weights and of dropout; the tuples have the seed of their run."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -51,14 +56,35 @@ class TrainConfig:
             raise ConfigError(f"micro_batch: expected at least 1, got {self.micro_batch}")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
-        noise = self.recipe.noise
-        if self.loss.is_consistency != noise.has_teacher:
+        self._check_averages()
+        self._check_loss()
+        self._check_noise()
+
+    def _check_averages(self) -> None:
+        if self.snapshot_every < 0:
+            raise ConfigError(f"snapshot_every: expected 0 or more, got {self.snapshot_every}")
+        if len(set(self.emas)) < len(self.emas):
+            raise ConfigError(f"ema, more_emas: two are the same: {self.emas}")
+        if self.snapshot_every and not self.power_emas:
+            raise ConfigError("snapshot_every: there is nothing to keep: pass --ema power, or power in more_emas")
+
+    def _check_loss(self) -> None:
+        loss, noise, preconditioning = self.loss, self.recipe.noise, self.preconditioning
+        if loss.needs_sigma_next != noise.has_teacher:
             raise ConfigError(
-                f"loss {self.loss.kind} does not go with noise {noise.kind}: "
-                "consistency losses (ict, ect) need a sigma_next, so noise ict or ect, and edm has no use for one"
+                f"loss {loss.kind} does not go with noise {noise.kind}: a loss with a teacher point or a second time "
+                "needs the noise of its name, whose tuples have a sigma_next, and others have no use for one"
             )
-        if self.loss.needs_boundary and not isinstance(self.preconditioning, CMPreconditioning):
-            raise ConfigError(f"loss {self.loss.kind} needs preconditioning cm: f(x, sigma_min) = x must hold")
+        if loss.needs_boundary and not isinstance(preconditioning, CMPreconditioning):
+            raise ConfigError(f"loss {loss.kind} needs preconditioning cm: f(x, sigma_min) = x must hold")
+        if loss.preconditionings and preconditioning.kind not in loss.preconditionings:
+            wanted = " or ".join(loss.preconditionings)
+            raise ConfigError(f"loss {loss.kind} needs preconditioning {wanted}, got {preconditioning.kind}")
+        if loss.needs_second_time and not getattr(self.network, "second_time", True):
+            raise ConfigError(f"loss {loss.kind} needs a network with two times: pass --network.second-time")
+
+    def _check_noise(self) -> None:
+        noise = self.recipe.noise
         if noise.steps_of is not None and noise.steps_of != self.batch_size:
             raise ConfigError(
                 f"batch_size {self.batch_size}, noise.batch_size {noise.steps_of}: the curriculum counts "
@@ -68,8 +94,18 @@ class TrainConfig:
         if lowest is not None and boundary is not None and lowest != boundary:
             raise ConfigError(f"noise.sigma_min {lowest}, preconditioning.sigma_min {boundary}: pass one value")
 
+    @property
+    def emas(self) -> tuple[AnyEMA, ...]:
+        """All averages; the first is the one that a checkpoint is for."""
+        return (self.ema, *self.more_emas)
+
+    @property
+    def power_emas(self) -> tuple[PowerEMA, ...]:
+        """The averages that snapshots are kept of."""
+        return tuple(ema for ema in self.emas if isinstance(ema, PowerEMA))
+
 
 TOLD_FIELDS = frozenset({"micro_batch", "precision"})
 """Fields that may change when a run is resumed, and are told: they change roundings and dropout masks."""
-FREE_FIELDS = TOLD_FIELDS | {"steps", "log_every", "checkpoint_every", "keep_checkpoints"}
+FREE_FIELDS = TOLD_FIELDS | {"snapshot_every", "steps", "log_every", "checkpoint_every", "keep_checkpoints"}
 """Fields that may change when a run is resumed."""

@@ -18,7 +18,7 @@ class FlowPreconditioning:
     """
 
     kind: ClassVar[str] = "flow"
-    time_conditioning: ClassVar[str] = "1000 t"
+    time_conditioning: ClassVar[str] = "t"
     sigma_data: float = 0.5
     """Standard deviation of the data, for the weights of losses; the factors do not depend on it."""
 
@@ -31,5 +31,5 @@ class FlowPreconditioning:
         return s, -sigma * s, s
 
     def time(self, sigma: "torch.Tensor") -> "torch.Tensor":
-        """1000 t: positional embeddings are made for the steps of DDPM, 0 to 1000 (as in SiT and SD3)."""
-        return 1000 * sigma / (1 + sigma)
+        """t in [0, 1]. Not 1000 t, so that embeddings change slowly and derivatives in t stay moderate (MeanFlow)."""
+        return sigma / (1 + sigma)
