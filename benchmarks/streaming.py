@@ -30,7 +30,6 @@ from postmean.contract.plan import make_plan
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.model.preconditioning import Denoiser
-from postmean.training.optimiser import make_optimiser
 from postmean.training.presets import PRESETS
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.stream import TargetStream
@@ -103,7 +102,7 @@ def training_step(preset: str, store: Path) -> Callable[[TargetBatch], None]:
     config = PRESETS[preset]
     network = replace(config.network, channels=16, layers_per_block=1)
     denoiser = Denoiser(network.build(ImageStore.open(store).image_shape, 0), config.preconditioning).train()
-    optimiser = make_optimiser(config.optimiser, denoiser)
+    optimiser = config.optimiser.make(denoiser.parameters())
 
     def step(batch: TargetBatch) -> None:
         optimiser.zero_grad(set_to_none=True)

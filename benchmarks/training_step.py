@@ -6,11 +6,11 @@ import time
 import torch
 from torch import nn
 
-from postmean.training.config import EDMPreconditioning, OptimiserConfig
-from postmean.training.model.ema import AveragedNetwork
+from postmean.training.model.ema.averaged_network import AveragedNetwork
 from postmean.training.model.losses.edm import EDMLoss
 from postmean.training.model.preconditioning import Denoiser
-from postmean.training.optimiser import make_optimiser
+from postmean.training.model.preconditionings import EDMPreconditioning
+from postmean.training.optimiser import OptimiserConfig
 from postmean.training.stream.batch import TargetBatch
 
 _STEPS = 24  # on the same batch: enough for its loss to fall
@@ -49,7 +49,7 @@ def training_step(device: str, batch: int = 64, width: int = 192, blocks: int = 
     torch.manual_seed(0)
     denoiser = Denoiser(ResidualNetwork(width, blocks), EDMPreconditioning()).to(device).train()
     average = AveragedNetwork(denoiser.network)
-    optimiser = make_optimiser(OptimiserConfig(name="adam", lr=1e-4), denoiser)
+    optimiser = OptimiserConfig(name="adam", lr=1e-4).make(denoiser.parameters())
     targets, loss, seconds, losses = a_batch(batch, side).to(device), EDMLoss(), [], []
     for _ in range(_STEPS):
         wait(device)

@@ -69,9 +69,12 @@ def test_a_kind_that_a_flag_chooses_has_its_own_defaults() -> None:
 
 
 NEEDED = {
-    "table": ["--process.t-knots", 1, 2, "--process.s-knots", 1, 1, "--process.sigma-knots", 1, 2],
-    "half-life": ["--ema.half-life-kimg", 1],
-    "constant": ["--ema.decay", 0.9],
+    "process table": ["--process.t-knots", 1, 2, "--process.s-knots", 1, 1, "--process.sigma-knots", 1, 2],
+    "ema half-life": ["--ema.half-life-kimg", 1],
+    "ema constant": ["--ema.decay", 0.9],
+    "schedule constant": ["--schedule.warmup-kimg", 1],
+    "schedule cosine": ["--schedule.end-kimg", 1],
+    "schedule inverse-sqrt": ["--schedule.decay-kimg", 1],
 }
 FITS = {  # what else a kind needs of a training
     "ict": ["--loss=ict", "--preconditioning=cm", "--noise=ict", "--batch-size=1024"],
@@ -85,10 +88,11 @@ def test_every_kind_can_be_chosen(name: str) -> None:
     for flag, options in flags.items() if name == "generate" else list(flags.items())[2:]:
         for kind, cls in options.items():
             more = FITS.get(kind, []) if name == "train" else []
-            words = [word for word in more if not word.startswith(f"--{flag}=")] + NEEDED.get(kind, [])
+            needed = NEEDED.get(f"{flag} {kind}", [])
+            words = [word for word in more if not word.startswith(f"--{flag}=")] + needed
             config = settings(name, "edm", f"--{flag}={kind}", *words)
             part = getattr(config if hasattr(config, flag) else config.recipe, flag)
-            assert type(part) is cls and (kind in NEEDED or part == cls())
+            assert type(part) is cls and (needed or part == cls())
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])

@@ -58,6 +58,7 @@ def training(config: TrainConfig) -> dict[str, str]:
         "preconditioning": settings(config.preconditioning),
         "loss": settings(config.loss),
         "optimiser": settings(config.optimiser),
+        "schedule": settings(config.schedule),
         "average": settings(config.ema),
         "precision": config.precision,
     }

@@ -24,7 +24,7 @@ from postmean.pipeline import (
     verify,
     with_flags,
 )
-from postmean.training import PRESETS, Denoiser, HalfLifeEMA, TargetBatch, TrainRunConfig, load_denoiser, train
+from postmean.training import PRESETS, Denoiser, HalfLifeEMA, Loss, TargetBatch, TrainRunConfig, load_denoiser, train
 from tests.support.runs import indexed_store
 
 PACKAGE = '''
@@ -66,12 +66,10 @@ def make(settings, population, max_support):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbsoluteLoss:
+class AbsoluteLoss(Loss):
     """Mean absolute error to the posterior mean."""
 
     kind: ClassVar[str] = "absolute"
-    is_consistency: ClassVar[bool] = False
-    needs_boundary: ClassVar[bool] = False
     scale: float = 1.0
 
     def __call__(self, model: torch.nn.Module, denoiser: Denoiser, batch: TargetBatch) -> torch.Tensor:

@@ -102,8 +102,8 @@ def save_denoiser(run: Path, shape: tuple[int, int, int]) -> Path:
     """A run with one checkpoint of a tiny untrained denoiser."""
     from postmean.contract.process import EDMProcess
     from postmean.training.checkpoint import AveragedDenoiser, DenoiserCard, save_checkpoint
-    from postmean.training.config import EDMPreconditioning
     from postmean.training.model.networks import UNet2DNetwork
+    from postmean.training.model.preconditionings import EDMPreconditioning
 
     network = UNet2DNetwork(channels=8, channel_mult=(1,), layers_per_block=1, attention_resolutions=())
     preconditioning = EDMPreconditioning()

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from postmean.base.progress import NoProgress, ShowProgress
-from postmean.training.config import HalfLifeEMA, TrainConfig
+from postmean.training.config import TrainConfig
 from postmean.training.loop import TrainReport
 from postmean.training.loop import train as train_run
+from postmean.training.model.ema import HalfLifeEMA
 from postmean.training.model.losses import Loss
 from postmean.training.presets import PRESETS
 from postmean.training.run_config import TrainRunConfig

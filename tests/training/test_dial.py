@@ -13,7 +13,6 @@ from postmean.contract.image_store import ImageStore
 from postmean.training.dial import Dial
 from postmean.training.model.losses import EDMLoss, ICTLoss
 from postmean.training.model.losses.loss import has_floor
-from postmean.training.model.networks import build_network
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.presets import PRESETS
 from postmean.training.stream.batch import TargetBatch
@@ -60,7 +59,7 @@ def test_the_floor_is_what_targets_drawn_from_the_posterior_add_to_the_loss(
     store: ImageStore, batch: TargetBatch
 ) -> None:
     """E over x of the loss with target x + beta (mean - x), by the full sum over x in float64."""
-    denoiser = Denoiser(build_network(CONFIG.network, store.image_shape, 0), CONFIG.preconditioning).double()
+    denoiser = Denoiser(CONFIG.network.build(store.image_shape, 0), CONFIG.preconditioning).double()
     x = entries_of(store, False)
     z, sigma = (column.double().numpy() for column in (batch.z.flatten(1), batch.sigma))
     log_weight = -np.square(z[:, None] - x).sum(2) / (2 * sigma[:, None] ** 2)

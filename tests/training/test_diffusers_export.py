@@ -11,8 +11,9 @@ from postmean.base.errors import DataError
 from postmean.base.flags import with_flags
 from postmean.contract.noise import ICTNoise
 from postmean.training.checkpoint import load_denoiser, read_card
-from postmean.training.config import ConstantEMA, OptimiserConfig
+from postmean.training.model.ema import ConstantEMA
 from postmean.training.model.sampling import ConsistencySampler, Noise
+from postmean.training.optimiser import OptimiserConfig
 from postmean.training.presets import PRESETS
 from tests.support.exact_runs import make_run
 from tests.support.small_training import train

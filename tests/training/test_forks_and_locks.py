@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from postmean.base.errors import ConfigError, DataError, MismatchError
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints
-from postmean.training.config import OptimiserConfig, TrainConfig
+from postmean.training.config import TrainConfig
 from postmean.training.loop import TrainReport
+from postmean.training.optimiser import OptimiserConfig
 from postmean.training.out_lock import LOCK, OutLock
 from postmean.training.train_log import TrainingError
 from tests.support import small_training
@@ -278,8 +279,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(store: ImageStore, whole: Pat
         dict(optimiser=dict(lr=float("nan"))),
         dict(optimiser=dict(lr=float("inf"))),
         dict(optimiser=dict(beta1=1.0)),
-        dict(optimiser=dict(warmup_kimg=float("nan"))),
-        dict(optimiser=dict(decay_kimg=0.0)),
+        dict(optimiser=dict(weight_decay=-1.0)),
+        dict(schedule=dict(warmup_kimg=float("nan"))),
         dict(preconditioning=dict(sigma_data=0.0)),
         dict(ema=dict(half_life_kimg=float("nan"))),
     ],

@@ -9,7 +9,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from postmean.cli.main import run as postmean
 from postmean.contract.process import VPProcess
 from postmean.training.checkpoint import AveragedDenoiser, DenoiserCard, save_checkpoint
-from postmean.training.config import EDMPreconditioning
+from postmean.training.model.preconditionings import EDMPreconditioning
 from tests.support.runs import assert_one_line
 from tests.support.small_training import CONFIG
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from postmean.contract.score import velocity
-from postmean.training.config import CMPreconditioning
 from postmean.training.model.losses.ect import ECTLoss, ect_loss
 from postmean.training.model.losses.edm import EDMLoss, edm_loss
 from postmean.training.model.losses.ict import ICTLoss, ict_loss
 from postmean.training.model.losses.loss import pseudo_huber, teacher_point
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.model.preconditionings import CMPreconditioning
 from postmean.training.presets import DIGITS
 from postmean.training.stream.batch import TargetBatch
 from tests.support.exact_runs import posterior_mean

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from postmean.base.errors import ConfigError
-from postmean.training.config import EDMPreconditioning
 from postmean.training.model.networks import UNet2DNetwork
 from postmean.training.model.networks.unet2d import Architecture
-from postmean.training.model.preconditioning import Denoiser, scalings
+from postmean.training.model.preconditioning import Denoiser
+from postmean.training.model.preconditionings import EDMPreconditioning
 from postmean.training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
 
 
@@ -32,7 +32,7 @@ def test_networks_start_at_zero_and_every_weight_can_learn(architecture: Archite
     network = config.build((channels, 8, 8), 10)
     denoiser = Denoiser(network, EDMPreconditioning())
     z, sigma, label = torch.randn(2, channels, 8, 8), torch.tensor([0.5, 2.0]), torch.tensor([0, 9])
-    c_skip = scalings(EDMPreconditioning(), sigma)[0][:, None, None, None]
+    c_skip = EDMPreconditioning().scalings(sigma)[0][:, None, None, None]
     torch.testing.assert_close(denoiser(z, sigma, label), c_skip * z)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=1e-2)
     for _ in range(4):  # each step makes one more layer nonzero

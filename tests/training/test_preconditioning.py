@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from postmean.training.config import AnyPreconditioning, CMPreconditioning, EDMPreconditioning
 from postmean.training.model.losses.loss import edm_weight
-from postmean.training.model.preconditioning import Denoiser, scalings, time_conditioning
+from postmean.training.model.preconditioning import Denoiser
+from postmean.training.model.preconditionings import (
+    AnyPreconditioning,
+    CMPreconditioning,
+    EDMPreconditioning,
+    FlowPreconditioning,
+    TrigFlowPreconditioning,
+)
 
 SIGMA = torch.tensor([0.002, 0.01, 0.5, 3.0, 80.0], dtype=torch.float64)
 
@@ -28,7 +34,7 @@ class Recorder(nn.Module):
 
 
 def test_edm_scalings_give_unit_variance_inputs_and_targets() -> None:
-    c_skip, c_out, c_in = scalings(EDMPreconditioning(), SIGMA)
+    c_skip, c_out, c_in = EDMPreconditioning().scalings(SIGMA)
     torch.testing.assert_close(c_in**2 * (SIGMA**2 + 0.25), torch.ones_like(SIGMA))
     # Karras et al. 2022, App. B.6: the target (x - c_skip z) / c_out has unit variance where x has sigma_data
     torch.testing.assert_close(((1 - c_skip) ** 2 * 0.25 + c_skip**2 * SIGMA**2) / c_out**2, torch.ones_like(SIGMA))
@@ -38,13 +44,40 @@ def test_edm_scalings_give_unit_variance_inputs_and_targets() -> None:
 def test_cm_scalings_equal_those_of_the_diffusers_scheduler() -> None:
     from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
 
-    c_skip, c_out, c_in = scalings(CMPreconditioning(), SIGMA)
+    c_skip, c_out, c_in = CMPreconditioning().scalings(SIGMA)
     theirs = CMStochasticIterativeScheduler().get_scalings_for_boundary_condition(SIGMA)
     torch.testing.assert_close((c_skip, c_out), theirs)
     torch.testing.assert_close(c_in, 1 / (SIGMA**2 + 0.25).sqrt())
 
 
-@pytest.mark.parametrize("preconditioning, sigma", [(CMPreconditioning(), 0.002), (EDMPreconditioning(), 0.0)])
+def test_flow_and_trigflow_networks_predict_their_velocities() -> None:
+    x, eps = torch.randn(2, 5, dtype=torch.float64)
+    z = x + SIGMA * eps
+    t = SIGMA / (1 + SIGMA)
+    c_skip, c_out, c_in = FlowPreconditioning().scalings(SIGMA)
+    torch.testing.assert_close(c_in * z, (1 - t) * x + t * eps)
+    torch.testing.assert_close(c_skip * z + c_out * (eps - x), x)  # a network of v = eps - x denoises
+    torch.testing.assert_close(FlowPreconditioning().time(SIGMA), t)
+
+    trig = TrigFlowPreconditioning(sigma_data=0.4)
+    t = trig.time(SIGMA)
+    torch.testing.assert_close(0.4 * t.tan(), SIGMA)
+    c_skip, c_out, c_in = trig.scalings(SIGMA)
+    noise = 0.4 * eps
+    torch.testing.assert_close(0.4 * c_in * z, t.cos() * x + t.sin() * noise)
+    velocity = t.cos() * noise - t.sin() * x
+    torch.testing.assert_close(c_skip * z + c_out * velocity / 0.4, x)
+
+
+BOUNDARIES = [
+    (CMPreconditioning(), 0.002),
+    (EDMPreconditioning(), 0.0),
+    (FlowPreconditioning(), 0.0),
+    (TrigFlowPreconditioning(), 0.0),
+]
+
+
+@pytest.mark.parametrize("preconditioning, sigma", BOUNDARIES)
 def test_consistency_function_is_the_identity_at_its_boundary(
     preconditioning: AnyPreconditioning, sigma: float
 ) -> None:
@@ -65,4 +98,4 @@ def test_network_sees_the_canonical_z_scaled_and_the_recorded_time() -> None:
 
 
 def test_time_of_sigma_zero_is_finite() -> None:
-    assert math.isfinite(float(time_conditioning(EDMPreconditioning(), torch.zeros(1))))
+    assert math.isfinite(float(EDMPreconditioning().time(torch.zeros(1))))

@@ -24,10 +24,13 @@ from postmean.contract.noise import ICTNoise
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.checkpoint import complete_checkpoints, load_denoiser
-from postmean.training.config import ConstantEMA, EDMPreconditioning, HalfLifeEMA, OptimiserConfig, TrainConfig
+from postmean.training.config import TrainConfig
+from postmean.training.model.ema import ConstantEMA, HalfLifeEMA
 from postmean.training.model.preconditioning import Denoiser
-from postmean.training.optimiser import learning_rate
+from postmean.training.model.preconditionings import EDMPreconditioning
+from postmean.training.optimiser import OptimiserConfig
 from postmean.training.presets import PRESETS
+from postmean.training.schedules import ConstantSchedule, CosineSchedule, InverseSqrtSchedule
 from postmean.training.train_log import TrainingError
 from tests.support.exact_runs import commit_exact_shard, exact_targets, make_run
 from tests.support.small_training import train
@@ -76,7 +79,8 @@ def test_training_comes_closer_to_the_exact_posterior_mean(folder: Path, store: 
     path, manifest = edm_run
     config = dataclasses.replace(
         EDM,
-        optimiser=OptimiserConfig(name="adam", lr=6e-3, warmup_kimg=0.5),
+        optimiser=OptimiserConfig(name="adam", lr=6e-3),
+        schedule=ConstantSchedule(warmup_kimg=0.5),
         ema=HalfLifeEMA(half_life_kimg=0.3, ramp=0.2),
         log_every=25,
     )
@@ -231,10 +235,14 @@ def test_decays_and_rates_follow_their_papers() -> None:
     assert ema.decay_at(10_000_000, 512) == 0.5 ** (512 / 500_000)
     assert ema.decay_at(2_000_000, 512) == 0.5 ** (512 / 100_000)  # 0.05 of the images seen so far
     assert ConstantEMA(decay=0.99).decay_at(5, 5) == 0.99
-    warm = OptimiserConfig(name="adam", lr=1e-3, warmup_kimg=10_000)
-    assert np.allclose([learning_rate(warm, n) for n in (5_000_000, 10_000_000, 2 * 10**8)], [5e-4, 1e-3, 1e-3])
-    falls = PRESETS["ect-imagenet64"].optimiser  # 1e-3, from 2000 batches of 128 on
-    assert np.allclose([learning_rate(falls, 128 * n) for n in (1, 2000, 8000, 32_000)], [1e-3, 1e-3, 5e-4, 2.5e-4])
+    warm = ConstantSchedule(warmup_kimg=10_000)
+    assert [warm.factor(n) for n in (5_000_000, 10_000_000, 2 * 10**8)] == [0.5, 1, 1]
+    falls = PRESETS["ect-imagenet64"].schedule  # from 2000 batches of 128 on
+    assert np.allclose([falls.factor(128 * n) for n in (1, 2000, 8000, 32_000)], [1, 1, 0.5, 0.25])
+    edm2 = InverseSqrtSchedule(decay_kimg=200, warmup_kimg=100)
+    assert np.allclose([edm2.factor(n) for n in (50_000, 100_000, 800_000)], [0.5, 1, 0.5])
+    cosine = CosineSchedule(end_kimg=110, warmup_kimg=10, lowest=0.1)
+    assert np.allclose([cosine.factor(n) for n in (5_000, 10_000, 60_000, 110_000, 10**6)], [0.5, 1, 0.55, 0.1, 0.1])
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,14 @@ if TYPE_CHECKING:
     from postmean.contract.score import score as score
     from postmean.contract.score import velocity as velocity
     from postmean.training.checkpoint import load_denoiser as load_denoiser
-    from postmean.training.config import CMPreconditioning as CMPreconditioning
-    from postmean.training.config import ConstantEMA as ConstantEMA
-    from postmean.training.config import EDMPreconditioning as EDMPreconditioning
-    from postmean.training.config import HalfLifeEMA as HalfLifeEMA
-    from postmean.training.config import OptimiserConfig as OptimiserConfig
     from postmean.training.config import TrainConfig as TrainConfig
     from postmean.training.dial import Dial as Dial
     from postmean.training.evaluate import evaluate as evaluate
     from postmean.training.loop import TrainReport as TrainReport
     from postmean.training.loop import train as train
+    from postmean.training.model.ema import ConstantEMA as ConstantEMA
+    from postmean.training.model.ema import HalfLifeEMA as HalfLifeEMA
+    from postmean.training.model.ema import PowerEMA as PowerEMA
     from postmean.training.model.losses import ECTLoss as ECTLoss
     from postmean.training.model.losses import EDMLoss as EDMLoss
     from postmean.training.model.losses import ICTLoss as ICTLoss
@@ -39,12 +37,22 @@ if TYPE_CHECKING:
     from postmean.training.model.networks import NetworkSettings as NetworkSettings
     from postmean.training.model.networks import UNet2DNetwork as UNet2DNetwork
     from postmean.training.model.preconditioning import Denoiser as Denoiser
+    from postmean.training.model.preconditionings import CMPreconditioning as CMPreconditioning
+    from postmean.training.model.preconditionings import EDMPreconditioning as EDMPreconditioning
+    from postmean.training.model.preconditionings import FlowPreconditioning as FlowPreconditioning
+    from postmean.training.model.preconditionings import TrigFlowPreconditioning as TrigFlowPreconditioning
+    from postmean.training.optimiser import Optimiser as Optimiser
+    from postmean.training.optimiser import OptimiserConfig as OptimiserConfig
     from postmean.training.presets import PRESETS as PRESETS
     from postmean.training.run_config import TrainRunConfig as TrainRunConfig
     from postmean.training.sample import SampleReport as SampleReport
     from postmean.training.sample import sample as sample
     from postmean.training.sample_config import EvaluateConfig as EvaluateConfig
     from postmean.training.sample_config import SampleConfig as SampleConfig
+    from postmean.training.schedules import ConstantSchedule as ConstantSchedule
+    from postmean.training.schedules import CosineSchedule as CosineSchedule
+    from postmean.training.schedules import InverseSqrtSchedule as InverseSqrtSchedule
+    from postmean.training.schedules import Schedule as Schedule
     from postmean.training.scores import Scores as Scores
     from postmean.training.stop_signals import TrainingStopped as TrainingStopped
     from postmean.training.stream.batch import TargetBatch as TargetBatch

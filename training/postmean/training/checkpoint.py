@@ -3,7 +3,7 @@
 CHECKPOINT/network/           averaged (EMA) weights, and the settings of the network
 CHECKPOINT/unet/              in its place, for a network of diffusers: UNet2DModel.from_pretrained(CHECKPOINT/unet)
 CHECKPOINT/denoiser.json      preconditioning, time conditioning, process: how to use the network
-CHECKPOINT/state.safetensors  raw weights and optimiser, to resume training
+CHECKPOINT/state.safetensors  raw weights, what the loss learns, further averages and optimiser, to resume training
 CHECKPOINT/state.json         step, next tuple
 CHECKPOINT/files.json         SHA-256 of all these files, which is checked before they are loaded
 CHECKPOINT/scheduler/, model_index.json    consistency models with unet/: the folder is a ConsistencyModelPipeline
@@ -30,10 +30,10 @@ from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, write_hashes
-from postmean.training.config import AnyPreconditioning, CMPreconditioning
 from postmean.training.model.networks import NetworkSettings
 from postmean.training.model.networks.modules.diffusers_unet import DiffusersUNet
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.model.preconditionings import AnyPreconditioning, CMPreconditioning
 from postmean.training.network_files import apart, network_folder, read_network, read_weights, write_network
 
 SCHEMA_VERSION = 1
@@ -203,20 +203,27 @@ def read_card(path: Path | str) -> DenoiserCard:
     return card
 
 
-def load_denoiser(path: Path | str, device: torch.device | str = "cpu", network: Any = None) -> Denoiser:
+def load_denoiser(
+    path: Path | str, device: torch.device | str = "cpu", network: Any = None, ema: float | None = None
+) -> Denoiser:
     """The averaged denoiser of a checkpoint or run, in evaluation mode: mean = D(z, sigma) or D(z, sigma, label).
 
     Args:
         network: the network, if it is one of your own: the module, or the function of (image_shape, classes) that makes
             it, or the settings, as given to `train`. A module gets the weights of the checkpoint.
+        ema: relative width of another average, which is made of the run's snapshots; None: that of the checkpoint.
     Raises:
-        DataError: there is no checkpoint, or it is damaged.
-        ConfigError: `network` is missing, or not needed.
+        DataError: there is no checkpoint, or it is damaged, or the run has no snapshots for `ema`.
+        ConfigError: `network` is missing, or not needed, or no average can have the width `ema`.
         MismatchError: `network` is another one than the checkpoint's.
     """
     checkpoint, card = find_checkpoint(path), read_card(path)
     check_files(checkpoint, f"{network_folder(checkpoint).name}/")
     made = read_network(checkpoint, card.image_shape, card.classes, network)
+    if ema is not None:
+        from postmean.training.snapshots import reconstruct
+
+        made.load_state_dict(reconstruct(checkpoint.parent.parent, ema, card.images_seen))
     return Denoiser(made, card.preconditioning).to(device).eval().requires_grad_(False)
 
 

@@ -1,103 +1,17 @@
 """Settings of a training run. No torch here, so that `postmean train --help` is quick."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from postmean.base.checks import check_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
 from postmean.training.dial import Dial
+from postmean.training.model.ema import AnyEMA, PowerEMA
 from postmean.training.model.losses import AnyLoss
 from postmean.training.model.networks import AnyNetwork
-
-
-@dataclass(frozen=True, kw_only=True)
-class EDMPreconditioning:
-    """Karras et al. 2022, Table 1: D = c_skip z + c_out F(c_in z, ln(sigma) / 4)."""
-
-    kind: ClassVar[str] = "edm"
-    time_conditioning: ClassVar[str] = "0.25 ln sigma"
-    sigma_data: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_finite_positive("preconditioning", sigma_data=self.sigma_data)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CMPreconditioning:
-    """Song et al. 2023, App. C: shifted by sigma_min so that f(x, sigma_min) = x; time 250 ln sigma."""
-
-    kind: ClassVar[str] = "cm"
-    time_conditioning: ClassVar[str] = "250 ln sigma"
-    sigma_data: float = 0.5
-    sigma_min: float = 0.002
-
-    def __post_init__(self) -> None:
-        check_finite_positive("preconditioning", sigma_data=self.sigma_data, sigma_min=self.sigma_min)
-
-
-AnyPreconditioning = EDMPreconditioning | CMPreconditioning
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimiserConfig:
-    """Adam or RAdam. The rate rises linearly, then is constant or falls with the square root of the images seen."""
-
-    name: Literal["adam", "radam"]
-    lr: float
-    beta1: float = 0.9
-    beta2: float = 0.999
-    warmup_kimg: float = 0.0
-    """Thousands of images over which the rate rises from 0."""
-    decay_kimg: float | None = None
-    """Thousands of images K after which the rate falls as sqrt(K / kimg) (Karras et al. 2024); None: it does not."""
-    clip_norm: float | None = None
-    """Largest norm of the gradient; None: no clipping."""
-
-    def __post_init__(self) -> None:
-        positive = {"lr": self.lr, "decay_kimg": self.decay_kimg, "clip_norm": self.clip_norm}
-        check_finite_positive("optimiser", **{name: value for name, value in positive.items() if value is not None})
-        if not (0 <= self.warmup_kimg < float("inf") and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ConfigError(
-                f"optimiser: expected finite warmup_kimg >= 0 and 0 <= beta1, beta2 < 1, got "
-                f"{self.warmup_kimg}, {self.beta1}, {self.beta2}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstantEMA:
-    """Average of the weights with the same decay at every step."""
-
-    kind: ClassVar[str] = "constant"
-    decay: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ConfigError(f"ema.decay: expected 0 <= decay < 1, got {self.decay}")
-
-    def decay_at(self, images: int, batch_size: int) -> float:
-        """Decay of the step that takes the run to `images` images."""
-        return self.decay
-
-
-@dataclass(frozen=True, kw_only=True)
-class HalfLifeEMA:
-    """Karras et al. 2022: a half-life in images, at most `ramp` times the images seen so far."""
-
-    kind: ClassVar[str] = "half-life"
-    half_life_kimg: float
-    ramp: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_finite_positive("ema", half_life_kimg=self.half_life_kimg, ramp=self.ramp)
-
-    def decay_at(self, images: int, batch_size: int) -> float:
-        """Decay of the step that takes the run to `images` images."""
-        half_life = min(self.half_life_kimg * 1000, images * self.ramp)
-        return 0.5 ** (batch_size / max(half_life, 1e-8))
-
-
-AnyEMA = ConstantEMA | HalfLifeEMA
+from postmean.training.model.preconditionings import AnyPreconditioning, CMPreconditioning
+from postmean.training.optimiser import OptimiserConfig
+from postmean.training.schedules import AnySchedule, ConstantSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +28,14 @@ class TrainConfig:
     preconditioning: AnyPreconditioning
     loss: AnyLoss
     optimiser: OptimiserConfig
+    schedule: AnySchedule = ConstantSchedule()
+    """Factor on the learning rate."""
     ema: AnyEMA
+    """Average of the weights that a checkpoint is for."""
+    more_emas: tuple[AnyEMA, ...] = ()
+    """Further averages, which checkpoints keep too."""
+    snapshot_every: int = 0
+    """Steps between two snapshots of the power-function averages, for `postmean sample --ema`; 0: none."""
     dial: Dial = Dial()
     """Between the usual target x (beta 0) and the posterior mean (beta 1)."""
     seed: int = 0
@@ -143,14 +64,35 @@ class TrainConfig:
                 f"dial.beta {self.dial.beta}, solver heun: mean_next belongs to the Euler point of the mean: "
                 "pass --solver euler (targets made for heun have what it needs), or leave out --dial.*"
             )
-        noise = self.recipe.noise
-        if self.loss.is_consistency != noise.has_teacher:
+        self._check_averages()
+        self._check_loss()
+        self._check_noise()
+
+    def _check_averages(self) -> None:
+        if self.snapshot_every < 0:
+            raise ConfigError(f"snapshot_every: expected 0 or more, got {self.snapshot_every}")
+        if len(set(self.emas)) < len(self.emas):
+            raise ConfigError(f"ema, more_emas: two are the same: {self.emas}")
+        if self.snapshot_every and not self.power_emas:
+            raise ConfigError("snapshot_every: there is nothing to keep: pass --ema power, or power in more_emas")
+
+    def _check_loss(self) -> None:
+        loss, noise, preconditioning = self.loss, self.recipe.noise, self.preconditioning
+        if loss.needs_sigma_next != noise.has_teacher:
             raise ConfigError(
-                f"loss {self.loss.kind} does not go with noise {noise.kind}: "
-                "consistency losses (ict, ect) need a sigma_next, so noise ict or ect, and edm has no use for one"
+                f"loss {loss.kind} does not go with noise {noise.kind}: a loss with a teacher point or a second time "
+                "needs the noise of its name, whose tuples have a sigma_next, and others have no use for one"
             )
-        if self.loss.needs_boundary and not isinstance(self.preconditioning, CMPreconditioning):
-            raise ConfigError(f"loss {self.loss.kind} needs preconditioning cm: f(x, sigma_min) = x must hold")
+        if loss.needs_boundary and not isinstance(preconditioning, CMPreconditioning):
+            raise ConfigError(f"loss {loss.kind} needs preconditioning cm: f(x, sigma_min) = x must hold")
+        if loss.preconditionings and preconditioning.kind not in loss.preconditionings:
+            wanted = " or ".join(loss.preconditionings)
+            raise ConfigError(f"loss {loss.kind} needs preconditioning {wanted}, got {preconditioning.kind}")
+        if loss.needs_second_time and not getattr(self.network, "second_time", True):
+            raise ConfigError(f"loss {loss.kind} needs a network with two times: pass --network.second-time")
+
+    def _check_noise(self) -> None:
+        noise = self.recipe.noise
         if noise.steps_of is not None and noise.steps_of != self.batch_size:
             raise ConfigError(
                 f"batch_size {self.batch_size}, noise.batch_size {noise.steps_of}: the curriculum counts "
@@ -160,8 +102,18 @@ class TrainConfig:
         if lowest is not None and boundary is not None and lowest != boundary:
             raise ConfigError(f"noise.sigma_min {lowest}, preconditioning.sigma_min {boundary}: pass one value")
 
+    @property
+    def emas(self) -> tuple[AnyEMA, ...]:
+        """All averages; the first is the one that a checkpoint is for."""
+        return (self.ema, *self.more_emas)
+
+    @property
+    def power_emas(self) -> tuple[PowerEMA, ...]:
+        """The averages that snapshots are kept of."""
+        return tuple(ema for ema in self.emas if isinstance(ema, PowerEMA))
+
 
 TOLD_FIELDS = frozenset({"micro_batch", "precision"})
 """Fields that may change when a run is resumed, and are told: they change roundings and dropout masks."""
-FREE_FIELDS = TOLD_FIELDS | {"steps", "log_every", "checkpoint_every", "keep_checkpoints"}
+FREE_FIELDS = TOLD_FIELDS | {"snapshot_every", "steps", "log_every", "checkpoint_every", "keep_checkpoints"}
 """Fields that may change when a run is resumed."""

@@ -42,7 +42,7 @@ class Drawing:
     def batches(self) -> Iterator[np.ndarray]:
         """Batches of images, uint8 [B, C, H, W]. The call loads the weights; each batch is drawn on demand."""
         config, device = self.config, device_of(self.config.device)
-        denoiser = load_denoiser(self.checkpoint, device)
+        denoiser = load_denoiser(self.checkpoint, device, config.ema)
         shape = self.card.image_shape
         return sample_batches(
             denoiser, self.sampler, config.count, shape, config.seed, config.batch_size, self.labels, device

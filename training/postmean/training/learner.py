@@ -19,11 +19,11 @@ from postmean.training.checkpoint import (
 )
 from postmean.training.config import TrainConfig
 from postmean.training.metrics import LossSums
-from postmean.training.model.ema import AveragedNetwork
+from postmean.training.model.ema.averaged_network import Averages
 from postmean.training.model.losses.loss import floor_of
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.network_files import load_weights
-from postmean.training.optimiser import learning_rate, make_optimiser
+from postmean.training.snapshots import save_snapshot
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.training_run import TrainingRun
 from postmean.training.training_state import restore, training_tensors
@@ -47,12 +47,13 @@ class Learner:
         network = config.network.build(run.store.image_shape, run.classes)
         if run.begun.init and not run.checkpoint:
             _begin_with(network, run.begun.init, config)
-        self._denoiser = Denoiser(network, config.preconditioning).to(device).train()
-        self._average = AveragedNetwork(self._denoiser.network)
-        self._optimiser = make_optimiser(config.optimiser, self._denoiser)
+        self._denoiser = Denoiser(network, config.preconditioning, config.loss.learned()).to(device).train()
+        self._averages = Averages(self._denoiser.network, config.emas, config.loss.teacher(config.recipe.noise))
+        self._optimiser = config.optimiser.make(self._denoiser.parameters())
         if run.checkpoint:
-            _restore(self._denoiser.network, self._average.network, self._optimiser, run.checkpoint, config)
+            _restore(self._denoiser, self._averages, self._optimiser, run.checkpoint, config)
         self._model = run.world.wrap(self._denoiser)
+        self._teacher = self._with(self._averages.teacher or self._denoiser.network)
 
     @property
     def images(self) -> int:
@@ -85,13 +86,13 @@ class Learner:
         torch.manual_seed(int(np.random.SeedSequence([config.seed, self.step, world.rank]).generate_state(1)[0]))
         self.step += 1
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(config.optimiser, self.images)
+            group["lr"] = config.optimiser.lr * config.schedule.factor(self.images)
         self._optimiser.zero_grad(set_to_none=True)
         self._add_gradients(batch, sums)
         if config.optimiser.clip_norm is not None:
             self._norm = torch.nn.utils.clip_grad_norm_(self._denoiser.parameters(), config.optimiser.clip_norm)
         self._optimiser.step()
-        self._average.update(self._denoiser.network, config.ema.decay_at(self.images, config.batch_size))
+        self._averages.update(self._denoiser.network, self.images, config.batch_size)
 
     @torch.no_grad()
     def is_sound(self, batch: TargetBatch) -> bool:
@@ -100,12 +101,12 @@ class Learner:
         The loss of a step is that of the weights before it: it says nothing of what the step made of them.
         """
         config = self._config
-        kept = [*self._denoiser.parameters(), *self._average.network.parameters()]
+        kept = [*self._denoiser.parameters(), *self._averages.parameters()]
         kept += [tensor for state in self._optimiser.state.values() for tensor in state.values()]
         if not torch.stack([tensor.isfinite().all().to(self._run.world.device) for tensor in kept]).all():
             return False
         part = self._prepared(batch).rows(0, config.micro_batch or len(batch))
-        for denoiser in (self._denoiser, Denoiser(self._average.network, config.preconditioning)):
+        for denoiser in (self._denoiser, self._with(self._averages.main)):
             with self._precision():
                 if not config.loss(denoiser, denoiser, part).isfinite().all():
                     return False
@@ -123,10 +124,19 @@ class Learner:
             classes=run.classes,
             images_seen=self.images,
         )
-        tensors = training_tensors(self._denoiser.network, self._optimiser)
+        tensors = training_tensors(self._denoiser, self._averages, self._optimiser)
         place = dict(step=self.step, next_tuple=self.images)
-        averaged = AveragedDenoiser(network=self._average.network, settings=config.network, card=card)
+        averaged = AveragedDenoiser(network=self._averages.main, settings=config.network, card=card)
         save_checkpoint(run.out, averaged, tensors, place, config.keep_checkpoints)
+
+    def save_snapshot(self) -> None:
+        """Write a snapshot of the power-function averages."""
+        averages = {ema: self._averages.network(ema) for ema in self._config.power_emas}
+        save_snapshot(self._run.out, self.step, self.images, averages)
+
+    def _with(self, network: torch.nn.Module) -> Denoiser:
+        """A denoiser of other weights, with what the loss learns."""
+        return Denoiser(network, self._config.preconditioning, self._denoiser.learned)
 
     def _prepared(self, batch: TargetBatch) -> TargetBatch:
         batch = batch.to(self._run.world.device)
@@ -147,7 +157,7 @@ class Learner:
             last = first + size >= len(batch)
             with nullcontext() if last else self._gradients_stay_here():
                 with self._precision():
-                    loss = config.loss(self._model, self._denoiser, part)
+                    loss = config.loss(self._model, self._teacher, part)
                 (loss.sum() / len(batch)).backward()
             floor = floor_of(config.loss, self._denoiser, part)
             sums.add(loss, part.sigma, floor, held=(1 - config.dial.at(part.sigma)) ** 2 * floor)
@@ -157,18 +167,13 @@ class Learner:
 
 
 def _restore(
-    network: torch.nn.Module,
-    average: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    checkpoint: Path,
-    config: TrainConfig,
+    denoiser: Denoiser, averages: Averages, optimiser: torch.optim.Optimizer, checkpoint: Path, config: TrainConfig
 ) -> None:
     _check_time_conditioning(checkpoint, config)
     try:
-        restore(network, optimiser, load_state(checkpoint))
+        restore(denoiser, averages, optimiser, load_averages(checkpoint), load_state(checkpoint))
     except MismatchError as error:
         raise MismatchError(f"{checkpoint}: {error}") from error
-    load_weights(average, load_averages(checkpoint), str(checkpoint))
 
 
 def _check_time_conditioning(checkpoint: Path | str, config: TrainConfig) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from postmean.base.errors import ConfigError
 from postmean.base.extras import check_installed
@@ -12,11 +12,12 @@ from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import find_checkpoint
 from postmean.training.distributed import World
 from postmean.training.learner import Learner
-from postmean.training.model.losses import AnyLoss, Loss
-from postmean.training.model.networks import AnyNetwork
+from postmean.training.model.losses import Loss
 from postmean.training.model.networks.own import settings_of
+from postmean.training.optimiser import Optimiser
 from postmean.training.out_lock import OutLock
 from postmean.training.run_config import TrainRunConfig
+from postmean.training.schedules import Schedule
 from postmean.training.steps import Steps
 from postmean.training.stop_signals import Interrupted, StopSignals, TrainingStopped
 from postmean.training.training_run import Paths, TrainingRun
@@ -49,6 +50,8 @@ def train(
     *,
     loss: Loss | None = None,
     network: "NetworkLike | None" = None,
+    optimiser: Optimiser | None = None,
+    schedule: Schedule | None = None,
     progress: bool | ShowProgress = True,
 ) -> TrainReport:
     """Train, or resume the run in `config.out`; a finished run is left as it is.
@@ -59,6 +62,8 @@ def train(
         loss: a loss of your own in place of the config's: a frozen dataclass of the form of `Loss`.
         network: a network of your own in place of the config's, called as a `Network`: a torch module, which is then
             trained itself, or a function of (image_shape, classes) that makes one, or settings with a `build`.
+        optimiser: the same, of the form of `Optimiser`.
+        schedule: the same, of the form of `Schedule`.
         progress: whether to show the images, on rank 0.
     Raises:
         ConfigError: `network` is none of these, or a setting is out of range.
@@ -67,10 +72,9 @@ def train(
         TrainingError: the loss or the weights are not finite.
         TrainingStopped: a signal ended the training; the same call goes on.
     """
-    if loss is not None:
-        config = replace(config, loss=cast(AnyLoss, loss))
-    if network is not None:
-        config = replace(config, network=cast(AnyNetwork, settings_of(network)))
+    own = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
+    own["network"] = None if network is None else settings_of(network)
+    config = replace(config, **{name: cast(Any, part) for name, part in own.items() if part is not None})
     if not config.follow_seconds >= 0:
         raise ConfigError(f"--follow-seconds: expected 0 or more, got {config.follow_seconds}")
     out = out_folder(config.out, "a training run")

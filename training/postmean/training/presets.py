@@ -19,16 +19,13 @@ from dataclasses import replace
 from typing import Any
 
 from postmean.contract.presets import PRESETS as TARGETS
-from postmean.training.config import (
-    CMPreconditioning,
-    ConstantEMA,
-    EDMPreconditioning,
-    HalfLifeEMA,
-    OptimiserConfig,
-    TrainConfig,
-)
+from postmean.training.config import TrainConfig
+from postmean.training.model.ema import ConstantEMA, HalfLifeEMA
 from postmean.training.model.losses import ECTLoss, EDMLoss, ICTLoss
 from postmean.training.model.networks import UNet2DNetwork
+from postmean.training.model.preconditionings import CMPreconditioning, EDMPreconditioning
+from postmean.training.optimiser import OptimiserConfig
+from postmean.training.schedules import ConstantSchedule, InverseSqrtSchedule
 
 DDPMPP = UNet2DNetwork(
     architecture="ddpm++", channels=128, channel_mult=(2, 2, 2), layers_per_block=4, attention_resolutions=(16,)
@@ -59,7 +56,8 @@ def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> T
         network=replace(network, dropout=dropout),
         preconditioning=EDMPreconditioning(),
         loss=EDMLoss(),
-        optimiser=OptimiserConfig(name="adam", lr=1e-3, warmup_kimg=10_000),
+        optimiser=OptimiserConfig(name="adam", lr=1e-3),
+        schedule=ConstantSchedule(warmup_kimg=10_000),
         ema=HalfLifeEMA(half_life_kimg=500),
     )
 
@@ -93,7 +91,8 @@ PRESETS: dict[str, TrainConfig] = {
         network=replace(ADM, dropout=0.10),
         preconditioning=EDMPreconditioning(),
         loss=EDMLoss(),
-        optimiser=OptimiserConfig(name="adam", lr=1e-4, warmup_kimg=10_000),
+        optimiser=OptimiserConfig(name="adam", lr=1e-4),
+        schedule=ConstantSchedule(warmup_kimg=10_000),
         ema=HalfLifeEMA(half_life_kimg=50_000),
         precision="bf16",
     ),
@@ -106,7 +105,8 @@ PRESETS: dict[str, TrainConfig] = {
         network=replace(ADM, dropout=0.40, dropout_side=16),
         preconditioning=EDMPreconditioning(),
         loss=ECTLoss(c=0.06, weight="edm"),
-        optimiser=OptimiserConfig(name="adam", lr=1e-3, beta2=0.99, decay_kimg=256),  # 2000 batches
+        optimiser=OptimiserConfig(name="adam", lr=1e-3, beta2=0.99),
+        schedule=InverseSqrtSchedule(decay_kimg=256),  # 2000 batches
         ema=ConstantEMA(decay=0.9999),
     ),
     "vp-cifar10": _edm("vp-cifar10"),
@@ -117,7 +117,8 @@ PRESETS: dict[str, TrainConfig] = {
         network=DIGITS,
         preconditioning=EDMPreconditioning(),
         loss=EDMLoss(),
-        optimiser=OptimiserConfig(name="adam", lr=2e-3, warmup_kimg=10),
+        optimiser=OptimiserConfig(name="adam", lr=2e-3),
+        schedule=ConstantSchedule(warmup_kimg=10),
         ema=HalfLifeEMA(half_life_kimg=5),
         checkpoint_every=200,
     ),

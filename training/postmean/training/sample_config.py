@@ -26,6 +26,9 @@ class SamplerConfig:
     sigma_max: float = 80.0
     churn: float = 0.0
     """S_churn of Karras et al. 2022, Algorithm 2; 0: the ODE, without added noise."""
+    ema: float | None = None
+    """Relative width sigma_rel of the average of the weights, such as 0.08, made of a run's snapshots of power-function
+    averages (Karras et al. 2024); default: the average in the checkpoint."""
     label: int | None = None
     """Class of all images, for a conditional model; default: a random class for each image."""
     batch_size: int = 64

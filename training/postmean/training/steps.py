@@ -70,6 +70,8 @@ class Steps:
         if saves or learner.step % config.log_every == 0:
             log.write_line(learner)
         log.show(learner)
+        if config.snapshot_every and (learner.step % config.snapshot_every == 0 or learner.step == config.steps):
+            self._run.world.led(learner.save_snapshot)
         if saves:
             self._save(batch, log)
 

@@ -32,8 +32,8 @@ COMMAND = CommandLine(
     name="train",
     settings=TrainRunConfig,
     summary="Train on the targets of a run. The same command again goes on where the last one stopped.",
-    main="targets store out steps batch-size init from follow-seconds precision network loss preconditioning ema noise "
-    "process device seed",
+    main="targets store out steps batch-size init from follow-seconds precision network loss preconditioning schedule "
+    "ema noise process device seed",
     presets=preset_configs,
     unpack=settings_of_run,
 )

@@ -7,10 +7,7 @@ The denoiser always takes the canonical z = x + sigma eps, whatever the process;
 import torch
 from torch import nn
 
-from postmean.training.config import AnyPreconditioning, CMPreconditioning
-
-SMALLEST_TIME_SIGMA = 1e-5
-"""Floor of sigma in ln sigma: ECT evaluates at sigma = 0, where c_out = 0 but ln sigma is not finite."""
+from postmean.training.model.preconditionings import AnyPreconditioning
 
 
 class Denoiser(nn.Module):
@@ -18,44 +15,59 @@ class Denoiser(nn.Module):
 
     Args:
         network: a `postmean.training.model.networks.Network`.
+        learned: what the loss learns beside the network, such as an uncertainty of sigma; not used by the denoiser.
     """
 
-    def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning) -> None:
+    def __init__(
+        self, network: nn.Module, preconditioning: AnyPreconditioning, learned: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.preconditioning = preconditioning
+        self.learned = learned
 
-    def forward(self, z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        label: torch.Tensor | None = None,
+        sigma_next: torch.Tensor | None = None,
+        raw: bool = False,
+    ) -> torch.Tensor:
         """E[x | z, sigma, label], or the consistency function f(z, sigma).
 
         Args:
             z: [B, C, H, W].
             sigma: [B].
             label: int64 [B] for a class-conditional network, else None.
+            sigma_next: [B], for a network with two times: the level that it steps to; None: 0, the image.
+            raw: whether to give the network's own output F instead.
         Returns:
             float32 [B, C, H, W].
         """
-        sigma = sigma.to(torch.float32)
-        c_skip, c_out, c_in = (c[:, None, None, None] for c in scalings(self.preconditioning, sigma))
-        z = z.to(torch.float32)
-        time = time_conditioning(self.preconditioning, sigma)
-        output = self.network(c_in * z, time, class_labels=label)
-        return c_skip * z + c_out * output.to(torch.float32)
+        sigma, z = sigma.to(torch.float32), z.to(torch.float32)
+        c_skip, c_out, c_in = (c[:, None, None, None] for c in self.preconditioning.scalings(sigma))
+        time = self.preconditioning.time(sigma)
+        step = None
+        if self.takes_step:
+            step = time - self.preconditioning.time(torch.zeros_like(sigma) if sigma_next is None else sigma_next)
+        output = self.output(c_in * z, time, label, step)
+        return output if raw else c_skip * z + c_out * output
 
+    def output(
+        self, x: torch.Tensor, time: torch.Tensor, label: torch.Tensor | None, step: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The network F at its own inputs, float32 [B, C, H, W].
 
-def scalings(
-    preconditioning: AnyPreconditioning, sigma: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """c_skip, c_out and c_in: Karras et al. 2022, Table 1; for CM, shifted by sigma_min (Song et al. 2023, App. C)."""
-    variance = preconditioning.sigma_data**2
-    above = sigma - preconditioning.sigma_min if isinstance(preconditioning, CMPreconditioning) else sigma
-    c_skip = variance / (above**2 + variance)
-    c_out = above * preconditioning.sigma_data / (sigma**2 + variance).sqrt()
-    c_in = 1 / (sigma**2 + variance).sqrt()
-    return c_skip, c_out, c_in
+        Args:
+            x: c_in z.
+            time: [B], that of the preconditioning.
+            step: [B], for a network with two times: how far the time falls; else None.
+        """
+        more = {} if step is None else {"second_time": step}
+        return self.network(x, time, class_labels=label, **more).to(torch.float32)
 
-
-def time_conditioning(preconditioning: AnyPreconditioning, sigma: torch.Tensor) -> torch.Tensor:
-    """Input of the network's time embedding: ln(sigma) / 4, or 250 ln(sigma) as diffusers' CM scheduler passes."""
-    scale = 250.0 if isinstance(preconditioning, CMPreconditioning) else 0.25
-    return scale * sigma.clamp_min(SMALLEST_TIME_SIGMA).log()
+    @property
+    def takes_step(self) -> bool:
+        """Whether the network has two times."""
+        return getattr(self.network, "second_time", False)

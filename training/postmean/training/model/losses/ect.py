@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from postmean.base.errors import ConfigError
-from postmean.training.model.losses.loss import edm_weight, pseudo_huber, student_and_teacher
+from postmean.training.model.losses.loss import Loss, edm_weight, pseudo_huber, student_and_teacher
 
 if TYPE_CHECKING:
     import torch
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ECTLoss:
+class ECTLoss(Loss):
     """Geng et al. 2024: weighted distance to the teacher."""
 
     kind: ClassVar[str] = "ect"
     is_consistency: ClassVar[bool] = True
-    needs_boundary: ClassVar[bool] = False
+    needs_sigma_next: ClassVar[bool] = True
     c: float = 0.0
     """c of the distance sqrt(|.|^2 + c^2) - c over a whole image."""
     weight: Literal["interval", "edm"] = "interval"

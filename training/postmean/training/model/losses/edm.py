@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from postmean.training.model.losses.loss import edm_weight, squared_norm
+from postmean.training.model.losses.loss import Loss, edm_weight, squared_norm
 
 if TYPE_CHECKING:
     import torch
@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDMLoss:
+class EDMLoss(Loss):
     """Karras et al. 2022, Eq. 2 with the posterior mean in place of x: weighted squared distance."""
 
     kind: ClassVar[str] = "edm"
-    is_consistency: ClassVar[bool] = False
-    needs_boundary: ClassVar[bool] = False
     weight: Literal["edm", "velocity"] = "edm"
     """edm: that of Table 1, (sigma^2 + sigma_data^2) / (sigma sigma_data)^2; velocity: 1 / t^2 with t = sigma / (1 +
     sigma), so that the loss is the squared error of the flow-matching velocity."""

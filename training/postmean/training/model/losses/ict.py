@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.errors import ConfigError
-from postmean.training.model.losses.loss import pseudo_huber, student_and_teacher
+from postmean.training.model.losses.loss import Loss, pseudo_huber, student_and_teacher
 
 if TYPE_CHECKING:
     import torch
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ICTLoss:
+class ICTLoss(Loss):
     """Song & Dhariwal 2024: pseudo-Huber distance to the teacher, weight 1 / (sigma - sigma_next)."""
 
     kind: ClassVar[str] = "ict"
     is_consistency: ClassVar[bool] = True
+    needs_sigma_next: ClassVar[bool] = True
     needs_boundary: ClassVar[bool] = True
     huber: float = 0.00054
     """c / sqrt(D) of the pseudo-Huber distance sqrt(|.|^2 + c^2) - c."""

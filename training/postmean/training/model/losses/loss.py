@@ -1,14 +1,20 @@
 """The form of a loss, and functions that losses share.
 
 The command line imports this file, so torch is imported only when a loss is computed. A new loss is one file with a
-frozen dataclass of this form. Add it to `AnyLoss` so that the commands can name it; `train(..., loss=...)` takes any.
+frozen dataclass that extends `Loss`. Add it to `AnyLoss` so that the commands can name it; `train(..., loss=...)` takes
+any.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     import torch
 
+    from postmean.contract.noise import Noise
+    from postmean.training.model.ema import EMA
     from postmean.training.model.preconditioning import Denoiser
     from postmean.training.stream.batch import TargetBatch
 
@@ -16,24 +22,39 @@ TINY = 1e-20
 """Keeps the gradient of a square root finite at 0."""
 
 
-class Loss(Protocol):
-    """A loss: settings, traits, and the value of each image of a batch."""
+class Loss(ABC):
+    """A loss: traits, settings, and the value of each image of a batch. Its fields are its settings."""
 
     kind: ClassVar[str]
     """Name in config.json and on the command line."""
-    is_consistency: ClassVar[bool]
-    """Whether the network becomes a consistency function. The noise must then have a teacher point (sigma_next)."""
-    needs_boundary: ClassVar[bool]
+    is_consistency: ClassVar[bool] = False
+    """Whether the network becomes a consistency function, which samples in one step."""
+    needs_sigma_next: ClassVar[bool] = False
+    """Whether batches must have a sigma_next, so the noise a teacher point or second time."""
+    needs_boundary: ClassVar[bool] = False
     """Whether f(x, sigma_min) = x must hold; preconditioning cm ensures it."""
+    preconditionings: ClassVar[tuple[str, ...]] = ()
+    """Kinds of preconditioning that it is made for; empty: any."""
+    needs_second_time: ClassVar[bool] = False
+    """Whether the network takes a second time."""
 
+    @abstractmethod
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
         """Loss of each image, summed over its D values, float32 [B].
 
         Args:
-            model: `denoiser` or its wrapper; gradients flow through it.
+            model: the denoiser, maybe in a wrapper; gradients flow through it.
+            denoiser: the same without a wrapper, for what needs no gradient; with the weights of `teacher` if any.
             batch: its label is None for an unconditional network.
         """
-        ...
+
+    def teacher(self, noise: "Noise") -> "EMA | None":
+        """The average of the weights that the teacher has; None: the weights themselves."""
+        return None
+
+    def learned(self) -> "torch.nn.Module | None":
+        """A module that the loss trains beside the network, freshly initialised: it is `denoiser.learned`."""
+        return None
 
 
 def has_floor(loss: Loss) -> bool:
@@ -74,16 +95,27 @@ def teacher_point(
 def student_and_teacher(
     model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch"
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """f at z with gradients, and f at the teacher point without; both with the same weights and dropout masks."""
-    import torch
-
+    """f at z with gradients, and f at the teacher point without; both with the same dropout masks."""
     assert batch.sigma_next is not None
     point = teacher_point(batch.z, batch.sigma, batch.sigma_next, batch.mean, batch.mean_next)
-    devices = [point.device] if point.device.type == "cuda" else []
-    # fork_rng rewinds the generator, so the student's call draws the same masks
-    with torch.no_grad(), torch.random.fork_rng(devices):
+    with same_masks(point):
         teacher = denoiser(point, batch.sigma_next, batch.label)
     return model(batch.z, batch.sigma, batch.label), teacher
+
+
+@contextmanager
+def same_masks(like: "torch.Tensor") -> Iterator[None]:
+    """Compute without gradients; what is computed after the block draws the dropout masks of the block again.
+
+    Args:
+        like: a tensor on the device.
+    """
+    import torch
+
+    devices = [like.device] if like.device.type == "cuda" else []
+    # fork_rng rewinds the generator
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        yield
 
 
 def edm_weight(sigma: "torch.Tensor", sigma_data: float) -> "torch.Tensor":
