@@ -11,7 +11,9 @@ from PIL import Image
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.training.images import ImageFolder, begin_folder, write_grid, write_images
+from postmean.training.model.guidance import guided
 from postmean.training.model.preconditioning import Denoiser
+from postmean.training.model.sampler_config import SamplerConfig
 from postmean.training.model.sampling import (
     ConsistencySampler,
     DenoiserFunction,
@@ -82,27 +84,64 @@ def test_one_step_consistency_of_the_exact_function_is_the_flow() -> None:
     def exact(z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         return gaussian_flow(z, float(sigma[0]), 0.2, 0.3)
 
-    drawn = make_sampler("consistency", None).sample(exact, Noise(3, range(4), SHAPE, "cpu"), None)
+    drawn = make_sampler(SamplerConfig(), True).sample(exact, Noise(3, range(4), SHAPE, "cpu"), None)
     z = 80 * Noise(3, range(4), SHAPE, "cpu").draw()
     torch.testing.assert_close(drawn, gaussian_flow(z, 80.0, 0.2, 0.3), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_consistency_levels_fall_from_sigma_max(steps: int) -> None:
-    sampler = make_sampler("consistency", steps)
+    sampler = make_sampler(SamplerConfig(steps=steps), True)
     assert isinstance(sampler, ConsistencySampler)
     assert len(sampler.sigmas) == steps and sampler.sigmas[0] == 80.0 and sampler.sigmas[-1] > 0.002
 
 
 @pytest.mark.parametrize("side, second", [(32, 0.821), (64, 1.526)])
 def test_the_second_of_two_levels_is_that_of_the_image_size(side: int, second: float) -> None:
-    sampler = make_sampler("consistency", 2, side=side)
+    sampler = make_sampler(SamplerConfig(steps=2), True, side)
     assert isinstance(sampler, ConsistencySampler) and sampler.sigmas == (80.0, second)
-    given = make_sampler("consistency", None, sigmas=(80.0, 5.0, 1.1), side=side)
+    given = make_sampler(SamplerConfig(sigmas=(80.0, 5.0, 1.1)), True, side)
     assert isinstance(given, ConsistencySampler) and given.sigmas == (80.0, 5.0, 1.1)
-    for bad in (dict(name="heun", steps=None), dict(name="consistency", steps=3)):
+    for consistency in (True, False):
         with pytest.raises(ConfigError, match="--sigmas"):
-            make_sampler(**bad, sigmas=(80.0, second))
+            make_sampler(SamplerConfig(steps=3, sigmas=(80.0, second)), consistency)
+
+
+def test_heun_steps_go_through_given_levels() -> None:
+    seen: list[float] = []
+
+    def denoise(z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        seen.append(float(sigma[0]))
+        return gaussian_denoiser(0.2, 0.3)(z, sigma, label)
+
+    sampler = make_sampler(SamplerConfig(sigmas=(10.0, 2.0, 0.5)), False)
+    sampler.sample(denoise, Noise(0, range(1), SHAPE, "cpu"), None)
+    assert seen == [10.0, 2.0, 2.0, 0.5, 0.5] and sampler.evaluations == len(seen)
+
+
+def test_guidance_extrapolates_from_the_guide() -> None:
+    asked: list[torch.Tensor | None] = []
+
+    def guide(z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        asked.append(label)
+        return torch.full_like(z, 0.1)
+
+    def denoise(z: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.full_like(z, 0.3)
+
+    z, sigma, label = torch.zeros(2, *SHAPE), torch.ones(2), torch.tensor([3, 4])
+    for own, labels, theirs in ((None, True, [3, 4]), (None, False, None), (10, False, [10, 10])):
+        out = guided(denoise, guide, 2.0, own, labels)(z, sigma, label)
+        torch.testing.assert_close(out, torch.full_like(z, 0.5))
+        given = asked.pop()
+        assert (None if given is None else given.tolist()) == theirs
+
+
+def test_churn_s_settings_reach_the_sampler() -> None:
+    config = SamplerConfig(steps=40, churn=40, s_min=0.1, s_max=9.0, s_noise=1.01)
+    sampler = make_sampler(config, False)
+    assert isinstance(sampler, HeunSampler)
+    assert (sampler.churn, sampler.s_min, sampler.s_max, sampler.s_noise) == (40, 0.1, 9.0, 1.01)
 
 
 @pytest.mark.parametrize("sampler", [HeunSampler(steps=4, churn=3), ConsistencySampler(sigmas=(80.0, 0.8))])
@@ -132,7 +171,9 @@ def test_noise_does_not_depend_on_the_batch() -> None:
         assert torch.equal(together.draw(), torch.cat([noise.draw() for noise in apart]))
 
 
-@pytest.mark.parametrize("bad", [dict(steps=0), dict(sigma_min=0.0), dict(sigma_max=0.001), dict(churn=-1.0)])
+@pytest.mark.parametrize(
+    "bad", [dict(steps=0), dict(sigma_min=0.0), dict(sigma_max=0.001), dict(churn=-1.0), dict(s_noise=0.0)]
+)
 def test_heun_settings_out_of_range_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         HeunSampler(**bad)
@@ -156,7 +197,11 @@ def test_written_images_read_back_in_order(tmp_path: Path, channels: int) -> Non
     assert np.array_equal(np.stack([folder[n] for n in range(len(folder))]), pixels)
     assert sorted(p.name for p in (tmp_path / "out").glob("0*.png"))[-1] == "000004.png"
     with Image.open(tmp_path / "out" / "grid.png") as grid:
-        assert grid.size == (2 * 6 * 5, 3 * 6 * 5)
+        shown = np.asarray(grid).reshape(3 * 63 + 3, 2 * 63 + 3, -1)  # 10 times as large, with gaps of 3 pixels
+    for number, image in enumerate(pixels):
+        top, left = 3 + number // 2 * 63, 3 + number % 2 * 63
+        assert np.array_equal(shown[top : top + 60 : 10, left : left + 60 : 10].transpose(2, 0, 1), image)
+    assert (shown[:3] == 128).all() and (shown[:, 63:66] == 128).all() and (shown[63:66] == 128).all()
     begin_folder(tmp_path / "out")  # a second call removes the images of the first
     assert not list((tmp_path / "out").glob("*.png"))
 

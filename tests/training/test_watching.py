@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import numpy as np
 import pytest
+from PIL import Image
 
 from postmean.base.errors import ConfigError
 from postmean.contract.image_store import ImageStore
+from postmean.training.model.sampler_config import SamplerConfig
+from postmean.training.sample import sample
+from postmean.training.sample_config import SampleConfig
+from postmean.training.watching.every import Every
 from tests.support.exact_runs import make_run
 from tests.support.small_training import BATCH, CONFIG, train
 from tests.support.stores import digits_store
@@ -111,6 +117,41 @@ def test_the_curriculum_s_stage_is_that_of_its_levels() -> None:
         doublings = ict.stage_at(tuple_id)
         assert ict.grid_size(tuple_id // 4) == min(2 * 2**doublings, 16) + 1  # type: ignore[arg-type]
     assert [ECTNoise(stage_tuples=10).stage_at(n) for n in (0, 9, 10, 25)] == [0, 0, 1, 2]
+
+
+def grids_of(out: Path) -> dict[int, np.ndarray]:
+    def pixels(path: Path) -> np.ndarray:
+        with Image.open(path) as image:
+            return np.asarray(image)
+
+    return {int(path.stem): pixels(path) for path in sorted((out / "grids").iterdir())}
+
+
+def test_a_grid_shows_the_samples_that_sample_draws(targets: Path, store: ImageStore, tmp_path: Path) -> None:
+    every = dict(grid_kimg=2 * BATCH / 1000, grid_count=3, sampling=SamplerConfig(steps=3))
+    train(LINES, targets, store.path, tmp_path / "out", **every)
+    grids = grids_of(tmp_path / "out")
+    assert grids.keys() == {2, 4}
+    sample(SampleConfig(checkpoint=tmp_path / "out", out=tmp_path / "samples", count=3, steps=3), progress=False)
+    with Image.open(tmp_path / "samples" / "grid.png") as image:
+        assert np.array_equal(np.asarray(image), grids[4])
+
+
+def test_grids_change_nothing(out: Path, targets: Path, store: ImageStore, tmp_path: Path) -> None:
+    train(LINES, targets, store.path, tmp_path / "out", grid_kimg=BATCH / 1000, sampling=SamplerConfig(steps=1))
+    assert grids_of(tmp_path / "out").keys() == {1, 2, 3, 4}
+    for name in ("state.safetensors", "unet/diffusion_pytorch_model.safetensors"):
+        a, b = ((run / "checkpoints" / "00000004" / name).read_bytes() for run in (out, tmp_path / "out"))
+        assert a == b, name
+    assert [line["loss"] for line in lines_of(tmp_path / "out")] == [line["loss"] for line in lines_of(out)]
+
+
+def test_grids_are_due_where_a_multiple_is_passed() -> None:
+    for images, batch in ((100, 7), (3.5, 2), (5, 40)):
+        due = [step for step in range(1, 300) if Every(images, batch).is_due(step)]
+        multiples = np.arange(1, 300 * batch) * images
+        assert due == sorted({int(np.ceil(m / batch)) for m in multiples if m <= 299 * batch})
+    assert not any(Every(0, 7).is_due(step) for step in range(1, 100))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed")

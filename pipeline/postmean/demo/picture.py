@@ -9,11 +9,11 @@ import numpy as np
 from postmean.base.extras import needs
 from postmean.base.files import write_file
 from postmean.demo.comparison import Comparison
+from postmean.training.images import ImageFolder, grid_of
 
 with needs("demo"):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
 _ROWS = (
     ("exact", "exact mean\n(float64)"),
@@ -69,18 +69,10 @@ def _draw_means(figure: Any, comparison: Comparison) -> None:
 
 
 def _draw_samples(figure: Any, samples: Path) -> None:
-    files = sorted(samples.glob("[0-9]*.png"))[:64]
-    side = int(np.ceil(np.sqrt(len(files))))
-    figure.suptitle(f"{len(files)} samples of the trained network", fontsize=12, y=0.965)
-    sheet: np.ndarray | None = None
-    for number, file in enumerate(files):
-        with Image.open(file) as image:
-            pixels = np.asarray(image.convert("L"))
-        height, width = pixels.shape
-        if sheet is None:
-            sheet = np.full((side * (height + 1) - 1, side * (width + 1) - 1), 255, np.uint8)
-        top, left = number // side * (height + 1), number % side * (width + 1)
-        sheet[top : top + height, left : left + width] = pixels
+    images = ImageFolder(samples)
+    shown = np.stack([images[number] for number in range(min(64, len(images)))])
+    figure.suptitle(f"{len(shown)} samples of the trained network", fontsize=12, y=0.965)
+    sheet = grid_of(shown, columns=int(np.ceil(np.sqrt(len(shown)))))[0]
     axis = figure.subplots(gridspec_kw=dict(left=0.04, right=0.97, top=0.9, bottom=0.04))
     axis.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_axis_off()

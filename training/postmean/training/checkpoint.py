@@ -55,6 +55,8 @@ class DenoiserCard:
     """C, H, W"""
     classes: int
     """0 for an unconditional network."""
+    has_null_class: bool = False
+    """Whether class number `classes` stands for none: it was trained with label dropout."""
     images_seen: int
 
 

@@ -11,7 +11,7 @@ from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.training.distributed import device_of
 from postmean.training.drawing import Drawing
-from postmean.training.sample_config import DrawConfig, EvaluateConfig, SamplerConfig
+from postmean.training.sample_config import DrawConfig, EvaluateConfig, ImagesConfig
 from postmean.training.scores import ArrayImages, Images, Scores, score
 
 
@@ -51,7 +51,7 @@ def _images(config: EvaluateConfig, progress: ShowProgress) -> Images:
 
         return ImageFolder(config.images)
     assert config.checkpoint is not None  # as the config checked
-    settings = {field.name: getattr(config, field.name) for field in fields(SamplerConfig)}
+    settings = {field.name: getattr(config, field.name) for field in fields(ImagesConfig)}
     draw = DrawConfig(checkpoint=config.checkpoint, count=config.count, **settings)
     drawn: list[np.ndarray] = []
     with progress("sample", config.count, "images") as line:

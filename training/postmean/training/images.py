@@ -1,5 +1,6 @@
 """Sampled images on disk: a folder of PNGs 000000.png, 000001.png, ..., and a grid of the first ones."""
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,17 @@ import numpy as np
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
+from postmean.base.files import write_file
 from postmean.base.paths import local_path
 
 with needs("train"):
     from PIL import Image
 
 GRID = "grid.png"
+_SIDE = 64
+"""Side in a grid that smaller images are enlarged to, or nearly."""
+_GAP = 128
+"""Grey between the images of a grid: it is seen beside black and white ones."""
 RECORD = "samples.json"
 """File that says how the images of the folder were drawn."""
 
@@ -48,15 +54,26 @@ def to_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
-def write_grid(path: Path, pixels: np.ndarray, columns: int) -> None:
-    """Write uint8 [n, C, H, W] as one PNG, row by row; small images are enlarged."""
+def grid_of(pixels: np.ndarray, columns: int) -> np.ndarray:
+    """uint8 [n, C, H, W] as one image [C, H', W'], row by row, with gaps between; small images are enlarged."""
     n, c, h, w = pixels.shape
-    rows = -(-n // columns)
-    sheet = np.zeros((rows * columns, c, h, w), np.uint8)
-    sheet[:n] = pixels
-    sheet = sheet.reshape(rows, columns, c, h, w).transpose(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
-    scale = max(1, 32 // h)
-    to_image(sheet.repeat(scale, 1).repeat(scale, 2)).save(path)
+    scale = max(1, _SIDE // h)
+    gap, rows = max(2, h * scale // 16), -(-n // columns)
+    large = pixels.repeat(scale, 2).repeat(scale, 3)
+    high, wide = h * scale + gap, w * scale + gap
+    sheet = np.full((c, rows * high + gap, columns * wide + gap), _GAP, np.uint8)
+    for number, image in enumerate(large):
+        top, left = gap + number // columns * high, gap + number % columns * wide
+        sheet[:, top : top + h * scale, left : left + w * scale] = image
+    return sheet
+
+
+def write_grid(path: Path, pixels: np.ndarray, columns: int) -> np.ndarray:
+    """Write `grid_of` the images as a PNG, whole or not at all; also returns it."""
+    grid, buffer = grid_of(pixels, columns), io.BytesIO()
+    to_image(grid).save(buffer, "PNG", optimize=True)
+    write_file(path, buffer.getvalue())
+    return grid
 
 
 class ImageFolder:

@@ -106,16 +106,16 @@ class Learner:
         if not torch.stack([tensor.isfinite().all().to(self._run.world.device) for tensor in kept]).all():
             return False
         part = self._prepared(batch).rows(0, config.micro_batch or len(batch))
-        for denoiser in (self._denoiser, self._with(self._averages.main)):
+        for denoiser in (self._denoiser, self.averaged()):
             with self._precision():
                 if not config.loss(denoiser, denoiser, part).isfinite().all():
                     return False
         return True
 
-    def save(self) -> None:
-        """Write a checkpoint."""
+    def card(self) -> DenoiserCard:
+        """How to use the network."""
         config, run = self._config, self._run
-        card = DenoiserCard(
+        return DenoiserCard(
             preconditioning=config.preconditioning,
             time_conditioning=config.preconditioning.time_conditioning,
             consistency=config.loss.is_consistency,
@@ -124,6 +124,14 @@ class Learner:
             classes=run.classes,
             images_seen=self.images,
         )
+
+    def averaged(self) -> Denoiser:
+        """The denoiser with the averaged weights, in evaluation mode."""
+        return self._with(self._averages.main).eval()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        config, run, card = self._config, self._run, self.card()
         tensors = training_tensors(self._denoiser, self._averages, self._optimiser)
         place = dict(step=self.step, next_tuple=self.images)
         averaged = AveragedDenoiser(network=self._averages.main, settings=config.network, card=card)

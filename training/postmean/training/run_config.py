@@ -33,6 +33,10 @@ class TrainRunConfig(WatchConfig, TrainConfig):
     device: str = "auto"
     """auto, cpu or cuda."""
 
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        WatchConfig.__post_init__(self)
+
     @classmethod
     def of(cls, recipe: TrainConfig, **run: Any) -> "TrainRunConfig":
         """A recipe with the paths and options of a run.

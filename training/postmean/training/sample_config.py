@@ -2,30 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from postmean.base.errors import ConfigError
+from postmean.training.model.sampler_config import SamplerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerConfig:
-    """How images are drawn from a checkpoint."""
+class ImagesConfig(SamplerConfig):
+    """Which images are drawn from a checkpoint, and how."""
 
     seed: int = 0
     """Image n of a seed is always the same image."""
-    sampler: Literal["auto", "heun", "consistency"] = "auto"
-    """auto: consistency for a consistency model, else heun."""
-    steps: int | None = None
-    """Sampler steps; default 18 of heun, 1 evaluation of a consistency model."""
-    sigmas: tuple[float, ...] | None = None
-    """Falling levels of a consistency model, such as 80 1.526; default: they follow from --steps: 80, then 0.821 for
-    images of 32x32, 1.526 for 64x64; else those of Karras et al. 2022."""
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    churn: float = 0.0
-    """S_churn of Karras et al. 2022, Algorithm 2; 0: the ODE, without added noise."""
     ema: float | None = None
     """Relative width sigma_rel of the average of the weights, such as 0.08, made of a run's snapshots of power-function
     averages (Karras et al. 2024); default: the average in the checkpoint."""
@@ -37,14 +27,15 @@ class SamplerConfig:
     """auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or (self.steps is not None and self.steps < 1):
-            raise ConfigError("expected --batch-size and --steps of at least 1")
+        super().__post_init__()
+        if self.batch_size < 1:
+            raise ConfigError("expected --batch-size of at least 1")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawConfig(SamplerConfig):
+class DrawConfig(ImagesConfig):
     """What to draw."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
@@ -67,7 +58,7 @@ class SampleConfig(DrawConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(SamplerConfig):
+class EvaluateConfig(ImagesConfig):
     """What to score, and against what; the flags of a sampler are those of --checkpoint."""
 
     images: Annotated[Path | None, tyro.conf.Positional] = None

@@ -11,6 +11,7 @@ from postmean.training.train_log import TrainLog
 from postmean.training.training_run import TrainingRun
 from postmean.training.watching.config import WatchConfig
 from postmean.training.watching.outlets import Outlets
+from postmean.training.watching.watcher import Watcher
 
 
 class Steps:
@@ -38,6 +39,7 @@ class Steps:
         ):
             line.start_at(learner.images)
             log = TrainLog(self._run, line, outlets)
+            watch = Watcher(self._run, self._watch, learner, outlets)
 
             def on_wait() -> None:
                 log.show(learner)
@@ -51,7 +53,7 @@ class Steps:
                         while not self._all_ready(here=True):
                             pass
                         batch = coming
-                        self._step(batch, log)
+                        self._step(batch, log, watch)
             except Interrupted as signal:
                 self._stop(batch, log, signal.number)
             return log.loss
@@ -63,7 +65,7 @@ class Steps:
             raise Interrupted(number)
         return not some_wait
 
-    def _step(self, batch: TargetBatch, log: TrainLog) -> None:
+    def _step(self, batch: TargetBatch, log: TrainLog, watch: Watcher) -> None:
         config, learner = self._run.config, self._learner
         learner.learn(batch, log.sums)
         saves = learner.step % config.checkpoint_every == 0 or learner.step == config.steps
@@ -72,6 +74,8 @@ class Steps:
         log.show(learner)
         if config.snapshot_every and (learner.step % config.snapshot_every == 0 or learner.step == config.steps):
             self._run.world.led(learner.save_snapshot)
+        with log.aside():
+            watch.look(learner)
         if saves:
             self._save(batch, log)
 

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 
@@ -75,6 +77,13 @@ class TrainLog:
     @staticmethod
     def _floors(totals: torch.Tensor) -> dict[str, dict[str, float]]:
         return {"floor_by_sigma": by_sigma(totals, 2), "excess_by_sigma": by_sigma(totals, 3)}
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """Work within this block is not counted as time of the training."""
+        began = time.perf_counter()
+        yield
+        self._line_at += time.perf_counter() - began
 
     def not_finite(self, what: str) -> TrainingError:
         """The error that says how to go on after `what` happened."""

@@ -8,7 +8,7 @@ COMMAND = CommandLine(
     name="sample",
     settings=SampleConfig,
     summary="Draw images from the averaged weights of a checkpoint, or of the newest one of a run.",
-    main="checkpoint out count seed sampler steps sigmas ema label batch-size device",
+    main="checkpoint out count seed sampler steps sigmas guidance guide ema label batch-size device",
 )
 
 

@@ -16,6 +16,7 @@ from postmean.base.checks import is_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.image_store import to_pixels
 from postmean.contract.process import karras_grid
+from postmean.training.model.sampler_config import SamplerConfig
 
 SamplerName = Literal["heun", "consistency"]
 DenoiserFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
@@ -31,6 +32,8 @@ class HeunSampler:
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
+    sigmas: tuple[float, ...] | None = None
+    """Falling levels of the steps, in place of those of Karras et al. 2022, Eq. 5, from sigma_max to sigma_min."""
     churn: float = 0.0
     """S_churn; the paper uses 40 for ImageNet-64, with s_min 0.05, s_max 50, s_noise 1.003."""
     s_min: float = 0.05
@@ -43,11 +46,28 @@ class HeunSampler:
                 f"sampler: expected steps >= 1, 0 < sigma_min < sigma_max and churn >= 0, got {self.steps}, "
                 f"{self.sigma_min}, {self.sigma_max}, {self.churn}"
             )
+        if not (0 <= self.s_min <= self.s_max and self.s_noise > 0):
+            raise ConfigError(
+                f"sampler: expected 0 <= s_min <= s_max and s_noise > 0, got {self.s_min}, {self.s_max}, {self.s_noise}"
+            )
+        if self.sigmas is not None:
+            _check_falling(self.sigmas)
+            if len(self.sigmas) != self.steps:
+                raise ConfigError(f"sampler: {self.steps} steps, {len(self.sigmas)} sigmas: one for each step")
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the denoiser for an image."""
+        return 2 * self.steps - 1
 
     def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
         """Images, float64 [B, C, H, W], about in [-1, 1]."""
-        grid = karras_grid(max(self.steps, 2), self.sigma_min, self.sigma_max, self.rho)[::-1]
-        sigmas = [*grid[: self.steps].tolist(), 0.0]
+        grid = self.sigmas
+        if grid is None:
+            grid = karras_grid(max(self.steps, 2), self.sigma_min, self.sigma_max, self.rho)[::-1][
+                : self.steps
+            ].tolist()
+        sigmas = [*grid, 0.0]
         z = sigmas[0] * noise.draw()
         for sigma, sigma_next in pairwise(sigmas):
             if self.churn and self.s_min <= sigma <= self.s_max:
@@ -73,15 +93,18 @@ class ConsistencySampler:
     sigma_min: float = 0.002
 
     def __post_init__(self) -> None:
-        falling = all(a > b for a, b in pairwise(self.sigmas))
-        if not self.sigmas or not falling or not all(is_finite_positive(s) for s in self.sigmas):
-            raise ConfigError(f"sampler: sigmas must be positive and fall, got {self.sigmas}")
+        _check_falling(self.sigmas)
         if self.sigmas[-1] < self.sigma_min:
             raise ConfigError(f"sampler: the last of sigmas {self.sigmas} is below sigma_min {self.sigma_min}")
 
     @property
     def steps(self) -> int:
         """Number of evaluations."""
+        return len(self.sigmas)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the consistency function for an image."""
         return len(self.sigmas)
 
     def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
@@ -99,38 +122,43 @@ SECOND_LEVEL = {32: 0.821, 64: 1.526}
 """Second level of two-step consistency sampling by image side: CIFAR-10 (Song & Dhariwal 2024) and ImageNet-64."""
 
 
-def make_sampler(
-    name: SamplerName,
-    steps: int | None,
-    sigma_min: float = 0.002,
-    sigma_max: float = 80.0,
-    churn: float = 0.0,
-    sigmas: tuple[float, ...] | None = None,
-    side: int = 0,
-) -> Sampler:
-    """The sampler of these settings.
+def make_sampler(config: SamplerConfig, consistency: bool, side: int = 0) -> Sampler:
+    """The sampler of these settings for a consistency function, or for a denoiser.
 
     Args:
-        steps: None for 18 Heun steps or 1 evaluation of a consistency function.
-        sigmas: levels of a consistency function, in place of those that follow from steps and sigma_max.
         side: of the images; it decides the second of two levels where the literature has one.
     Raises:
         ConfigError: a setting is out of range or not one of this sampler.
     """
-    if sigmas is not None:
-        if name == "heun":
-            raise ConfigError("--sigmas: levels of a consistency model; a denoiser takes --steps and --sigma-max")
-        if steps not in (None, len(sigmas)):
-            raise ConfigError(f"--sigmas: {len(sigmas)} levels, --steps {steps}: leave --steps out")
-        return ConsistencySampler(sigmas=sigmas, sigma_min=sigma_min)
-    if name == "heun":
-        return HeunSampler(steps=steps or 18, sigma_min=sigma_min, sigma_max=sigma_max, churn=churn)
-    if not steps or steps == 1:
-        return ConsistencySampler(sigmas=(sigma_max,), sigma_min=sigma_min)
-    if steps == 2 and side in SECOND_LEVEL:
-        return ConsistencySampler(sigmas=(sigma_max, SECOND_LEVEL[side]), sigma_min=sigma_min)
-    grid = karras_grid(steps + 1, sigma_min, sigma_max, 7.0)[:0:-1]
-    return ConsistencySampler(sigmas=tuple(grid.tolist()), sigma_min=sigma_min)
+    if config.sigmas is not None and config.steps not in (None, len(config.sigmas)):
+        raise ConfigError(f"--sigmas: {len(config.sigmas)} levels, --steps {config.steps}: leave --steps out")
+    if not consistency:
+        return HeunSampler(
+            steps=len(config.sigmas) if config.sigmas is not None else config.steps or 18,
+            sigmas=config.sigmas,
+            sigma_min=config.sigma_min,
+            sigma_max=config.sigma_max,
+            churn=config.churn,
+            s_min=config.s_min,
+            s_max=config.s_max,
+            s_noise=config.s_noise,
+        )
+    steps, low, high = config.steps or 1, config.sigma_min, config.sigma_max
+    if config.sigmas is not None:
+        levels = config.sigmas
+    elif steps == 1:
+        levels = (high,)
+    elif steps == 2 and side in SECOND_LEVEL:
+        levels = (high, SECOND_LEVEL[side])
+    else:
+        levels = tuple(karras_grid(steps + 1, low, high, 7.0)[:0:-1].tolist())
+    return ConsistencySampler(sigmas=levels, sigma_min=low)
+
+
+def _check_falling(sigmas: tuple[float, ...]) -> None:
+    falling = all(a > b for a, b in pairwise(sigmas))
+    if not sigmas or not falling or not all(is_finite_positive(s) for s in sigmas):
+        raise ConfigError(f"sampler: sigmas must be positive and fall, got {sigmas}")
 
 
 class Noise:
@@ -155,21 +183,22 @@ def random_labels(seed: int, images: range, classes: int) -> np.ndarray:
 def sample_batches(
     denoiser: DenoiserFunction,
     sampler: Sampler,
-    count: int,
+    count: int | range,
     shape: tuple[int, int, int],
     seed: int = 0,
     batch_size: int = 64,
     labels: np.ndarray | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[np.ndarray]:
-    """Images 0 .. count - 1 of a seed, in batches of uint8 [B, C, H, W].
+    """Images 0 .. count - 1 of a seed, or a range of them, in batches of uint8 [B, C, H, W].
 
     Args:
-        labels: int64 [count] for a class-conditional denoiser.
+        labels: int64, the class of each image from image 0 on, for a class-conditional denoiser.
     """
-    for first in range(0, count, batch_size):
-        images = range(first, min(first + batch_size, count))
-        label = None if labels is None else torch.from_numpy(labels[images.start : images.stop]).to(device)
+    wanted = range(count) if isinstance(count, int) else count
+    for first in range(0, len(wanted), batch_size):
+        images = wanted[first : first + batch_size]
+        label = None if labels is None else torch.from_numpy(labels[list(images)]).to(device)
         x = sampler.sample(denoiser, Noise(seed, images, shape, device), label)
         yield to_pixels(x.cpu().numpy())
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import numpy as np
+
 from postmean.base.extras import needs
 from postmean.base.serialise import to_dict
 from postmean.training.metrics import MetricsLog
@@ -22,6 +24,10 @@ class Outlet(Protocol):
         """Take what a step measured: numbers, and trees of them by name."""
         ...
 
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Take a picture, uint8 [C, H, W] with 1 or 3 channels."""
+        ...
+
     def close(self) -> None:
         """Finish what is under way."""
         ...
@@ -35,6 +41,9 @@ class JSONLines:
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         self._log.write(step=step, **values)
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        pass  # it is a file already
 
     def close(self) -> None:
         pass  # each line was closed
@@ -62,6 +71,9 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        self._writer.add_image(name, pixels, step)
+
     def close(self) -> None:
         self._writer.close()
 
@@ -82,6 +94,11 @@ class WeightsAndBiases:
     def write(self, step: int, values: dict[str, Any]) -> None:
         self._run.log({"step": step} | dict(scalars(values)))
 
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        import wandb  # type: ignore[import-not-found]
+
+        self._run.log({"step": step, name: wandb.Image(pixels.transpose(1, 2, 0))})
+
     def close(self) -> None:
         self._run.finish()
 
@@ -100,6 +117,11 @@ class Outlets:
         values = {"time": round(time.time(), 3)} | values
         for outlet in self._all:
             outlet.write(step, values)
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Take a picture, uint8 [C, H, W] with 1 or 3 channels."""
+        for outlet in self._all:
+            outlet.picture(step, name, pixels)
 
     def close(self) -> None:
         """Finish what is under way."""
