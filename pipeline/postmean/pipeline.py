@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from postmean.contract.image_store import to_pixels as to_pixels
     from postmean.contract.image_store import to_unit as to_unit
     from postmean.contract.noise import ECTNoise as ECTNoise
+    from postmean.contract.noise import FloorNoise as FloorNoise
     from postmean.contract.noise import ICTNoise as ICTNoise
     from postmean.contract.noise import LogitNormalTimeNoise as LogitNormalTimeNoise
     from postmean.contract.noise import LogNormalNoise as LogNormalNoise

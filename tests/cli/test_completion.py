@@ -27,7 +27,7 @@ def test_commands_presets_flags_and_values_are_offered() -> None:
     assert offered("plan --preset edm2") == {"edm2", "edm2-imagenet64"}
     assert offered("generate edm --shard-s") == {"--shard-seconds"}
     assert offered("generate edm --no-") >= {"--no-flips", "--no-certificate"}
-    assert offered("generate edm --noise ") == {"lognormal", "ict", "ect", "uniform-t", "logit-normal-t"}
+    assert offered("generate edm --noise ") == {"lognormal", "ict", "ect", "uniform-t", "logit-normal-t", "floor"}
     assert offered("generate edm --noise=ic") == {"--noise=ict"}
     assert offered("generate --estimator knn") == {"knn-snis", "knn-stratified"}
     assert offered("report ") == {"estimators"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from postmean.contract.image_store import ImageStore
-from postmean.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, UniformTimeNoise
+from postmean.contract.noise import ECTNoise, FloorNoise, ICTNoise, LogitNormalTimeNoise, UniformTimeNoise
 from postmean.contract.process import FlowMatchingProcess, TableProcess, VPProcess
 from postmean.training.stream.stream import TargetStream
 from tests.support.independent_reader import Run
@@ -27,12 +27,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "ect, conditional": {"noise": ECTNoise(stage_tuples=100), "conditional": True},
     "vp": {"process": VPProcess(), "noise": UniformTimeNoise()},
     "flow": {"process": FlowMatchingProcess(), "noise": LogitNormalTimeNoise()},
+    "floor": {"noise": FloorNoise(sigma=(0.01, 0.3, 1.0, 40.0), density=(1.0, 1.0, 6.0, 0.5))},
     "a table": {"process": TABLE, "noise": UniformTimeNoise(t_min=0.01)},
     "self-contained": {"self_contained": True, "noise": ICT},
     "self-contained in zarr": {"self_contained": True, "noise": ICT, "solver": "heun", "format": "zarr"},
     "all dense, another seed": {"max_support": 0, "seed": 2**40 + 1},
 }
-LONGER = ("lognormal in zarr", "ict, heun, flips in zarr", "vp", "flow")
+LONGER = ("lognormal in zarr", "ict, heun, flips in zarr", "vp", "flow", "floor")
 CASES = [pytest.param(v, id=k, marks=[pytest.mark.slow] if k in LONGER else []) for k, v in RUNS.items()]
 
 

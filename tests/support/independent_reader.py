@@ -184,9 +184,19 @@ class Run:
             return ict_levels(noise, int(n), u)
         if kind == "uniform-t":
             return self.process_sigma(noise["t_min"] + (noise["t_max"] - noise["t_min"]) * u), None
+        if kind == "floor":
+            return self.of_table(noise["sigma"], noise["density"], u), None
         assert kind == "logit-normal-t"
         t = 1 / (1 + math.exp(-(noise["mean"] + noise["std"] * ndtri(u))))
         return self.process_sigma(min(max(t, noise["t_min"]), 1 - noise["t_min"])), None
+
+    @staticmethod
+    def of_table(sigma: list[float], density: list[float], u: float) -> float:
+        """By a fine grid: the density is linear in ln sigma between the knots."""
+        level = np.linspace(math.log(sigma[0]), math.log(sigma[-1]), 100_001)
+        at = np.interp(level, np.log(sigma), density)
+        mass = np.concatenate([[0], np.cumsum(at[1:] + at[:-1])])
+        return math.exp(np.interp(u, mass / mass[-1], level))
 
     def process_sigma(self, t: float) -> float:
         process = self.manifest["recipe"]["process"]

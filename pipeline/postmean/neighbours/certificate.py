@@ -56,6 +56,18 @@ def _sharpest(join: SelfJoin, rows: slice, distance2: np.ndarray, sigma: np.ndar
     return np.minimum(bound(distance2, join.others[rows], sigma), tabulated)
 
 
+def bounds(join: SelfJoin, sigma: float) -> np.ndarray:
+    """Bound on E_eps |mean - x_i|^2 at one noise level for each image, in units of x, float64 [N]."""
+    out = np.zeros(len(join.distance2))
+    for start in range(0, len(out), _ROWS):
+        rows = slice(start, start + _ROWS)
+        raw = join.distance2[rows]
+        distance2 = np.where(raw == np.iinfo(np.int32).max, np.inf, raw / SCALE**2)
+        out[rows] = _sharpest(join, rows, distance2, np.full(len(raw), sigma))
+    out[join.others == 0] = 0.0
+    return out
+
+
 def certified_sigma(join: SelfJoin, tolerance: float, dim: int) -> np.ndarray:
     """Largest sigma, for each image, at which taking the image as its mean costs at most `tolerance`.
 
