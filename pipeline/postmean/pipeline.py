@@ -62,9 +62,6 @@ if TYPE_CHECKING:
     from postmean.importers.run import import_images as import_images
     from postmean.importers.survey import SourceSurvey as SourceSurvey
     from postmean.importers.survey import survey_source as survey_source
-    from postmean.neighbours.config import IndexConfig as IndexConfig
-    from postmean.neighbours.index import IndexReport as IndexReport
-    from postmean.neighbours.index import index as index
     from postmean.planning.config import MachineSettings as MachineSettings
     from postmean.planning.config import PlanConfig as PlanConfig
     from postmean.planning.config import SampleSettings as SampleSettings
@@ -76,6 +73,9 @@ if TYPE_CHECKING:
     from postmean.runs.config import VerifyConfig as VerifyConfig
     from postmean.runs.generate import GenerateReport as GenerateReport
     from postmean.runs.generate import generate as generate
+    from postmean.runs.index import IndexReport as IndexReport
+    from postmean.runs.index import index as index
+    from postmean.runs.index_config import IndexConfig as IndexConfig
     from postmean.runs.live import ServeReport as ServeReport
     from postmean.runs.live import serve as serve
     from postmean.runs.verify import VerifyReport as VerifyReport

@@ -25,6 +25,9 @@ from tests.support.stores import digits_store
 PATIENCE = 500
 """Seconds after which a test gives up. It only guards against hangs and decides no result."""
 
+ACTORS = ("ray::EstimatorActor", "ray::IndexActor")
+"""How the titles of actors' processes begin."""
+
 
 def indexed_store(path: Path, images: int) -> ImageStore:
     """A store with every self-join that a run may ask for."""
@@ -136,7 +139,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 def actors_of(process: subprocess.Popen) -> list[int]:
     """Process ids of the command's actors, in the order of their start."""
-    return sorted(pid for pid, title in descendants(process.pid).items() if title.startswith("ray::EstimatorActor"))
+    return sorted(pid for pid, title in descendants(process.pid).items() if title.startswith(ACTORS))
 
 
 def is_alive(pid: int) -> bool:

@@ -2,22 +2,24 @@
 
 from postmean.base.command_line import CommandLine
 from postmean.base.progress import duration
-from postmean.neighbours.config import IndexConfig
+from postmean.cli.signals import stopped_by_signals
+from postmean.runs.index_config import IndexConfig
 
 COMMAND = CommandLine(
     name="index",
     settings=IndexConfig,
     summary="Build the self-join (certificate) of a store, and a FAISS index.",
-    main="store index flips conditional nearest tolerance threads",
+    main="store index flips conditional nearest tolerance device threads actors",
 )
 
 
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config, output = COMMAND.parse(argv)
-    from postmean.neighbours.index import index  # here, so that --help does not wait for torch
+    from postmean.runs.index import index  # here, so that --help does not wait for torch
 
-    report = index(config, output.progress)
+    with stopped_by_signals():
+        report = index(config, output.progress)
     took = f"in {duration(report.self_join_seconds)}" if report.computed else "was there already"
     text = (
         f"{report.self_join}: self-join of {report.images:,} images {took}; certified sigma at "

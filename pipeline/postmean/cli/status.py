@@ -1,4 +1,4 @@
-"""`postmean status OUT`: how far a run is, whether it is running, and what failed."""
+"""`postmean status OUT`: how far a run, or the index of a store, is, whether it is running, and what failed."""
 
 import re
 import sys
@@ -14,6 +14,7 @@ from postmean.base.log import is_structured, log_event
 from postmean.base.progress import byte_size, duration
 
 if TYPE_CHECKING:
+    from postmean.runs.index_status import IndexStatus, StoreStatus
     from postmean.runs.status import RunStatus
     from postmean.storage.storage import Storage
 
@@ -26,7 +27,7 @@ class StatusConfig:
     """Which run."""
 
     out: Annotated[str, tyro.conf.Positional]
-    """Folder or URL of the run."""
+    """Folder or URL of the run, or the image store that `postmean index` works at."""
     serve: str | None = None
     """Serve the page of `postmean report run`, live, at HOST:PORT (default 127.0.0.1:8802, which only this machine
     reaches) until Ctrl-C. Whoever reaches the address sees the page."""
@@ -41,7 +42,7 @@ class StatusConfig:
 COMMAND = CommandLine(
     name="status",
     settings=StatusConfig,
-    summary="Show how far a run is, from any machine that sees its output.",
+    summary="Show how far a run or an index is, from any machine that sees its output.",
     main="out serve store",
 )
 
@@ -50,9 +51,16 @@ def run(argv: list[str]) -> int:
     """Entry point of the command."""
     argv = _with_address(argv)
     config, output = COMMAND.parse(argv)
+    from postmean.runs.index_status import is_store, read_store_status
     from postmean.runs.status import read_status
     from postmean.storage.open import open_storage
 
+    if is_store(config.out):
+        if config.serve is not None:
+            raise ConfigError("--serve: it is for runs: `postmean report store` makes a page of a store")
+        store_status = read_store_status(config.out)
+        output.report(store_status, _store_text(store_status))
+        return 0
     storage = open_storage(config.out)
     if config.serve is not None:
         _serve(storage, config)
@@ -113,3 +121,27 @@ def _text(status: "RunStatus") -> str:
         rows += [("", f"{shard}: {cause}") for shard, cause in list(status.failures.items())[:3]]
     remedy = ": run the same `postmean generate` again to go on" if status.state == "stopped" else ""
     return "\n".join([f"{status.out}: {status.state}{remedy}", *(f"  {name:<8} {value}" for name, value in rows)])
+
+
+def _store_text(status: "StoreStatus") -> str:
+    made = f"indexed: {', '.join(status.indexes)}" if status.indexes else "not indexed yet"
+    return "\n".join([f"{status.store}: {made}", *map(_index_text, status.being_made)])
+
+
+def _index_text(status: "IndexStatus") -> str:
+    share = status.pairs_done / status.pairs if status.pairs else 1.0
+    rows = [
+        ("units", f"{status.units_done:,} of {status.units:,}"),
+        ("pairs", f"{status.pairs_done:,} of {status.pairs:,} ({share:.1%})"),
+        ("bytes", f"{byte_size(status.bytes)} of parts, removed at the end"),
+    ]
+    if status.pairs_per_second:
+        left = f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+        rows.append(("rate", f"{status.pairs_per_second:,.0f} pairs/s{left}"))
+    if status.retries:
+        rows.append(("retries", f"{status.retries:,}"))
+    if status.holder:
+        rows.append(("driver", status.holder + ("" if status.state == "running" else ": it was killed")))
+    rows += [("failed", f"{name}: {cause}") for name, cause in list(status.failures.items())[:3]]
+    remedy = ": run the same `postmean index` again to go on" if status.state == "stopped" else ""
+    return "\n".join([f"{status.parts}: {status.state}{remedy}", *(f"  {name:<8} {value}" for name, value in rows)])

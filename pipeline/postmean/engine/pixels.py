@@ -67,6 +67,10 @@ class Pixels:
             for start, stop in bounds:
                 yield start, stop, self._on_device(self._part(start, stop))
 
+    def span(self, images: range) -> torch.Tensor:
+        """The tile of these images, [at least as many, columns]; the first must be a multiple of 16 on a GPU."""
+        return self._on_device(self._part(images.start, images.stop))
+
     def rows(self, row: np.ndarray) -> torch.Tensor:
         """Pixels of these images, [n, D] on the device."""
         index = torch.from_numpy(row).to(self.stored.device)

@@ -1,4 +1,4 @@
-"""A fleet for the duration of a run: Ray, metrics, and actors with the threads and device of the manifest."""
+"""A fleet for the duration of a run: Ray, metrics, and actors with given threads and device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +9,23 @@ from postmean.base.cores import usable_cores
 from postmean.base.device import usable_gpus
 from postmean.base.environment import cluster_address
 from postmean.base.errors import ConfigError
-from postmean.contract.manifest import Manifest
-from postmean.contract.plan import Plan
 from postmean.fleet.backlog import Backlog
 from postmean.fleet.calls import Calls
 from postmean.fleet.dispatcher import Dispatcher
 from postmean.fleet.listener import Listener
 from postmean.fleet.outcome import Outcome
 from postmean.fleet.ray_session import actors_that_fit, ray_session
-from postmean.fleet.settings import FleetSettings
+from postmean.fleet.settings import ActorSettings, FleetSettings
+
+
+@dataclass(frozen=True)
+class RunTotals:
+    """What the metrics of a run say of it as a whole."""
+
+    out: str
+    """The run's storage URL; its last part names the run."""
+    tuples: int
+    records: int
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,12 @@ class Fleet:
     calls: Calls
     settings: FleetSettings
     actors: int
-    metrics: Listener
+    metrics: Listener | None
     shards_at_a_time: int
 
     def make(self, backlog: Backlog, listener: Listener) -> Outcome:
         """Make the backlog's shards and tell the listener what becomes of them."""
-        listeners = (listener, self.metrics)
+        listeners = (listener,) if self.metrics is None else (listener, self.metrics)
         return Dispatcher(self.calls, self.settings, self.actors, backlog, listeners, self.shards_at_a_time).run()
 
 
@@ -56,24 +64,24 @@ def fleet_size(actors: int | None, device: str, threads_per_actor: int) -> int:
 @contextmanager
 def open_fleet(
     settings: FleetSettings,
-    manifest: Manifest,
-    plan: Plan,
-    out: str,
+    has: ActorSettings,
     actor: type,
     arguments: tuple[Any, ...],
     shards: int,
+    totals: RunTotals | None = None,
 ) -> Iterator[Fleet]:
     """Connect to the cluster or start Ray.
 
     Args:
-        out: the run's storage URL; its last part names the run in the metrics.
+        has: threads and device of an actor; the device is not auto.
         actor: class of the actors.
         arguments: of the constructor of `actor`.
-        shards: number of shards to make; there are no more actors than that.
+        shards: number of shards, or other units, to make; there are no more actors than that.
+        totals: for the metrics of a run; None: there are none.
     """
-    threads, gpus = manifest.threads_per_actor, 1 if manifest.device == "cuda" else 0
-    at_a_time = settings.at_a_time(manifest.device)
-    actors = min(fleet_size(settings.actors, manifest.device, threads), shards)
+    threads, gpus = has.threads_per_actor, 1 if has.device == "cuda" else 0
+    at_a_time = settings.at_a_time(has.device)
+    actors = min(fleet_size(settings.actors, has.device, threads), shards)
     with ray_session(actors * threads, actors * gpus) as ray_thread:
         # both import ray: its environment is set only now
         from postmean.fleet.metrics import DriverMetrics
@@ -88,5 +96,5 @@ def open_fleet(
             "max_task_retries": 0,
             "max_concurrency": at_a_time + 1 if at_a_time > 1 else 1,  # one more answers pings
         }
-        metrics = DriverMetrics(out, manifest.tuples, plan.total_records)
+        metrics = DriverMetrics(totals.out, totals.tuples, totals.records) if totals else None
         yield Fleet(RayCalls(ray_thread, actor, arguments, options), settings, actors, metrics, at_a_time)

@@ -42,7 +42,9 @@ def inspect_store(store: ImageStore) -> StoreView:
         source=store.header.source,
         fingerprint=store.header.fingerprint,
         bytes=len(store) * store.dim,
-        indexes=sorted(path.name for path in index.iterdir() if path.suffix != ".json") if index.is_dir() else [],
+        indexes=sorted(path.name for path in index.iterdir() if path.suffix in (".npz", ".faiss"))
+        if index.is_dir()
+        else [],
     )
 
 

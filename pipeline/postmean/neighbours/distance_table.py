@@ -15,39 +15,46 @@ STEPS = np.arange(6.0, 33.0)
 
 _SHIFT = 18  # bins keep 5 bits of the float32 mantissa: neighbouring edges differ by 1.6 to 3.1 %
 _FIRST = (0x3F800000 >> _SHIFT) - 1  # the bin before that of 1, the smallest distance but 0: it holds duplicates
-_BINS = (0x4F000000 >> _SHIFT) - _FIRST + 1  # up to 2^31
+_DUPLICATE = 0.99
+BINS = (0x4F000000 >> _SHIFT) - _FIRST + 1
+"""Up to a squared distance of 2^31"""
 
 
-def empty_counts(rows: int, device: torch.device) -> torch.Tensor:
-    """Counts of squared distances by bin, int64 [rows, bins]."""
-    return torch.zeros((rows, _BINS), dtype=torch.int64, device=device)
+def bins_of(distance2: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Bin of each squared distance, int32 like it, and the first and last bin that occur."""
+    # what is below 1 is 0, of a duplicate, and falls into the first bin
+    bins = (
+        distance2.to(torch.float32).clamp_(min=_DUPLICATE).view(torch.int32).bitwise_right_shift_(_SHIFT).sub_(_FIRST)
+    )
+    low, high = torch.aminmax(bins)
+    return bins, (int(low), int(high))
 
 
-def add_counts(counts: torch.Tensor, distance2: torch.Tensor) -> None:
-    """Count squared distances, int32 [rows, n], into their bins."""
-    bins = distance2.to(torch.float32).view(torch.int32).bitwise_right_shift_(_SHIFT).sub_(_FIRST).clamp_(min=0)
-    bins += (torch.arange(len(counts), device=bins.device, dtype=torch.int32) * _BINS)[:, None]
-    counts += torch.bincount(bins.flatten(), minlength=counts.numel()).view_as(counts)
+def count(bins: torch.Tensor, span: tuple[int, int], axis: int) -> torch.Tensor:
+    """How often each bin of `span` occurs in each row (axis 0) or column (axis 1), int32 [rows or columns, bins]."""
+    groups, width = bins.shape[axis], span[1] - span[0] + 1
+    first = torch.arange(groups, device=bins.device, dtype=torch.int32) * width - span[0]
+    place = bins + (first[:, None] if axis == 0 else first)
+    return torch.bincount(place.flatten(), minlength=groups * width).to(torch.int32).view(groups, width)
 
 
-def tabulate(counts: torch.Tensor, kth_distance2: torch.Tensor) -> np.ndarray:
+def tabulate(counts: np.ndarray, kth_distance2: np.ndarray) -> np.ndarray:
     """Upper bounds of log S_i at `STEPS`, float32 [rows, steps], in integer units.
 
     Args:
-        kth_distance2: squared distance of each row's K-th nearest, int32 [rows], at least 1.
+        counts: of each row's squared distances by bin, integers [rows, BINS].
+        kth_distance2: squared distance of each row's K-th nearest, int32 [rows].
     """
-    edges = (torch.arange(_BINS + 1, dtype=torch.int32) + _FIRST).bitwise_left_shift(_SHIFT).view(torch.float32)
-    edges = edges.to(torch.float64).to(counts.device)
-    # binning rounds squared distances to float32: a relative error of 6e-8
-    low, high = edges[:-1] * (1 - 1e-7), edges[1:] * (1 + 1e-7)
+    edges = ((np.arange(BINS + 1, dtype=np.int32) + _FIRST) << _SHIFT).view(np.float32).astype(np.float64)
     # duplicates (first bin) add nothing; the last bin holds the images themselves, counted at 2^31 - 1 by convention
-    terms = counts[:, :-1].to(torch.float64) * high[:-1] / 2
-    terms[:, 0] = 0.0
-    columns = []
-    for step in STEPS:
-        rate = step / kth_distance2.clamp(min=1).to(torch.float64)
-        columns.append((terms * torch.exp(-rate[:, None] * low[:-1])).sum(1).clamp(min=1e-300).log())
-    table = torch.stack(columns, 1).cpu().numpy()
+    used = 1 + np.flatnonzero(counts[:, 1:-1].any(0))
+    # binning rounds squared distances to float32: a relative error of 6e-8
+    low, high = edges[used] * (1 - 1e-7), edges[used + 1] * (1 + 1e-7)
+    # bins along the first axis: numpy adds them one after another, so bins that are left out change no sum
+    terms = np.ascontiguousarray(counts[:, used].T) * (high / 2)[:, None]
+    rate = 1 / np.maximum(kth_distance2, 1).astype(np.float64)
+    sums = np.stack([(terms * np.exp(np.outer(low, -step * rate))).sum(0) for step in STEPS], 1)
+    table = np.log(np.maximum(sums, 1e-300))
     return np.nextafter(table.astype(np.float32), np.float32(np.inf))
 
 

@@ -36,12 +36,8 @@ def built_index(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
     return path
 
 
-def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[int], None] = lambda done: None) -> Path:
-    """Build the index over all entries and write it beside the store.
-
-    Args:
-        progress: called with the number of entries added so far.
-    """
+def trained(store: ImageStore, spec: FaissSpec, flips: bool) -> Any:
+    """An empty index, a faiss.Index, with its partitions if it has any."""
     faiss = load_faiss()
     index = spec.create(store.dim)
     entries = len(store) * (2 if flips else 1)
@@ -49,23 +45,54 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
         if spec.lists > entries:
             raise ConfigError(f"index {spec.name}: {spec.lists} lists for {entries} entries: ask for fewer")
         # FAISS would draw its own 256 vectors per list; with a fixed sample every build gives the same index
-        sample = np.random.Generator(np.random.Philox(key=0)).permutation(entries)[: 64 * spec.lists]
+        sample = np.random.Generator(np.random.Philox(key=0)).permutation(entries)[: spec.sample(entries)]
         index.cp.seed = 0
         index.train(_vectors(store, np.sort(sample)))
     if spec.name.endswith("sq8"):
         # code = floor(pixel + 1/2), decoded as code: lossless; trained quantiles would clip
         faiss.copy_array_to_vector(np.array([-0.5, 255.0], np.float32), index.sq.trained)
         index.is_trained = True
+    return index
+
+
+def to_bytes(index: Any) -> bytes:
+    """A faiss.Index as bytes."""
+    return load_faiss().serialize_index(index).tobytes()
+
+
+def from_bytes(data: bytes) -> Any:
+    """A faiss.Index of bytes whose hash was found right: FAISS takes most damaged ones."""
+    return load_faiss().deserialize_index(np.frombuffer(data, np.uint8))
+
+
+def add_vectors(
+    index: Any, store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[int], None] = lambda done: None
+) -> Path:
+    """Add all entries to a trained index and write it beside the store.
+
+    Args:
+        progress: called with the number of entries added so far.
+    """
+    faiss = load_faiss()
+    entries = len(store) * (2 if flips else 1)
     for start in range(0, entries, _CHUNK):
         stop = min(start + _CHUNK, entries)
         index.add(_vectors(store, np.arange(start, stop)))
         progress(stop)
     path = index_path(store, spec, flips)
-    with temporary_file(path) as temporary:
-        faiss.write_index(index, str(temporary))
-        move_into_place(temporary, path)
-    write_card(path, _made_from(store, spec, flips))
+    try:
+        with temporary_file(path) as temporary:
+            faiss.write_index(index, str(temporary))
+            move_into_place(temporary, path)
+        write_card(path, made_from(store, spec, flips))
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot write: {error.strerror}: free space or make it writable") from error
     return path
+
+
+def build(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
+    """Build an index over all entries in this process and write it beside the store."""
+    return add_vectors(trained(store, spec, flips), store, spec, flips)
 
 
 class FaissSearch:
@@ -111,12 +138,12 @@ def _read(population: Population, spec: FaissSpec) -> Any:
 
     store = population.store
     path, remedy = built_index(store, spec, population.flips), _remedy(store, spec, population.flips)
-    made_from = read_card(path, remedy)  # first: FAISS takes most damaged files, and answers with other neighbours
+    card = read_card(path, remedy)  # first: FAISS takes most damaged files, and answers with other neighbours
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)  # the actors of a machine share its pages
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]}): {remedy}") from error
-    if made_from != _made_from(store, spec, population.flips) or (index.ntotal, index.d) != (
+    if card != made_from(store, spec, population.flips) or (index.ntotal, index.d) != (
         len(population),
         store.dim,
     ):
@@ -124,7 +151,8 @@ def _read(population: Population, spec: FaissSpec) -> Any:
     return index
 
 
-def _made_from(store: ImageStore, spec: FaissSpec, flips: bool) -> dict[str, Any]:
+def made_from(store: ImageStore, spec: FaissSpec, flips: bool) -> dict[str, Any]:
+    """What an index is made from."""
     return {"store_fingerprint": store.header.fingerprint, "index": spec.name, "flips": flips}
 
 

@@ -36,6 +36,10 @@ class FaissSpec:
         """Whether vectors are kept in float32, not in bytes."""
         return self.name.endswith("flat")
 
+    def sample(self, entries: int) -> int:
+        """Number of entries that partitions are trained on."""
+        return min(64 * self.lists, entries)
+
     def size(self, entries: int, dim: int) -> int:
         """Bytes of the index, as a file and in memory."""
         return entries * ((4 if self.is_flat else 1) * dim + (8 if self.lists else 0)) + 4 * self.lists * dim

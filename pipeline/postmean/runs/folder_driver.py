@@ -6,8 +6,9 @@ from postmean.base.errors import GenerationError
 from postmean.base.progress import ShowProgress
 from postmean.fleet.actor import EstimatorActor, ShardDone
 from postmean.fleet.backlog import PlannedShards
-from postmean.fleet.open_fleet import open_fleet
+from postmean.fleet.open_fleet import RunTotals, open_fleet
 from postmean.fleet.outcome import Outcome
+from postmean.fleet.settings import ActorSettings
 from postmean.runs.config import GenerateConfig
 from postmean.runs.failures import failed_shards, remove_failure, write_failure
 from postmean.runs.job import Job
@@ -49,18 +50,17 @@ class FolderDriver:
 
     def run(self) -> Outcome:
         """Make the missing shards, as far as possible."""
-        out, store = self._run.storage.url, str(self._job.store.path.resolve())
+        out, store, manifest = self._run.storage.url, str(self._job.store.path.resolve()), self._job.manifest
         with (
             self.pace,
             self._progress,
             open_fleet(
                 self._config.fleet,
-                self._job.manifest,
-                self._job.plan,
-                out,
+                ActorSettings(threads_per_actor=manifest.threads_per_actor, device=manifest.device),
                 actor=EstimatorActor,
                 arguments=(out, store),
                 shards=len(self._backlog),
+                totals=RunTotals(out, manifest.tuples, self._job.plan.total_records),
             ) as fleet,
         ):
             self._progress.start_at(self._records_done)

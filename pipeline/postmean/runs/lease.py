@@ -101,11 +101,15 @@ def is_at_work(storage: Storage, holder: Holder, beat_seconds: float = _BEAT_SEC
     return False
 
 
-def refuse_if_held(storage: Storage) -> None:
-    """Raise GenerationError if another driver holds the output; writes nothing."""
+def refuse_if_held(storage: Storage, command: str = "generate") -> None:
+    """Raise GenerationError if another driver holds the output; writes nothing.
+
+    Args:
+        command: the command that drives such an output.
+    """
     holder = find_holder(storage)
     if holder is not None and holder.state() == "held":
-        raise _refusal(storage, holder)
+        raise _refusal(storage, holder, command)
 
 
 class Lease:
@@ -114,16 +118,21 @@ class Lease:
     Args:
         on_beat: called after each renewal, by the thread that renews.
         beat_seconds: time between renewals.
+        command: the command that drives such an output.
 
     Raises:
         GenerationError: another driver holds it; the message says who, and when its lease expires.
     """
 
     def __init__(
-        self, storage: Storage, on_beat: Callable[[], None] = lambda: None, beat_seconds: float = _BEAT_SECONDS
+        self,
+        storage: Storage,
+        on_beat: Callable[[], None] = lambda: None,
+        beat_seconds: float = _BEAT_SECONDS,
+        command: str = "generate",
     ) -> None:
         self._storage = storage
-        self._on_beat = on_beat
+        self._on_beat, self._command = on_beat, command
         self._beat_seconds = beat_seconds
         self._stop = threading.Event()
         self._trouble: PostmeanError | None = None
@@ -152,7 +161,7 @@ class Lease:
         for _ in range(100):
             number, holder = _newest(self._storage)
             if holder is not None and is_at_work(self._storage, holder, self._beat_seconds):
-                raise _refusal(self._storage, holder)
+                raise _refusal(self._storage, holder, self._command)
             self._holder = replace(self._holder, heartbeat=time.time())
             if self._storage.create(_path(number + 1), to_json(self._holder)) and self._holds(number + 1):
                 return number + 1
@@ -183,8 +192,8 @@ class Lease:
                 if not is_ours:
                     who = other.describe() if other is not None else "a damaged lease"
                     self._trouble = GenerationError(
-                        f"{self._storage.url}: another `postmean generate` took over ({who}), as this one had not "
-                        "renewed its lease in time: it goes on there, nothing is lost"
+                        f"{self._storage.url}: another `postmean {self._command}` took over ({who}), as this one had "
+                        "not renewed its lease in time: it goes on there, nothing is lost"
                     )
                     return
                 self._holder = replace(self._holder, heartbeat=time.time())
@@ -213,11 +222,11 @@ def _read(storage: Storage, number: int) -> Holder | None:
         return None
 
 
-def _refusal(storage: Storage, holder: Holder) -> GenerationError:
+def _refusal(storage: Storage, holder: Holder, command: str) -> GenerationError:
     age = time.time() - holder.heartbeat
     left = EXPIRES_SECONDS - age if 0 <= age < EXPIRES_SECONDS else EXPIRES_SECONDS  # else clocks disagree
     return GenerationError(
-        f"{storage.url}: another `postmean generate` is at work there ({holder.describe()}): wait for it or stop it; "
+        f"{storage.url}: another `postmean {command}` is at work there ({holder.describe()}): wait for it or stop it; "
         f"if it is dead already, its lease expires in {left:.0f} s"
     )
 

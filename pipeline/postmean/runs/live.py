@@ -10,8 +10,9 @@ from postmean.base.extras import check_installed
 from postmean.base.progress import Progress, ShowProgress, shown
 from postmean.contract.plan import Plan
 from postmean.fleet.actor import LiveActor, LiveShard
-from postmean.fleet.open_fleet import open_fleet
+from postmean.fleet.open_fleet import RunTotals, open_fleet
 from postmean.fleet.outcome import Outcome
+from postmean.fleet.settings import ActorSettings
 from postmean.runs.config import ServeConfig
 from postmean.runs.job import for_cluster, prepare
 from postmean.runs.live_shards import LiveShards
@@ -97,12 +98,11 @@ def serve(
         show("serve", job.plan.total_records, "records") as line,
         open_fleet(
             config.fleet,
-            job.manifest,
-            job.plan,
-            memory.url,
+            ActorSettings(threads_per_actor=job.manifest.threads_per_actor, device=job.manifest.device),
             actor=LiveActor,
             arguments=(memory.files, store),
             shards=len(job.plan),
+            totals=RunTotals(memory.url, job.manifest.tuples, job.plan.total_records),
         ) as fleet,
     ):
         on_ready(server.port)

@@ -96,7 +96,7 @@ class DriverLog:
         """
         self._left, self._shards, self._bytes = left, len(committed), sum(committed.values())
         self._before = records - left
-        earlier = _driver(self._storage)
+        earlier = driver_status(self._storage)
         self._history = History(earlier.history if earlier else ())
         self._began = time.monotonic()
 
@@ -158,7 +158,7 @@ def read_status(storage: Storage) -> RunStatus:
         trainers={name: position.next_tuple for name, position in sorted(read_positions(storage).items())},
         deleted=deleted_shards(run),
     )
-    driver = _driver(storage)
+    driver = driver_status(storage)
     if driver is not None and driver.shards == status.shards_done:
         status = replace(status, bytes=driver.bytes)
     else:
@@ -185,7 +185,8 @@ def _bytes(run: RunFolder, done: np.ndarray) -> int | None:
     return round(sum(sizes) / len(sizes) * len(shards)) if sizes else None
 
 
-def _driver(storage: Storage) -> DriverStatus | None:
+def driver_status(storage: Storage) -> DriverStatus | None:
+    """The last report of the driver; None if there is none or it is damaged."""
     try:
         return read_json(DriverStatus, storage.get(STATUS), STATUS)
     except (ShardError, JsonError):

@@ -6,12 +6,13 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from postmean.base.checks import check_at_least_one, check_tolerance
+from postmean.base.checks import check_at_least, check_at_least_one, check_tolerance
+from postmean.fleet.settings import FleetSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
-    """What to build beside a store."""
+    """What to build beside a store, and with what."""
 
     store: Positional[Path]
     """Image store made by `postmean import`."""
@@ -26,10 +27,16 @@ class IndexConfig:
     tolerance: float = 1e-6
     """Mean squared error per dimension for the certified sigmas in the report (generate has its own)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the self-join is computed and the index will be searched; auto uses a GPU if this machine has one."""
+    """Where the self-join is computed and the index will be searched; auto uses GPUs if this machine has one, or the
+    cluster at RAY_ADDRESS."""
     threads: int | None = None
-    """CPU threads; default all cores that this process may use."""
+    """CPU threads: of this process, by default all cores that it may use; of each actor of a fleet, by default 1."""
+    block_images: int | None = None
+    """Images of a block: a unit of work multiplies two blocks and takes 8 kB of memory an image. Default 16 384, above
+    262 144 images 32 768. The index does not depend on it."""
+    fleet: FleetSettings = FleetSettings()
 
     def __post_init__(self) -> None:
         check_at_least_one(self, ("nearest", "threads"))
+        check_at_least(self, "block_images", 16)
         check_tolerance(self)
