@@ -30,8 +30,8 @@ class StatusConfig:
     serve: str | None = None
     """Serve the page of `postmean report run`, live, at HOST:PORT (default 127.0.0.1:8802, which only this machine
     reaches) until Ctrl-C. Whoever reaches the address sees the page."""
-    store: Path | None = None
-    """Image store for the pictures of --serve; default the one that the run was made from."""
+    store: str | Path | None = None
+    """Image store (folder or URL) for the pictures of --serve; default the one that the run was made from."""
 
     def __post_init__(self) -> None:
         if self.store is not None and self.serve is None:
@@ -77,7 +77,7 @@ def _serve(storage: "Storage", config: StatusConfig) -> None:
     from postmean.pages.page_server import Address, PageServer
     from postmean.pages.run_page import RunPage
 
-    page = RunPage(storage, None if config.store is None else str(config.store))
+    page = RunPage(storage, config.store)
     with PageServer(Address.parse(config.serve or ""), page.make) as server:
         log_event("serving", url=server.url)
         if not is_structured():

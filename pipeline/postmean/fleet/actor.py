@@ -42,7 +42,7 @@ class EstimatorActor:
 
     Args:
         out: the run's storage URL, with manifest, certificate and plan in it.
-        store: path of the image store, on a file system that this machine sees.
+        store: URL of the image store, or its path on a file system that this machine sees.
     """
 
     def __init__(self, out: str, store: str) -> None:
@@ -90,7 +90,7 @@ class ShardMaker:
 
     Args:
         run: holds the manifest, the certificate and the plan; the shards are written there.
-        store: path of the image store.
+        store: as for `EstimatorActor`.
     """
 
     def __init__(self, run: RunFolder, store: str) -> None:
@@ -131,7 +131,7 @@ class ShardMaker:
     def _replica(self) -> Replica:
         manifest, where = self._run.read_manifest(), self._run.storage.url
         prepare_process(manifest.threads_per_actor)
-        images = ImageStore.open(self._store)
+        images = ImageStore.open(self._store, progress=False)
         manifest.check_store(images.header.fingerprint, where)
         manifest.check_code(where)
         manifest.check_tuples(where)

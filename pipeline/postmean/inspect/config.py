@@ -14,13 +14,13 @@ class InspectConfig:
     """What to look at."""
 
     path: Positional[str]
-    """An image store, a run (folder or URL), a shard's .tar, a checkpoint, or the folder of a training run."""
+    """An image store or a run (folder or URL), a shard's .tar, a checkpoint, or the folder of a training run."""
     shard: int | None = None
     """Shard of the run to look at."""
     record: int | None = None
     """Record of the run to look at, counted from 0 over all shards."""
-    store: Path | None = None
-    """Image store of the run, for --record; default the one that the run names."""
+    store: str | Path | None = None
+    """Image store (folder or URL) of the run, for --record; default the one that the run names."""
     neighbours: int = 8
     """Heaviest images of a record's mean to show."""
     picture: Path | None = None

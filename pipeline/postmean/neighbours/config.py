@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from postmean.base.checks import check_at_least_one, check_tolerance
 
@@ -13,8 +13,8 @@ from postmean.base.checks import check_at_least_one, check_tolerance
 class IndexConfig:
     """What to build beside a store."""
 
-    store: Positional[Path]
-    """Image store made by `postmean import`."""
+    store: Annotated[Positional[str | Path], arg(metavar="STORE")]
+    """Image store made by `postmean import`: its folder, or its URL such as s3://bucket/photos.store."""
     index: str = "exact"
     """exact needs no index of its own; flat, sq8, ivf<lists>-flat, ivf<lists>-sq8 build one with FAISS."""
     flips: bool = False

@@ -31,6 +31,8 @@ def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
 def built_index(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
     """Path of a store's index; DataError if it was not built."""
     path = index_path(store, spec, flips)
+    if store.remote is not None:
+        store.remote.fetch_index(path.name)
     if not path.is_file():
         raise DataError(f"{path}: no such index: {_remedy(store, spec, flips)}")
     return path
@@ -65,6 +67,8 @@ def build(store: ImageStore, spec: FaissSpec, flips: bool, progress: Callable[[i
         faiss.write_index(index, str(temporary))
         move_into_place(temporary, path)
     write_card(path, _made_from(store, spec, flips))
+    if store.remote is not None:
+        store.remote.share_index(path)
     return path
 
 
@@ -129,7 +133,7 @@ def _made_from(store: ImageStore, spec: FaissSpec, flips: bool) -> dict[str, Any
 
 
 def _remedy(store: ImageStore, spec: FaissSpec, flips: bool) -> str:
-    return f"build it with `postmean index {store.path} --index {spec.name}{' --flips' if flips else ''}`"
+    return f"build it with `postmean index {store.where} --index {spec.name}{' --flips' if flips else ''}`"
 
 
 def _vectors(store: ImageStore, entries: np.ndarray) -> np.ndarray:

@@ -60,7 +60,9 @@ def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexRep
     spec = None if config.index == "exact" else FaissSpec(config.index)
     if spec is not None:
         check_installed("faiss", "faiss")  # before the self-join, which takes minutes
-    store, device = ImageStore.open(config.store), usable_device(config.device).type
+    store, device = ImageStore.open(config.store, show), usable_device(config.device).type
+    if store.remote is not None:
+        store.remote.check_writable()
     if spec is not None and device == "cuda":
         check_here(spec, Population(store, config.flips, device=device))
     remove_leftovers(store.path / "index")
@@ -68,6 +70,8 @@ def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexRep
         began = time.monotonic()
         stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
         join = _compute_self_join(config, store, device, show) if stored is None else stored
+        if stored is not None and store.remote is not None:  # an earlier call may not have come so far
+            store.remote.share_index(join.path(store, config.flips, config.conditional))
         certified = certified_sigma(join, config.tolerance, store.dim)
         self_join_seconds = time.monotonic() - began
         began = time.monotonic()

@@ -62,6 +62,8 @@ class SelfJoin:
         np.savez(buffer, distance2=self.distance2, others=self.others, table=self.table)
         write_file(path, buffer.getvalue())
         write_card(path, to_dict(self.header))
+        if store.remote is not None:
+            store.remote.share_index(path)
         return path
 
     @classmethod
@@ -73,7 +75,9 @@ class SelfJoin:
         """
         path = cls.path(store, flips, conditional)
         flags = f"{' --flips' if flips else ''}{' --conditional' if conditional else ''}"
-        remedy = f"make it with `postmean index {store.path}{flags}`"
+        remedy = f"make it with `postmean index {store.where}{flags}`"
+        if store.remote is not None:
+            store.remote.fetch_index(path.name)
         if not path.is_file():
             raise DataError(f"{path}: no self-join for this store: {remedy}")
         try:
@@ -114,11 +118,11 @@ def self_join(
     """
     labels: list[int | None] = list(range(store.classes)) if conditional else [None]
     if conditional and store.labels is None:
-        raise DataError(f"{store.path}: a conditional self-join needs labels, this store has none")
+        raise DataError(f"{store.where}: a conditional self-join needs labels, this store has none")
     populations = [Population(store, flips, label, device, exact_products=True) for label in labels]
     populations = [p for p in populations if len(p)]
     if store.dim * 255**2 >= 2**31:
-        raise DataError(f"{store.path}: {store.dim} values an image, squared distances in int32 hold 33 025: resize")
+        raise DataError(f"{store.where}: {store.dim} values an image, squared distances in int32 hold 33 025: resize")
     columns = max(1, min(nearest, max(len(p) for p in populations) - 1))
     distance2 = np.full((len(store), columns), np.iinfo(np.int32).max, np.int32)
     others = np.zeros(len(store), np.int64)

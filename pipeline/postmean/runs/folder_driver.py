@@ -49,7 +49,7 @@ class FolderDriver:
 
     def run(self) -> Outcome:
         """Make the missing shards, as far as possible."""
-        out, store = self._run.storage.url, str(self._job.store.path.resolve())
+        out, store = self._run.storage.url, self._job.store.url
         with (
             self.pace,
             self._progress,

@@ -91,7 +91,6 @@ def serve(
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)
-    store = str(job.store.path.resolve())
     with (
         LiveServer(config.host, config.port, memory.files, shards, token, tls) as server,
         show("serve", job.plan.total_records, "records") as line,
@@ -101,7 +100,7 @@ def serve(
             job.plan,
             memory.url,
             actor=LiveActor,
-            arguments=(memory.files, store),
+            arguments=(memory.files, job.store.url),
             shards=len(job.plan),
         ) as fleet,
     ):

@@ -18,8 +18,8 @@ class TrainRunConfig(WatchConfig, TrainConfig):
 
     targets: str
     """Folder or URL of a run of `postmean generate`."""
-    store: Path
-    """Image store that the run was generated from."""
+    store: str | Path
+    """Image store that the run was generated from: folder or URL."""
     out: Path
     """Folder for checkpoints, metrics.jsonl, event files of TensorBoard and config.json."""
     init: str = ""

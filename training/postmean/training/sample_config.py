@@ -69,8 +69,8 @@ class EvaluateConfig(SamplerConfig):
 
     images: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of PNGs, as `postmean sample` writes it."""
-    store: Path
-    """Image store to compare with; all its images are used."""
+    store: str | Path
+    """Image store (folder or URL) to compare with; all its images are used."""
     checkpoint: Path | None = None
     """Checkpoint or run to draw images from, in place of a folder."""
     count: int = 50_000
