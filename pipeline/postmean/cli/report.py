@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
+from postmean.base.places import PositionalStore
 from postmean.cli import report_run, report_store
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ postmean report WHAT --help shows the flags."""
 class ReportConfig:
     """What to measure, and how much."""
 
-    store: Annotated[str | Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
+    store: PositionalStore
     """Image store made by `postmean import`: folder or URL."""
     out: Path
     """Folder for the table and the pictures; computed results are kept in its parts/."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from postmean.base.command_line import CommandLine
+from postmean.base.places import Place
 
 SUMMARY = "Write one HTML page of a run: progress, rates, quality by sigma, verification, failures, pictures."
 
@@ -17,7 +18,7 @@ class RunReportConfig:
 
     targets: Annotated[str, tyro.conf.Positional]
     """Folder or URL of the run."""
-    store: str | Path | None = None
+    store: Place | None = None
     """Image store (folder or URL), for pictures; default the folder that the run was made from, if it is there."""
     out: Path | None = None
     """File of the page; default report.html in the run."""

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from postmean.base.checks import check_tolerance
 from postmean.base.command_line import CommandLine
+from postmean.base.places import PositionalStore
 
 SUMMARY = "Write one HTML page of an image store: classes, near duplicates, certified sigmas, the oddest images."
 
@@ -16,7 +14,7 @@ SUMMARY = "Write one HTML page of an image store: classes, near duplicates, cert
 class StoreReportConfig:
     """Which store, and where the page goes."""
 
-    store: Annotated[str | Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
+    store: PositionalStore
     """Image store made by `postmean import`: folder or URL. `postmean index` adds the self-join: the duplicates."""
     tolerance: float = 1e-6
     """Mean squared error per dimension for the certified sigmas."""

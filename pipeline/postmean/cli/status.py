@@ -3,7 +3,6 @@
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -11,6 +10,7 @@ import tyro
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
 from postmean.base.log import is_structured, log_event
+from postmean.base.places import Place
 from postmean.base.progress import byte_size, duration
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class StatusConfig:
     serve: str | None = None
     """Serve the page of `postmean report run`, live, at HOST:PORT (default 127.0.0.1:8802, which only this machine
     reaches) until Ctrl-C. Whoever reaches the address sees the page."""
-    store: str | Path | None = None
+    store: Place | None = None
     """Image store (folder or URL) for the pictures of --serve; default the one that the run was made from."""
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from tyro.conf import Positional
 
 from postmean.base.checks import check_at_least, check_at_least_one
 from postmean.base.errors import ConfigError
+from postmean.base.places import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class InspectConfig:
     """Shard of the run to look at."""
     record: int | None = None
     """Record of the run to look at, counted from 0 over all shards."""
-    store: str | Path | None = None
+    store: Place | None = None
     """Image store (folder or URL) of the run, for --record; default the one that the run names."""
     neighbours: int = 8
     """Heaviest images of a record's mean to show."""

@@ -1,19 +1,17 @@
 """The settings of `postmean index`, in a file that does not import torch."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
-
-from tyro.conf import Positional, arg
+from typing import Literal
 
 from postmean.base.checks import check_at_least_one, check_tolerance
+from postmean.base.places import PositionalStore
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
     """What to build beside a store."""
 
-    store: Annotated[Positional[str | Path], arg(metavar="STORE")]
+    store: PositionalStore
     """Image store made by `postmean import`: its folder, or its URL such as s3://bucket/photos.store."""
     index: str = "exact"
     """exact needs no index of its own; flat, sq8, ivf<lists>-flat, ivf<lists>-sq8 build one with FAISS."""

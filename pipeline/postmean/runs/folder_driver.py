@@ -1,7 +1,9 @@
 """The driver of a run that is stored: makes the missing shards with a fleet and records progress in the run folder."""
 
+import os
 from contextlib import suppress
 
+from postmean.base.environment import STORE_CACHE
 from postmean.base.errors import GenerationError
 from postmean.base.progress import ShowProgress
 from postmean.fleet.actor import EstimatorActor, ShardDone
@@ -12,6 +14,7 @@ from postmean.runs.config import GenerateConfig
 from postmean.runs.failures import failed_shards, remove_failure, write_failure
 from postmean.runs.job import Job
 from postmean.runs.lease import Lease
+from postmean.runs.memory import actor_bytes
 from postmean.runs.pace import Pace
 from postmean.runs.status import DriverLog
 from postmean.shards.run_folder import RunFolder
@@ -59,8 +62,9 @@ class FolderDriver:
                 self._job.plan,
                 out,
                 actor=EstimatorActor,
-                arguments=(out, store),
+                arguments=(out, store, os.environ.get(STORE_CACHE)),
                 shards=len(self._backlog),
+                memory=actor_bytes(self._job, self._config.fleet),
             ) as fleet,
         ):
             self._progress.start_at(self._records_done)

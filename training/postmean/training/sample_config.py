@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from postmean.base.errors import ConfigError
+from postmean.base.places import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class EvaluateConfig(SamplerConfig):
 
     images: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of PNGs, as `postmean sample` writes it."""
-    store: str | Path
+    store: Place
     """Image store (folder or URL) to compare with; all its images are used."""
     checkpoint: Path | None = None
     """Checkpoint or run to draw images from, in place of a folder."""
