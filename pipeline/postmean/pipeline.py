@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from postmean.fleet.settings import ActorSettings as ActorSettings
     from postmean.fleet.settings import FleetSettings as FleetSettings
     from postmean.importers.config import ImportConfig as ImportConfig
-    from postmean.importers.run import ImportReport as ImportReport
+    from postmean.importers.report import ImportReport as ImportReport
     from postmean.importers.run import import_images as import_images
     from postmean.importers.survey import SourceSurvey as SourceSurvey
     from postmean.importers.survey import survey_source as survey_source

@@ -67,9 +67,9 @@ MISTAKES = {
     f"{PRESET} --store STORE --out out --tuples many": "Error parsing --tuples: invalid literal",
     f"{PRESET} --store": "Missing value for argument '--store'",
     f"{PRESET} --store STORE": "missing --out STR: see `postmean generate edm-digits --help`",
-    PRESET: "missing --store PATH, --out STR: see `postmean generate edm-digits --help`",
-    "plan edm-digits": "missing --store PATH: see `postmean plan edm-digits --help`",
-    "verify": "missing OUT, --store PATH: see `postmean verify --help`",
+    PRESET: "missing --store PATH|URL, --out STR: see `postmean generate edm-digits --help`",
+    "plan edm-digits": "missing --store PATH|URL: see `postmean plan edm-digits --help`",
+    "verify": "missing OUT, --store PATH|URL: see `postmean verify --help`",
     "verify a b --store STORE": "Unrecognized options: b: see `postmean verify --help`",
 }
 

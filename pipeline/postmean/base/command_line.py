@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from postmean.base.config_file import Unpack, read_settings, write_settings
+from postmean.base.environment import set_store_cache
 from postmean.base.errors import ConfigError
 from postmean.base.flag_tree import Flag, flags_of, kind_flags, kinds, parts
 from postmean.base.flags import FlagGroup
@@ -62,6 +63,8 @@ class CommandLine(Generic[T]):
         shown = self.main.split() if "--help-all" not in words and wants_help else None
         settings, output = self._run_tyro(["--help"] if wants_help else words, base, chosen, preset, shown)
         set_verbosity(output.quiet, output.verbose)
+        if output.store_cache is not None:
+            set_store_cache(output.store_cache)
         if output.save_config is not None:
             write_settings(settings, output.save_config)
         return settings, output

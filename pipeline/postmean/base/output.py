@@ -16,12 +16,14 @@ from postmean.base.progress import NoProgress, Progress, ShowProgress
 
 @dataclass(frozen=True, kw_only=True)
 class Output(FlagGroup):
-    """Settings from and to files, and what is printed."""
+    """Settings from and to files, the cache of stores, and what is printed."""
 
     config: Path | None = None
     """YAML or JSON file of settings, such as `postmean config` prints; flags override it."""
     save_config: Path | None = None
     """Write the settings of this call to this file, for --config: JSON if its name ends so, else YAML."""
+    store_cache: Path | None = None
+    """Folder for this node's copies of stores at URLs; default POSTMEAN_STORE_CACHE or ~/.cache/postmean/stores."""
     json: FlagCreatePairsOff[bool] = False
     """Print the report as one JSON document."""
     quiet: FlagCreatePairsOff[bool] = False

@@ -108,7 +108,7 @@ def _write(out: Path, store: "ImageStore", points: "list[FloorPoint]", noise: "F
 
     columns = {name: [getattr(point, name) for point in points] for name in asdict(points[0])}
     write_parquet(pa.table(columns), out / "floor.parquet")
-    floor_picture(out / "floor.svg", f"Loss floor: {store.path.name}", points, store.dim, noise)
+    floor_picture(out / "floor.svg", f"Loss floor: {store.where.rpartition('/')[2]}", points, store.dim, noise)
     if noise is not None:
         write_settings(_NoiseFile(recipe=_RecipeFile(noise=noise)), out / "noise.yaml")
 

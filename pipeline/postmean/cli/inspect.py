@@ -23,7 +23,9 @@ def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config, output = COMMAND.parse(argv)
     if "://" in config.path:
-        return _run(config, output)
+        from postmean.contract.store_header import is_store
+
+        return _store(config, output) if is_store(config.path) else _run(config, output)
     path = local_path(config.path)
     if (path / "images.npy").exists():
         return _store(config, output)
@@ -38,7 +40,7 @@ def _store(config: InspectConfig, output: Output) -> int:
     from postmean.contract.image_store import ImageStore
     from postmean.inspect.store import draw_store, inspect_store
 
-    store = ImageStore.open(config.path)
+    store = ImageStore.open(config.path, output.progress)
     view = inspect_store(store)
     channels, height, width = view.shape
     counts = sorted(view.class_counts.items(), key=lambda pair: -pair[1])
@@ -114,7 +116,7 @@ def _record(config: InspectConfig, output: Output, run: Any) -> int:
     path = config.store or run.named_store()
     if path is None:
         raise ConfigError(f"{run.url}: it does not say where its image store is: pass --store")
-    store = ImageStore.open(path)
+    store = ImageStore.open(path, output.progress)
     view = inspect_record(run, store, config.record, config.neighbours)
     follows = "" if view.sigma_next is None else f", sigma_next {view.sigma_next:.4g}"
     rows = {

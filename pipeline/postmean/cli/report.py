@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
+from postmean.base.places import PositionalStore
 from postmean.cli import report_run, report_store
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ postmean report WHAT --help shows the flags."""
 class ReportConfig:
     """What to measure, and how much."""
 
-    store: Annotated[Path, tyro.conf.Positional]
-    """Image store made by `postmean import`."""
+    store: PositionalStore
+    """Image store made by `postmean import`: folder or URL."""
     out: Path
     """Folder for the table and the pictures; computed results are kept in its parts/."""
     quick: bool = False
@@ -115,7 +114,7 @@ def run(argv: list[str]) -> int:
     from postmean.report.estimators import report_estimators
 
     settings = config.settings(choose_device(config.device))
-    store = ImageStore.open(config.store)
+    store = ImageStore.open(config.store, output.progress)
     network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
     with threads(config.threads or usable_cores()):
         report = report_estimators(store, config.out, settings, network, key, output.progress)

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from postmean.base.command_line import CommandLine
+from postmean.base.places import Place
 
 SUMMARY = "Write one HTML page of a run: progress, rates, quality by sigma, verification, failures, pictures."
 
@@ -17,8 +18,8 @@ class RunReportConfig:
 
     targets: Annotated[str, tyro.conf.Positional]
     """Folder or URL of the run."""
-    store: Path | None = None
-    """Image store, for pictures; default the one that the run was made from, if it is on this machine."""
+    store: Place | None = None
+    """Image store (folder or URL), for pictures; default the folder that the run was made from, if it is there."""
     out: Path | None = None
     """File of the page; default report.html in the run."""
 
@@ -40,7 +41,7 @@ def run(argv: list[str]) -> int:
     from postmean.storage.open import open_storage
 
     storage = open_storage(config.targets)
-    page = RunPage(storage, None if config.store is None else str(config.store)).make()
+    page = RunPage(storage, config.store, output.progress).make()
     path = write_page(render(page), config.out, storage)
     output.report({"page": path, "state": page.state}, f"{path}: {page.state}")
     return 0

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from postmean.base.checks import check_tolerance
 from postmean.base.command_line import CommandLine
+from postmean.base.places import PositionalStore
 
 SUMMARY = "Write one HTML page of an image store: classes, near duplicates, certified sigmas, the oddest images."
 
@@ -16,8 +14,8 @@ SUMMARY = "Write one HTML page of an image store: classes, near duplicates, cert
 class StoreReportConfig:
     """Which store, and where the page goes."""
 
-    store: Annotated[Path, tyro.conf.Positional]
-    """Image store made by `postmean import`; `postmean index` adds the self-join, which knows the duplicates."""
+    store: PositionalStore
+    """Image store made by `postmean import`: folder or URL. `postmean index` adds the self-join: the duplicates."""
     tolerance: float = 1e-6
     """Mean squared error per dimension for the certified sigmas."""
     out: Path | None = None
@@ -44,8 +42,8 @@ def run(argv: list[str]) -> int:
     from postmean.pages.write_page import write_page
     from postmean.storage.open import open_storage
 
-    store = ImageStore.open(config.store)
+    store = ImageStore.open(config.store, output.progress)
     page = store_page(store, config.tolerance, output.progress)
-    path = write_page(render(page), config.out, open_storage(store.path))
+    path = write_page(render(page), config.out, open_storage(store.url))
     output.report({"page": path, "state": page.state}, f"{path}: {page.state}")
     return 0

@@ -3,7 +3,6 @@
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -11,6 +10,7 @@ import tyro
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
 from postmean.base.log import is_structured, log_event
+from postmean.base.places import Place
 from postmean.base.progress import byte_size, duration
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class StatusConfig:
     serve: str | None = None
     """Serve the page of `postmean report run`, live, at HOST:PORT (default 127.0.0.1:8802, which only this machine
     reaches) until Ctrl-C. Whoever reaches the address sees the page."""
-    store: Path | None = None
-    """Image store for the pictures of --serve; default the one that the run was made from."""
+    store: Place | None = None
+    """Image store (folder or URL) for the pictures of --serve; default the one that the run was made from."""
 
     def __post_init__(self) -> None:
         if self.store is not None and self.serve is None:
@@ -51,11 +51,13 @@ def run(argv: list[str]) -> int:
     """Entry point of the command."""
     argv = _with_address(argv)
     config, output = COMMAND.parse(argv)
-    from postmean.runs.index_status import is_store, read_store_status
+    from postmean.contract.store_header import is_store
     from postmean.runs.status import read_status
     from postmean.storage.open import open_storage
 
     if is_store(config.out):
+        from postmean.runs.index_status import read_store_status  # here: it loads torch
+
         if config.serve is not None:
             raise ConfigError("--serve: it is for runs: `postmean report store` makes a page of a store")
         store_status = read_store_status(config.out)
@@ -85,7 +87,7 @@ def _serve(storage: "Storage", config: StatusConfig) -> None:
     from postmean.pages.page_server import Address, PageServer
     from postmean.pages.run_page import RunPage
 
-    page = RunPage(storage, None if config.store is None else str(config.store))
+    page = RunPage(storage, config.store)
     with PageServer(Address.parse(config.serve or ""), page.make) as server:
         log_event("serving", url=server.url)
         if not is_structured():

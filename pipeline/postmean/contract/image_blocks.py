@@ -5,6 +5,7 @@ about a second per GB and core. Nothing is remembered on disk: no time stamp has
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,18 +45,34 @@ class ImageBlocks:
     """Images that are checked as they are read. Several threads may read.
 
     Args:
-        images: uint8 [N, C, H, W].
+        images: uint8 [N, C, H, W]; or what gets them when they are first read, which may take long.
         hashes: uint8 [blocks, 32]; None if there is nothing to check, as for images made in memory.
         path: file of the images, for messages.
         remedy: what to do about a damaged file.
+        shape: N, C, H, W, where the images are not there yet.
     """
 
     def __init__(
-        self, images: np.ndarray, hashes: np.ndarray | None = None, path: Path | None = None, remedy: str = ""
+        self,
+        images: np.ndarray | Callable[[], np.ndarray],
+        hashes: np.ndarray | None = None,
+        path: Path | None = None,
+        remedy: str = "",
+        shape: tuple[int, ...] = (),
     ) -> None:
-        self._images, self._hashes, self._path, self._remedy = images, hashes, path, remedy
-        self._per_block = images_per_block(int(np.prod(images.shape[1:])))
+        self._hashes, self._path, self._remedy = hashes, path, remedy
+        self._get, self._getting = (lambda: images) if isinstance(images, np.ndarray) else images, threading.Lock()
+        self._got = images if isinstance(images, np.ndarray) else None
+        self._per_block = images_per_block(int(np.prod((shape if self._got is None else self._got.shape)[1:])))
         self._unchecked = np.full(0 if hashes is None else len(hashes), True)
+
+    def get(self) -> np.ndarray:
+        """All images, uint8 [N, C, H, W], unchecked."""
+        if self._got is None:
+            with self._getting:
+                if self._got is None:
+                    self._got = self._get()
+        return self._got
 
     def all(self, progress: Callable[[int], None] = lambda done: None) -> np.ndarray:
         """All images, uint8 [N, C, H, W].
@@ -69,8 +86,8 @@ class ImageBlocks:
         for start in range(0, len(unchecked), _AT_ONCE):
             blocks = unchecked[start : start + _AT_ONCE].tolist()
             _each(self._check, blocks)
-            progress(min((blocks[-1] + 1) * self._per_block, len(self._images)))
-        return self._images
+            progress(min((blocks[-1] + 1) * self._per_block, len(self.get())))
+        return self.get()
 
     def rows(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """A copy of some images, uint8 [n, C, H, W].
@@ -85,14 +102,14 @@ class ImageBlocks:
             blocks = np.unique(image // self._per_block)
             _each(self._check, blocks[self._unchecked[blocks]].tolist())
         if out is None:
-            return self._images[image]
-        return self._images.take(image, axis=0, out=out, mode="clip")  # other modes go by way of a copy
+            return self.get()[image]
+        return self.get().take(image, axis=0, out=out, mode="clip")  # other modes go by way of a copy
 
     def _check(self, block: int) -> None:
         assert self._hashes is not None
-        if not np.array_equal(_hash(self._images, block), self._hashes[block]):
+        if not np.array_equal(_hash(self.get(), block), self._hashes[block]):
             first = block * self._per_block
-            last = min(first + self._per_block, len(self._images)) - 1
+            last = min(first + self._per_block, len(self.get())) - 1
             raise DataError(f"{self._path}: damaged: images {first}..{last} are not those imported: {self._remedy}")
         self._unchecked[block] = False
 

@@ -5,31 +5,32 @@
     STORE/labels.npy         int64 [N], only where the source has labels
     STORE/block_hashes.npy   uint8 [blocks, 32], SHA-256 of each block of images
 
+A store in an object store has the same files; each node keeps a copy of it (see `remote_store`).
+
 Plain `numpy.load(..., mmap_mode="r")` reads the arrays. The fingerprint is a hash of labels and block hashes: opening a
 store checks all but the images, of which a block is checked when it is first read.
 """
 
-import hashlib
-import io
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from postmean.base.errors import ConfigError, DataError
+from postmean.base.errors import DataError
 from postmean.base.files import move_into_place, temporary_folder
-from postmean.base.json_files import JsonError, check_schema, parse_json, to_sealed_json, unsealed
+from postmean.base.json_files import to_sealed_json
 from postmean.base.paths import local_path
-from postmean.base.serialise import from_dict
+from postmean.base.progress import ShowProgress, shown
 from postmean.contract.image_blocks import ImageBlocks, block_count, hash_blocks
 from postmean.contract.mapped_array import map_array
+from postmean.contract.store_header import SCHEMA_VERSION, StoreHeader, array_header, fingerprint_of, parse_header
 
-SCHEMA_VERSION = 2
+if TYPE_CHECKING:
+    from postmean.contract.remote_store import RemoteStore
 
 
 def to_unit(pixels: np.ndarray) -> np.ndarray:
@@ -42,37 +43,43 @@ def to_pixels(x: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((np.asarray(x, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreHeader:
-    """What a store holds and where it came from."""
-
-    schema_version: int
-    shape: tuple[int, int, int, int]
-    """N, C, H, W"""
-    class_names: tuple[str, ...] | None
-    """Name of each label, None if the source has no labels."""
-    source: dict[str, Any]
-    """Importer, path, resize and counts of converted and skipped images."""
-    fingerprint: str
-    """Hash of shape, pixels and labels (see `fingerprint`): the identity of the data set."""
-
-
 @dataclass(frozen=True)
 class ImageStore:
     """An opened store. Its images are a read-only memory map shared by all processes of a machine."""
 
     path: Path
+    """Folder of the store, or of its copy on this node"""
     header: StoreHeader
     blocks: ImageBlocks = field(repr=False)
     labels: np.ndarray | None = field(repr=False)
+    remote: "RemoteStore | None" = field(default=None, repr=False)
+    """Where `path` is a copy from; None if it is the store itself"""
 
     @classmethod
-    def open(cls, path: Path | str) -> "ImageStore":
+    def open(cls, path: Path | str, progress: bool | ShowProgress = True) -> "ImageStore":
         """Open a store made by `postmean import`. Images are checked later, as they are read.
 
+        Of a store at a URL, labels and hashes are fetched now, and the images when they are first needed: once for all
+        processes of a node, into POSTMEAN_STORE_CACHE.
+
+        Args:
+            path: its folder, or its URL: s3://, gs://, az://, or http(s):// of a server of files. A URL is a str.
+            progress: whether to show what is fetched.
         Raises:
-            DataError: no store there, one of another schema, or one that is not what was imported.
+            DataError: no store there, one of another schema, or one that is not what was imported; or the cache is
+                full or cannot be written.
+            StorageError: the object store refuses, or cannot be reached.
+            ConfigError: no valid path or URL.
         """
+        remote = None
+        if isinstance(path, str) and "://" in path:
+            from postmean.contract.remote_store import open_remote  # here: it loads obstore
+
+            found = open_remote(path, shown(progress))
+            if isinstance(found, Path):
+                path = found
+            else:
+                remote, path = found, found.path
         path = local_path(path)
         header_path = path / "header.json"
         if not os.path.isfile(header_path):
@@ -80,22 +87,36 @@ class ImageStore:
                 f"{path}: no image store there (no header.json): make one with `postmean import SOURCE {path}`"
             )
         remedy = f"remove {path} and import again, then index again"
+        if remote is not None:
+            remedy = f"remove {path}, the copy of {remote.url} on this node: it is fetched again"
         try:
-            plain = parse_json(header_path.read_bytes())
-            check_schema(plain, SCHEMA_VERSION)
-            header = from_dict(StoreHeader, unsealed(plain), "header")
+            header = parse_header(header_path.read_bytes(), str(header_path), remedy)
         except OSError as error:
             raise DataError(f"{header_path}: {error.strerror}: make it readable") from error
-        except (JsonError, ConfigError) as error:
-            raise DataError(f"{header_path}: {error}: {remedy}") from error
-        images = map_array(path / "images.npy", np.dtype(np.uint8), header.shape, remedy)
         hashes = map_array(path / "block_hashes.npy", np.dtype(np.uint8), (block_count(header.shape), 32), remedy)
         labels = None
         if header.class_names is not None:
             labels = np.array(map_array(path / "labels.npy", np.dtype(np.int64), header.shape[:1], remedy))
-        if _fingerprint(header.shape, hashes, labels) != header.fingerprint:
+        if fingerprint_of(header.shape, hashes, labels) != header.fingerprint:
             raise DataError(f"{path}: labels.npy or block_hashes.npy is damaged: {remedy}")
-        return cls(path, header, ImageBlocks(images, hashes, path / "images.npy", remedy), labels)
+
+        def images() -> np.ndarray:
+            if remote is not None:
+                remote.fetch_images(header.shape, hashes)
+            return map_array(path / "images.npy", np.dtype(np.uint8), header.shape, remedy)
+
+        blocks = ImageBlocks(images if remote else images(), hashes, path / "images.npy", remedy, header.shape)
+        return cls(path, header, blocks, labels, remote)
+
+    @property
+    def where(self) -> str:
+        """Where the store is, for messages: its path as it was opened, or its URL."""
+        return str(self.path) if self.remote is None else self.remote.url
+
+    @property
+    def url(self) -> str:
+        """Argument with which `open` opens this store again: its URL, or its whole path on machines that see it."""
+        return str(self.path.resolve()) if self.remote is None else self.remote.url
 
     @classmethod
     def write(
@@ -125,6 +146,10 @@ class ImageStore:
     def images(self) -> np.ndarray:
         """All images, uint8 [N, C, H, W], read-only; DataError if one is damaged. Checks them once in a process."""
         return self.blocks.all()
+
+    def fetch(self) -> None:
+        """Bring the images of a store at a URL to this node now, unless they are there."""
+        self.blocks.get()
 
     def check(self, progress: Callable[[int], None] = lambda done: None) -> None:
         """Check all images now; DataError if one is damaged.
@@ -170,15 +195,7 @@ class ImageStore:
 
 def fingerprint(images: np.ndarray, labels: np.ndarray | None) -> str:
     """SHA-256 of shape, hashes of all blocks of images, and labels."""
-    return _fingerprint(images.shape, hash_blocks(images), labels)
-
-
-def _fingerprint(shape: tuple[int, ...], hashes: np.ndarray, labels: np.ndarray | None) -> str:
-    digest = hashlib.sha256(json.dumps(list(shape)).encode())
-    digest.update(hashes.tobytes())
-    if labels is not None:
-        digest.update(np.ascontiguousarray(labels, np.int64).data)
-    return digest.hexdigest()
+    return fingerprint_of(images.shape, hash_blocks(images), labels)
 
 
 class StoreWriter:
@@ -255,7 +272,7 @@ class StoreWriter:
             shape=(self._count, *self._shape),
             class_names=self._class_names,
             source=self._source | counts,
-            fingerprint=_fingerprint(images.shape, hashes, labels),
+            fingerprint=fingerprint_of(images.shape, hashes, labels),
         )
         (self._partial / "header.json").write_bytes(to_sealed_json(header))
         try:
@@ -265,9 +282,5 @@ class StoreWriter:
         return ImageStore.open(self._path)
 
     def _write_array_header(self, count: int) -> None:
-        # numpy pads the header so that the first axis can grow in place: both headers have the same length
         assert self._shape is not None
-        header = io.BytesIO()
-        shape = (count, *self._shape)
-        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        self._file.write(header.getvalue())
+        self._file.write(array_header((count, *self._shape)))

@@ -51,7 +51,7 @@ class Population:
         if self.label is None:
             return np.arange(len(self.store))
         if self.store.labels is None:
-            raise ConfigError(f"{self.store.path}: a conditional posterior needs labels, this store has none")
+            raise ConfigError(f"{self.store.where}: a conditional posterior needs labels, this store has none")
         return np.flatnonzero(self.store.labels == self.label)
 
     def __len__(self) -> int:

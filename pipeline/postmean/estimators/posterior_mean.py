@@ -64,7 +64,7 @@ class PosteriorMean:
     (True, True)
 
     Args:
-        store: the image store, or its path.
+        store: the image store, or its folder or URL.
         flips: whether mirror images are data too.
         device: where it computes, whatever z's device is: auto (a GPU if there is one), cpu, or such as cuda. A GPU
             gets a copy of the images at the first call.
@@ -138,17 +138,17 @@ class PosteriorMean:
         shape = self.store.image_shape
         if not is_floating or z.ndim != 4 or tuple(z.shape[1:]) != shape or len(z) == 0:
             expected = f"floating point [B, {', '.join(map(str, shape))}] with B >= 1"
-            raise ConfigError(f"z: expected {expected} for {self.store.path}, got {z.dtype} {list(z.shape)}")
+            raise ConfigError(f"z: expected {expected} for {self.store.where}, got {z.dtype} {list(z.shape)}")
 
     def _labels(self, label: Any, count: int) -> np.ndarray[Any, Any] | None:
         if label is None:
             return None
         classes = self.store.classes
         if classes == 0:
-            raise ConfigError(f"{self.store.path}: label {label} was passed, the store has no labels: pass None")
+            raise ConfigError(f"{self.store.where}: label {label} was passed, the store has no labels: pass None")
         labels = _column(label, count, "label")
         if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
-            raise ConfigError(f"label: expected integers 0..{classes - 1} for {self.store.path}, got {label}")
+            raise ConfigError(f"label: expected integers 0..{classes - 1} for {self.store.where}, got {label}")
         return labels
 
     def _estimate(self, z: torch.Tensor, sigma: np.ndarray[Any, Any], label: np.ndarray[Any, Any] | None) -> Estimate:
@@ -170,7 +170,7 @@ class PosteriorMean:
     def _make_exact(self, label: int | None) -> Exact:
         population = Population(self.store, self.flips, label, self.device)
         if len(population) == 0:
-            raise ConfigError(f"label {label}: no image of {self.store.path} is of this class")
+            raise ConfigError(f"label {label}: no image of {self.store.where} is of this class")
         return Exact(population, max_support=CANCELLING)  # supports of so few members make their variance exact
 
 

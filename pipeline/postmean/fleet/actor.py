@@ -4,10 +4,12 @@
 small files are sent to an actor; it loads store and index itself.
 """
 
+import os
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict
 
+from postmean.base.environment import STORE_CACHE, set_store_cache
 from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import prepare_process
 from postmean.estimators.replica import Replica
@@ -42,11 +44,12 @@ class EstimatorActor:
 
     Args:
         out: the run's storage URL, with manifest, certificate and plan in it.
-        store: path of the image store, on a file system that this machine sees.
+        store: URL of the image store, or its path on a file system that this machine sees.
+        cache: the driver's POSTMEAN_STORE_CACHE; this node's own comes first.
     """
 
-    def __init__(self, out: str, store: str) -> None:
-        self._maker = ShardMaker(RunFolder(open_storage(out)), store)
+    def __init__(self, out: str, store: str, cache: str | None = None) -> None:
+        self._maker = ShardMaker(RunFolder(open_storage(out)), store, cache)
 
     def placed(self) -> None:
         """Returns once Ray has found room for the actor and started it."""
@@ -65,12 +68,12 @@ class LiveActor:
 
     Args:
         files: the run's manifest, plan and certificate.
-        store: as for `EstimatorActor`.
+        store, cache: as for `EstimatorActor`.
     """
 
-    def __init__(self, files: dict[str, bytes], store: str) -> None:
+    def __init__(self, files: dict[str, bytes], store: str, cache: str | None = None) -> None:
         self._memory = MemoryStorage(files)
-        self._maker = ShardMaker(RunFolder(self._memory), store)
+        self._maker = ShardMaker(RunFolder(self._memory), store, cache)
 
     def placed(self) -> None:
         """As for `EstimatorActor`."""
@@ -90,11 +93,13 @@ class ShardMaker:
 
     Args:
         run: holds the manifest, the certificate and the plan; the shards are written there.
-        store: path of the image store.
+        store, cache: as for `EstimatorActor`.
     """
 
-    def __init__(self, run: RunFolder, store: str) -> None:
+    def __init__(self, run: RunFolder, store: str, cache: str | None = None) -> None:
         self._run, self._store = run, store
+        if cache and STORE_CACHE not in os.environ:
+            set_store_cache(cache)
 
     def load(self) -> None:
         """Load the replica."""
@@ -131,7 +136,7 @@ class ShardMaker:
     def _replica(self) -> Replica:
         manifest, where = self._run.read_manifest(), self._run.storage.url
         prepare_process(manifest.threads_per_actor)
-        images = ImageStore.open(self._store)
+        images = ImageStore.open(self._store, progress=False)
         manifest.check_store(images.header.fingerprint, where)
         manifest.check_code(where)
         manifest.check_tuples(where)

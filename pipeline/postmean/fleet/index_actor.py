@@ -1,7 +1,9 @@
 """The Ray actor of `postmean index`: makes units of one job, on one GPU or on CPU threads."""
 
+import os
 from functools import cached_property
 
+from postmean.base.environment import STORE_CACHE, set_store_cache
 from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import prepare_process
 from postmean.neighbours.index_work import IndexWork, UnitDone, read_spec
@@ -13,12 +15,15 @@ class IndexActor:
 
     Args:
         parts: URL of the job's parts.
-        store: path of the image store, on a file system that this machine sees.
+        store: URL of the image store, or its path on a file system that this machine sees.
         device: where distances are computed, cpu or cuda.
         threads: CPU threads.
+        cache: the driver's POSTMEAN_STORE_CACHE; this node's own comes first.
     """
 
-    def __init__(self, parts: str, store: str, device: str, threads: int) -> None:
+    def __init__(self, parts: str, store: str, device: str, threads: int, cache: str | None = None) -> None:
+        if cache and STORE_CACHE not in os.environ:
+            set_store_cache(cache)
         self._parts, self._store, self._device, self._threads = open_storage(parts), store, device, threads
 
     def placed(self) -> None:

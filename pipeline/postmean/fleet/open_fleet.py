@@ -14,7 +14,8 @@ from postmean.fleet.calls import Calls
 from postmean.fleet.dispatcher import Dispatcher
 from postmean.fleet.listener import Listener
 from postmean.fleet.outcome import Outcome
-from postmean.fleet.ray_session import actors_that_fit, ray_session
+from postmean.fleet.ray_session import node_resources, ray_session
+from postmean.fleet.room import actors_that_fit
 from postmean.fleet.settings import ActorSettings, FleetSettings
 
 
@@ -69,6 +70,7 @@ def open_fleet(
     arguments: tuple[Any, ...],
     shards: int,
     totals: RunTotals | None = None,
+    memory: int = 0,
 ) -> Iterator[Fleet]:
     """Connect to the cluster or start Ray.
 
@@ -78,6 +80,9 @@ def open_fleet(
         arguments: of the constructor of `actor`.
         shards: number of shards, or other units, to make; there are no more actors than that.
         totals: for the metrics of a run; None: there are none.
+        memory: bytes that an actor asks of its node of a cluster.
+    Raises:
+        ConfigError: no node of the cluster has that much.
     """
     threads, gpus = has.threads_per_actor, 1 if has.device == "cuda" else 0
     at_a_time = settings.at_a_time(has.device)
@@ -87,11 +92,14 @@ def open_fleet(
         from postmean.fleet.metrics import DriverMetrics
         from postmean.fleet.ray_calls import RayCalls
 
-        if cluster_address() and settings.actors is None:
-            actors = min(actors_that_fit(ray_thread, threads, gpus), shards)
+        memory = memory if cluster_address() else 0
+        if cluster_address():
+            fit = actors_that_fit(node_resources(ray_thread), threads, gpus, memory)
+            actors = min(fit if settings.actors is None else actors, shards)
         options = {
             "num_cpus": threads,
             "num_gpus": gpus,
+            "memory": memory or None,
             "max_restarts": 0,  # the dispatcher replaces actors itself: it knows what they were doing
             "max_task_retries": 0,
             "max_concurrency": at_a_time + 1 if at_a_time > 1 else 1,  # one more answers pings

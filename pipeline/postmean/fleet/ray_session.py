@@ -64,13 +64,11 @@ def ray_session(cpus: int, gpus: int) -> Iterator[RayThread]:
             _leave(thread, folder)
 
 
-def actors_that_fit(thread: RayThread, cpus: int, gpus: int) -> int:
-    """Total number of actors that the connected cluster has room for, at least 1."""
+def node_resources(thread: RayThread) -> list[dict[str, float]]:
+    """Resources of each living node of the connected cluster: CPU, GPU, memory in bytes, and others."""
     import ray
 
-    have = thread.ask(ray.cluster_resources)
-    by_gpu = int(have.get("GPU", 0)) // gpus if gpus else sys.maxsize
-    return max(1, min(int(have.get("CPU", 0)) // cpus, by_gpu))
+    return [node["Resources"] for node in thread.ask(ray.nodes) if node["Alive"]]
 
 
 def cluster_device() -> Literal["cpu", "cuda"]:

@@ -34,6 +34,9 @@ class FleetSettings(FlagGroup):
     shards_at_a_time: int | None = None
     """Shards that an actor makes at the same time: one estimates while others prepare, pack and write. Default 3 on a
     GPU, so that it need not wait for them, else 1."""
+    memory_per_actor: float | None = None
+    """Gigabytes that an actor asks of its node of a cluster, so that Ray puts no more actors there than fit; default
+    what `postmean plan` says it needs, 0 asks for none."""
     attempts: int = 3
     """Times a shard is tried before it is reported as failed."""
     shard_seconds: float = 3600.0
@@ -45,6 +48,8 @@ class FleetSettings(FlagGroup):
         check_at_least_one(self, ("attempts", "actors", "shards_at_a_time"))
         if not 0 <= self.min_actors <= (self.actors or self.min_actors):
             raise ConfigError(f"--min-actors: expected 0 to --actors {self.actors}, got {self.min_actors}")
+        if self.memory_per_actor is not None and not 0 <= self.memory_per_actor < 1e6:
+            raise ConfigError(f"--memory-per-actor: expected gigabytes, 0 or more, got {self.memory_per_actor}")
         check_positive(self, ("shard_seconds", "start_seconds", "idle_seconds"))
 
     def at_a_time(self, device: str) -> int:

@@ -27,8 +27,8 @@ class ImportConfig:
     source: Annotated[Positional[str | Path], arg(metavar="SOURCE")]
     """A folder, a file, an archive, which need not be unpacked, or a URL such as s3://, hf:// or https://.
     A quoted glob or brace list stands for several: 'shards/{000..127}.tar'."""
-    store: Annotated[Positional[Path | None], arg(metavar="STORE")] = None
-    """Image store to create; the path must not exist yet."""
+    store: Annotated[Positional[str | Path | None], arg(metavar="STORE")] = None
+    """Image store to create, a folder or s3://, gs:// or az:// URL; it must not exist yet."""
     list: bool = False
     """Say what the source is, and the command that reads it, instead of reading it."""
     kind: Kind = "auto"

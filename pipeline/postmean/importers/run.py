@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -25,30 +24,10 @@ from postmean.importers.notes import images, listed, unread_files
 from postmean.importers.pixels.decode import PixelRule, Shape, decode
 from postmean.importers.pixels.image_file import NOTES
 from postmean.importers.pixels.pool import decode_all
+from postmean.importers.report import ImportReport
 
 IMAGES_PER_WORKER = 2048
 """Images that make one more decoding process worth its start."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportReport:
-    """Result of an import."""
-
-    store: str
-    kind: str
-    images: int
-    shape: tuple[int, int, int]
-    """C, H, W"""
-    classes: int
-    converted: int
-    resized: int
-    skipped: int
-    ignored: int
-    notes: list[str]
-    """What the source says about its images and the store does not keep, and what was done to them, one line each."""
-    seconds: float
-    bytes: int
-    fingerprint: str
 
 
 def import_images(config: ImportConfig, progress: bool | ShowProgress = True) -> ImportReport:
@@ -62,11 +41,21 @@ def import_images(config: ImportConfig, progress: bool | ShowProgress = True) ->
         progress: whether to show how much of an archive has been read, then how many images.
     Raises:
         DataError: the source cannot be used as it is, or the store exists already or cannot be written.
+        StorageError: the object store at a URL refuses, or cannot be reached.
     """
-    show, start = shown(progress), time.monotonic()
+    show = shown(progress)
     if config.store is None:
         raise ConfigError("no store: give the path of the image store to make")
-    store = local_path(config.store)
+    if isinstance(config.store, str) and is_url(config.store):
+        from postmean.importers.upload import import_to_url  # here: it loads obstore
+
+        return import_to_url(config, lambda here: _import_here(here, show), show)
+    return _import_here(config, show)
+
+
+def _import_here(config: ImportConfig, show: ShowProgress) -> ImportReport:
+    """Import into a folder."""
+    start, store = time.monotonic(), local_path(config.store or "")
     if _is_inside(store, config.source):
         raise DataError(f"{store}: inside the source, where it would be a class next time: pass another path")
     if os.path.lexists(store):  # fail before a long read

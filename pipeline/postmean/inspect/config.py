@@ -7,6 +7,7 @@ from tyro.conf import Positional
 
 from postmean.base.checks import check_at_least, check_at_least_one
 from postmean.base.errors import ConfigError
+from postmean.base.places import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +15,13 @@ class InspectConfig:
     """What to look at."""
 
     path: Positional[str]
-    """An image store, a run (folder or URL), a shard's .tar, a checkpoint, or the folder of a training run."""
+    """An image store or a run (folder or URL), a shard's .tar, a checkpoint, or the folder of a training run."""
     shard: int | None = None
     """Shard of the run to look at."""
     record: int | None = None
     """Record of the run to look at, counted from 0 over all shards."""
-    store: Path | None = None
-    """Image store of the run, for --record; default the one that the run names."""
+    store: Place | None = None
+    """Image store (folder or URL) of the run, for --record; default the one that the run names."""
     neighbours: int = 8
     """Heaviest images of a record's mean to show."""
     picture: Path | None = None

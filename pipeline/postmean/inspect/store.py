@@ -33,19 +33,24 @@ def inspect_store(store: ImageStore) -> StoreView:
     """Look at a store. Its images are not read."""
     names = store.header.class_names or ()
     counts = np.bincount(store.labels, minlength=len(names)).tolist() if store.labels is not None else []
-    index = store.path / "index"
     return StoreView(
-        path=str(store.path),
+        path=store.where,
         images=len(store),
         shape=store.image_shape,
         class_counts=dict(zip(names, counts, strict=True)),
         source=store.header.source,
         fingerprint=store.header.fingerprint,
         bytes=len(store) * store.dim,
-        indexes=sorted(path.name for path in index.iterdir() if path.suffix in (".npz", ".faiss"))
-        if index.is_dir()
-        else [],
+        indexes=_indexes(store),
     )
+
+
+def _indexes(store: ImageStore) -> list[str]:
+    folder = store.path / "index"
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if store.remote is not None:
+        names = store.remote.index_names()
+    return sorted(name for name in names if name.endswith((".npz", ".faiss")) and "/" not in name)
 
 
 def draw_store(store: ImageStore, path: Path) -> None:

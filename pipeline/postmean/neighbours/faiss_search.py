@@ -31,6 +31,8 @@ def index_path(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
 def built_index(store: ImageStore, spec: FaissSpec, flips: bool) -> Path:
     """Path of a store's index; DataError if it was not built."""
     path = index_path(store, spec, flips)
+    if store.remote is not None:
+        store.remote.fetch_index(path.name)
     if not path.is_file():
         raise DataError(f"{path}: no such index: {_remedy(store, spec, flips)}")
     return path
@@ -87,6 +89,8 @@ def add_vectors(
         write_card(path, made_from(store, spec, flips))
     except OSError as error:
         raise DataError(f"{path.parent}: cannot write: {error.strerror}: free space or make it writable") from error
+    if store.remote is not None:
+        store.remote.share_index(path)
     return path
 
 
@@ -157,7 +161,7 @@ def made_from(store: ImageStore, spec: FaissSpec, flips: bool) -> dict[str, Any]
 
 
 def _remedy(store: ImageStore, spec: FaissSpec, flips: bool) -> str:
-    return f"build it with `postmean index {store.path} --index {spec.name}{' --flips' if flips else ''}`"
+    return f"build it with `postmean index {store.where} --index {spec.name}{' --flips' if flips else ''}`"
 
 
 def _vectors(store: ImageStore, entries: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ class IndexWork:
 
     def __init__(self, spec: IndexSpec, store: ImageStore, storage: Storage, device: str, cores: int) -> None:
         if spec.store_fingerprint != store.header.fingerprint:
-            raise DataError(f"{store.path}: not the images that {storage.url}/{JOB} is for: run the same command again")
+            raise DataError(f"{store.where}: not the images of {storage.url}/{JOB}: run the same command again")
         self._spec, self._store, self._storage, self._cores = spec, store, storage, cores
         self._maker = JoinMaker(store, spec.flips, spec.conditional, spec.nearest, spec.block, device, cores)
         self.units: list[Unit] = []

@@ -45,10 +45,10 @@ class JoinMaker:
         cores: int = 1,
     ) -> None:
         if conditional and store.labels is None:
-            raise DataError(f"{store.path}: a conditional self-join needs labels, this store has none")
+            raise DataError(f"{store.where}: a conditional self-join needs labels, this store has none")
         if store.dim * 255**2 >= 2**31:
             raise DataError(
-                f"{store.path}: {store.dim} values an image, squared distances in int32 hold 33 025: resize"
+                f"{store.where}: {store.dim} values an image, squared distances in int32 hold 33 025: resize"
             )
         labels = list(range(store.classes)) if conditional else [None]
         self._population = cache(lambda label: Population(store, flips, label, device, exact_products=True))

@@ -56,6 +56,8 @@ class SelfJoin:
         np.savez(buffer, distance2=self.distance2, others=self.others, table=self.table)
         write_file(path, buffer.getvalue())
         write_card(path, to_dict(self.header))
+        if store.remote is not None:
+            store.remote.share_index(path)
         return path
 
     @classmethod
@@ -67,7 +69,9 @@ class SelfJoin:
         """
         path = cls.path(store, flips, conditional)
         flags = f"{' --flips' if flips else ''}{' --conditional' if conditional else ''}"
-        remedy = f"make it with `postmean index {store.path}{flags}`"
+        remedy = f"make it with `postmean index {store.where}{flags}`"
+        if store.remote is not None:
+            store.remote.fetch_index(path.name)
         if not path.is_file():
             raise DataError(f"{path}: no self-join for this store: {remedy}")
         try:

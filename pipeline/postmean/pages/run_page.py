@@ -2,11 +2,12 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from postmean.base.errors import PostmeanError
-from postmean.base.progress import byte_size, duration
+from postmean.base.progress import ShowProgress, byte_size, duration
 from postmean.contract.image_store import ImageStore, to_pixels
 from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy_pixels
@@ -33,14 +34,15 @@ class RunPage:
     """Makes the page of one run, again and again while it runs.
 
     Args:
-        store: the image store for pictures; None takes the one that the run was made from, if it is on this machine.
+        store: the image store for pictures; None takes the folder that the run was made from, if it is on this machine.
+        progress: whether to show what is fetched of a store at a URL.
     Raises:
         DataError: no store there.
     """
 
-    def __init__(self, storage: Storage, store: str | None) -> None:
+    def __init__(self, storage: Storage, store: str | Path | None, progress: bool | ShowProgress = True) -> None:
         self._storage = storage
-        self._given = None if store is None else ImageStore.open(store)
+        self._given = None if store is None else ImageStore.open(store, progress)
         self._samples: tuple[Manifest, RunSamples, ImageStore | None] | None = None
 
     def make(self) -> Page:
@@ -88,7 +90,7 @@ def _store_of(run: RunFolder, manifest: Manifest) -> ImageStore | None:
     """The store that the run was made from, if it is on this machine and the same."""
     try:
         path = run.named_store()
-        if path is None:
+        if path is None or "://" in path:  # a page is not worth a fetch
             return None
         store = ImageStore.open(path)
         manifest.check_store(store.header.fingerprint, run.url)

@@ -33,12 +33,12 @@ def store_page(store: ImageStore, tolerance: float, progress: ShowProgress = NoP
     join = _join_of(store)
     sections = [_images(store), _classes(store)]
     if join is None:
-        text = f"The self-join knows them: run `postmean index {store.path}`."
+        text = f"The self-join knows them: run `postmean index {store.where}`."
         sections.append(Section(title="Near duplicates, certified σ and the oddest images", text=text))
     else:
         sections += [_certified(store, join, tolerance), *_neighbours(store, join, progress)]
     return Page(
-        title=str(store.path),
+        title=store.where,
         state="indexed" if join is not None else "not indexed",
         sections=[section for section in sections if section is not None],
         footer=f"Fingerprint {store.header.fingerprint}",

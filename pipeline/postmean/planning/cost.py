@@ -8,8 +8,8 @@ from postmean.engine.process_setup import threads
 from postmean.fleet.settings import FleetSettings
 from postmean.planning.machines import NETWORK_SHARE, Machines
 from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
-from postmean.planning.memory import memory
 from postmean.planning.workload import Workload, refuse_index
+from postmean.runs.memory import memory
 
 _CHECKED_BYTES_PER_SECOND = 1e9  # a process compares the images with their hashes once, on one core
 _START_SECONDS = 25.0  # imports, Ray, the first actors' imports, shutdown: 12 s to 37 s here
@@ -101,7 +101,8 @@ def estimate_cost(
     nodes = machines.nodes if machines else 1
     on_gpu = bool(machines.node.gpus) if machines else manifest.device == "cuda"
     gpus = actors if on_gpu else 0
-    needed = memory(work, on_gpu, machines.node.device_bytes if machines else 0)
+    device_bytes, queries = machines.node.device_bytes if machines else 0, queries_at_once(work, on_gpu)
+    needed = memory(manifest, work.images, work.classes, queries, on_gpu, device_bytes)
     plan_seconds = manifest.tuples * _PLAN_SECONDS / usable_cores() + work.certificate_seconds
     load_seconds = _START_SECONDS + measured.setup_seconds if work.records else 0.0
     if machines and machines.node.gpus and work.records:  # a GPU computes norms and coordinates in a second

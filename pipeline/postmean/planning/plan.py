@@ -16,12 +16,13 @@ def plan(config: PlanConfig, progress: bool | ShowProgress = True) -> CostPlan:
     (2000, 1, True, True)
 
     Args:
-        progress: whether to show the tuples, where all are counted (`exact`).
+        progress: whether to show the tuples, where all are counted (`exact`), and what is fetched of a store at a URL.
     Raises:
         ConfigError: settings that contradict each other.
         DataError: no store, or one that is not indexed.
     """
-    work = of_job(prepare(config, None, shown(progress))) if config.exact else workload(config, config.sample)
+    show = shown(progress)
+    work = of_job(prepare(config, None, show)) if config.exact else workload(config, config.sample, show)
     return cost_of(work, config.machines)
 
 

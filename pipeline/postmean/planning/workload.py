@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from postmean.base.errors import ConfigError
+from postmean.base.progress import NoProgress, ShowProgress
 from postmean.contract.image_blocks import ImageBlocks
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
@@ -91,15 +92,18 @@ def of_job(job: Job) -> Workload:
     )
 
 
-def workload(config: JobConfig, sample_of: SampleSettings | None = None) -> Workload:
+def workload(
+    config: JobConfig, sample_of: SampleSettings | None = None, progress: ShowProgress = NoProgress
+) -> Workload:
     """The workload of these settings, without a plan.
 
     Args:
         sample_of: the data set, if the store is a sample of it.
+        progress: shows what is fetched of a store at a URL.
     Raises:
         ConfigError: the data set is not the store itself, and the estimator searches a FAISS index.
     """
-    store = ImageStore.open(config.store)
+    store = ImageStore.open(config.store, progress)
     manifest = resolve(config, store)
     check_index(manifest, store)
     sample_of = sample_of or SampleSettings()

@@ -65,7 +65,7 @@ def report_estimators(
         with progress("images", len(settings.sigmas), "noise levels") as line:
             grids = make_grids(evaluation, has_network, line.update)
         grid_store.write(grids)
-    about = {"name": store.path.name, "shape": list(store.header.shape), "fingerprint": store.header.fingerprint}
+    about = {"name": Path(store.where).name, "shape": list(store.header.shape), "fingerprint": store.header.fingerprint}
     write_parquet(to_table(cells, settings, about), out / "estimators.parquet")
     write_file(out / "estimators.md", to_markdown(cells, settings, about, has_network).encode())
     files = ["estimators.parquet", "estimators.md", *_pictures(out, about["name"], settings, cells, grids, has_network)]

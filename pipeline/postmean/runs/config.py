@@ -10,6 +10,7 @@ from postmean.base.checks import check_at_least, check_at_least_one, check_posit
 from postmean.base.errors import ConfigError
 from postmean.base.flags import FlagGroup, incomplete
 from postmean.base.from_preset import from_preset, named
+from postmean.base.places import Place
 from postmean.contract.presets import PRESETS
 from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
@@ -22,8 +23,8 @@ _MOST_IN_SECONDS = 1024  # records that verification keeps, 50 kB each, to recom
 class JobConfig:
     """Which targets to make, from what and how: everything that decides the bytes of a run."""
 
-    store: Path
-    """Image store made by `postmean import`, indexed by `postmean index`."""
+    store: Place
+    """Image store made by `postmean import`, indexed by `postmean index`: folder, or URL such as s3://bucket/a.store."""
     tuples: int
     """Tuples (x, sigma, eps) of the run, one per training image seen. A larger number extends an existing run."""
     seed: int = 0
@@ -124,8 +125,8 @@ class VerifyConfig:
 
     out: Positional[str]
     """Folder of the run."""
-    store: Path
-    """Image store that the run was generated from."""
+    store: Place
+    """Image store that the run was generated from: folder or URL."""
     records: int | None = None
     """Records, and as many certified tuples, to recompute; default 128, with --seconds as many as fit."""
     seconds: float | None = None

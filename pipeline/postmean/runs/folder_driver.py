@@ -1,7 +1,9 @@
 """The driver of a run that is stored: makes the missing shards with a fleet and records progress in the run folder."""
 
+import os
 from contextlib import suppress
 
+from postmean.base.environment import STORE_CACHE
 from postmean.base.errors import GenerationError
 from postmean.base.progress import ShowProgress
 from postmean.fleet.actor import EstimatorActor, ShardDone
@@ -13,6 +15,7 @@ from postmean.runs.config import GenerateConfig
 from postmean.runs.failures import failed_shards, remove_failure, write_failure
 from postmean.runs.job import Job
 from postmean.runs.lease import Lease
+from postmean.runs.memory import actor_bytes
 from postmean.runs.pace import Pace
 from postmean.runs.status import DriverLog
 from postmean.shards.run_folder import RunFolder
@@ -50,7 +53,7 @@ class FolderDriver:
 
     def run(self) -> Outcome:
         """Make the missing shards, as far as possible."""
-        out, store, manifest = self._run.storage.url, str(self._job.store.path.resolve()), self._job.manifest
+        out, store, manifest = self._run.storage.url, self._job.store.url, self._job.manifest
         with (
             self.pace,
             self._progress,
@@ -58,9 +61,10 @@ class FolderDriver:
                 self._config.fleet,
                 ActorSettings(threads_per_actor=manifest.threads_per_actor, device=manifest.device),
                 actor=EstimatorActor,
-                arguments=(out, store),
+                arguments=(out, store, os.environ.get(STORE_CACHE)),
                 shards=len(self._backlog),
                 totals=RunTotals(out, manifest.tuples, self._job.plan.total_records),
+                memory=actor_bytes(self._job, self._config.fleet),
             ) as fleet,
         ):
             self._progress.start_at(self._records_done)

@@ -67,13 +67,17 @@ def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexRep
     faiss = None if config.index == "exact" else FaissSpec(config.index)
     if faiss is not None:
         check_installed("faiss", "faiss")  # before the self-join, which takes minutes
-    store, device = ImageStore.open(config.store), _device(config.device)
+    store, device = ImageStore.open(config.store, show), _device(config.device)
+    if store.remote is not None:
+        store.remote.check_writable()
     if faiss is not None and device == "cuda":
         check_kind(faiss)
         if not cluster_address():  # its GPUs are on other machines
             check_here(faiss, Population(store, config.flips, device=device))
     remove_leftovers(store.path / "index")
     stored = SelfJoin.find(store, config.flips, config.conditional, config.nearest)
+    if stored is not None and store.remote is not None:  # an earlier call may not have come so far
+        store.remote.share_index(stored.path(store, config.flips, config.conditional))
     spec = IndexSpec(
         store_fingerprint=store.header.fingerprint,
         flips=config.flips,

@@ -1,12 +1,10 @@
 """The settings of `postmean index`, in a file that does not import torch."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
-
 from postmean.base.checks import check_at_least, check_at_least_one, check_tolerance
+from postmean.base.places import PositionalStore
 from postmean.fleet.settings import FleetSettings
 
 
@@ -14,8 +12,8 @@ from postmean.fleet.settings import FleetSettings
 class IndexConfig:
     """What to build beside a store, and with what."""
 
-    store: Positional[Path]
-    """Image store made by `postmean import`."""
+    store: PositionalStore
+    """Image store made by `postmean import`: its folder, or its URL such as s3://bucket/photos.store."""
     index: str = "exact"
     """exact needs no index of its own; flat, sq8, ivf<lists>-flat, ivf<lists>-sq8 build one with FAISS."""
     flips: bool = False

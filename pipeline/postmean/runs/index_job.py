@@ -1,12 +1,12 @@
 """The job of `postmean index`: its units made in this process or by a fleet, and what they are put together to."""
 
+import os
 import shutil
-from pathlib import Path
 from typing import Literal
 
 from postmean.base.cores import usable_cores
 from postmean.base.device import usable_gpus
-from postmean.base.environment import cluster_address
+from postmean.base.environment import STORE_CACHE, cluster_address
 from postmean.base.errors import DataError, GenerationError
 from postmean.base.extras import check_installed
 from postmean.base.progress import ShowProgress
@@ -22,13 +22,16 @@ from postmean.runs.index_driver import IndexDriver
 from postmean.runs.lease import Lease, refuse_if_held
 from postmean.runs.status import DriverLog
 from postmean.shards.run_paths import FAILURES
+from postmean.storage.local import LocalStorage
 from postmean.storage.memory import MemoryStorage
 from postmean.storage.open import open_storage
+from postmean.storage.storage import Storage
 
 
-def parts_folder(store: ImageStore, flips: bool, conditional: bool) -> Path:
-    """Folder of the parts of an index that is being made."""
-    return SelfJoin.path(store, flips, conditional).with_suffix(".parts")
+def parts_url(store: ImageStore, flips: bool, conditional: bool) -> str:
+    """Folder of the parts of an index that is being made: below a store's URL, as nodes may share no disk."""
+    folder = SelfJoin.path(store, flips, conditional).with_suffix(".parts")
+    return str(folder) if store.remote is None else f"{store.remote.url}/index/{folder.name}"
 
 
 def make_index(
@@ -50,8 +53,7 @@ def make_index(
             return _joined(work, store), driver.faiss_seconds
     else:
         check_installed("generate", "ray")
-    folder = parts_folder(store, spec.flips, spec.conditional)
-    storage = open_storage(folder)
+    storage = open_storage(parts_url(store, spec.flips, spec.conditional))
     refuse_if_held(storage, "index")
     log = DriverLog(storage)
     with Lease(storage, log.write, command="index") as lease:
@@ -65,8 +67,16 @@ def make_index(
             else:
                 driver.make_here()
         join = _joined(work, store)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(storage)
     return join, driver.faiss_seconds
+
+
+def _remove(storage: Storage) -> None:
+    if isinstance(storage, LocalStorage):
+        shutil.rmtree(storage.url, ignore_errors=True)
+    else:
+        for path in storage.list(""):
+            storage.delete(path)
 
 
 def _make_by_fleet(
@@ -79,7 +89,7 @@ def _make_by_fleet(
         config.fleet,
         ActorSettings(threads_per_actor=threads, device=device),
         actor=IndexActor,
-        arguments=(parts, str(store.path.resolve()), device, threads),
+        arguments=(parts, store.url, device, threads, os.environ.get(STORE_CACHE)),
         shards=len(driver.backlog),
     ) as fleet:
         return fleet.make(driver.backlog, driver)

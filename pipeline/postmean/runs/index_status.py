@@ -1,7 +1,6 @@
 """How far `postmean index` is on a store, on any machine that sees it: from the commit records of its parts."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from postmean.contract.image_store import ImageStore
@@ -48,22 +47,21 @@ class StoreStatus:
     being_made: tuple[IndexStatus, ...]
 
 
-def is_store(path: str) -> bool:
-    """Whether an image store lies at a path."""
-    return "://" not in path and (Path(path) / "header.json").is_file()
-
-
 def read_store_status(path: str) -> StoreStatus:
     """The state of a store's indexes; DataError if the store is damaged."""
     store = ImageStore.open(path)
-    folder = store.path / "index"
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    jobs = [open_storage(each) for each in files if each.suffix == ".parts" and (each / JOB).is_file()]
+    names, index = _index_names(store), f"{store.url}/index"
+    jobs = [open_storage(f"{index}/{name.removesuffix(f'/{JOB}')}") for name in names if name.endswith(f".parts/{JOB}")]
     return StoreStatus(
-        store=str(store.path),
-        indexes=tuple(each.name for each in files if each.suffix in (".npz", ".faiss")),
+        store=store.where,
+        indexes=tuple(name for name in names if name.endswith((".npz", ".faiss")) and "/" not in name),
         being_made=tuple(_job_status(store, storage) for storage in jobs),
     )
+
+
+def _index_names(store: ImageStore) -> list[str]:
+    """Paths of all files below the store's folder `index`, sorted."""
+    return store.remote.index_names() if store.remote else open_storage(store.path / "index").list("")
 
 
 def _job_status(store: ImageStore, storage: Storage) -> IndexStatus:

@@ -43,7 +43,12 @@ class Job:
     plan: Plan
 
     def check_store(self, progress: ShowProgress) -> None:
-        """Check the images before a fleet starts, which takes longer; DataError if one is damaged."""
+        """Check the images before a fleet starts, which takes longer; DataError if one is damaged.
+
+        A store at a URL is thus fetched, if the actors are on this node. On a cluster each of their nodes fetches it.
+        """
+        if self.store.remote is not None and cluster_address():
+            return
         with progress("check store", len(self.store), "images") as line:
             self.store.check(line.update)
 
@@ -66,7 +71,7 @@ def prepare(config: JobConfig, run: RunFolder | None, progress: ShowProgress = N
         DataError: no store, or no self-join or index where it is needed.
         MismatchError: the output holds another run; the message names every field that differs.
     """
-    store = ImageStore.open(config.store)
+    store = ImageStore.open(config.store, progress)
     manifest = resolve(config, store)
     begun = run if run is not None and run.has_manifest() else None
     if begun:
@@ -133,7 +138,7 @@ def resolve(config: JobConfig, store: ImageStore) -> Manifest:
     """The manifest of these settings on this store."""
     recipe = config.recipe
     if recipe.conditional and store.labels is None:
-        raise ConfigError(f"--conditional: {store.path} has no labels")
+        raise ConfigError(f"--conditional: {store.where} has no labels")
     if config.estimator.index != "exact":
         FaissSpec(config.estimator.index)
         if recipe.conditional:

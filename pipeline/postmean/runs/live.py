@@ -1,10 +1,12 @@
 """The live run: a fleet makes shards as trainers ask for them, a server passes them on, nothing is written to disk."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from postmean.base.environment import STORE_CACHE
 from postmean.base.errors import GenerationError
 from postmean.base.extras import check_installed
 from postmean.base.progress import Progress, ShowProgress, shown
@@ -17,6 +19,7 @@ from postmean.runs.config import ServeConfig
 from postmean.runs.job import for_cluster, prepare
 from postmean.runs.live_shards import LiveShards
 from postmean.runs.live_tls import tls_context
+from postmean.runs.memory import actor_bytes
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.memory import MemoryStorage
 from postmean.storage.serve_token import find_or_make_token
@@ -92,7 +95,6 @@ def serve(
     memory = MemoryStorage()
     job.begin(RunFolder(memory))
     shards = LiveShards(len(job.plan), config.depth, config.trainers)
-    store = str(job.store.path.resolve())
     with (
         LiveServer(config.host, config.port, memory.files, shards, token, tls) as server,
         show("serve", job.plan.total_records, "records") as line,
@@ -100,9 +102,10 @@ def serve(
             config.fleet,
             ActorSettings(threads_per_actor=job.manifest.threads_per_actor, device=job.manifest.device),
             actor=LiveActor,
-            arguments=(memory.files, store),
+            arguments=(memory.files, job.store.url, os.environ.get(STORE_CACHE)),
             shards=len(job.plan),
             totals=RunTotals(memory.url, job.manifest.tuples, job.plan.total_records),
+            memory=actor_bytes(job, config.fleet),
         ) as fleet,
     ):
         on_ready(server.port)

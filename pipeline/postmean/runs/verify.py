@@ -109,7 +109,7 @@ def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> Verify
     """
     show, run = shown(progress), RunFolder(open_storage(config.out))
     manifest = run.read_manifest()
-    store = ImageStore.open(config.store)
+    store = ImageStore.open(config.store, show)
     with (
         threads(config.threads or usable_cores()),
         show("verify", len(committed_shards(run, show)), "shards") as line,

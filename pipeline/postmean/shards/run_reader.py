@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import numpy as np
 
@@ -214,10 +213,10 @@ class RunReader:
                     file.check(files[file.path], self._where(file.path))
             return files
 
-    def named_store(self) -> Path | None:
+    def named_store(self) -> str | None:
         """Image store that the run was made from, as its config.json says; None if there is none or it does not."""
         with suppress(ShardError, JsonError, TypeError, KeyError):
-            return Path(parse_json(self.reader.get(CONFIG))["store"])
+            return str(parse_json(self.reader.get(CONFIG))["store"])
         return None
 
     def make_again(self, shard: int) -> str:

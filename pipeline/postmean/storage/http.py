@@ -1,4 +1,4 @@
-"""Reads a live run from `postmean serve`, at http:// or https://."""
+"""Reads at http:// and https://: a live run from `postmean serve`, or the files of any server."""
 
 import ipaddress
 import re
@@ -29,23 +29,26 @@ _NO_PROXY = {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": "*,0.0.0.0/0,:
 class HttpReader:
     """Reads objects at URLs below `url`. Transient errors are retried as for object stores.
 
+    Args:
+        is_live: whether it is a live run, which asks for a token. No other server is sent one.
     Raises:
         ConfigError: no valid URL, or one with a user, password, query or fragment; or there is no valid token.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, is_live: bool = True) -> None:
         parts = urlsplit(url)
         if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname or not url.isprintable():
             raise ConfigError(f"{parts.scheme}:// URL: expected {parts.scheme}://host:port, with no user or query")
-        self.url = url.rstrip("/")
+        self.url, self._is_live = url.rstrip("/"), is_live
         seconds = deadline_seconds()
         options: Any = {
             "timeout": timedelta(seconds=_REQUEST_SECONDS),
             "connect_timeout": timedelta(seconds=5),
             "pool_idle_timeout": timedelta(seconds=_IDLE_SECONDS),
             "allow_http": True,
-            "default_headers": {"Authorization": f"Bearer {find_token()}"},
         }
+        if is_live:
+            options["default_headers"] = {"Authorization": f"Bearer {find_token()}"}
         if _is_this_machine(parts.hostname):
             options |= _NO_PROXY
         try:
@@ -64,6 +67,9 @@ class HttpReader:
     def get_range(self, path: str, start: int, length: int) -> bytes:
         return self._requests.get_range(path, start, length)
 
+    def size(self, path: str) -> int:
+        return self._requests.size(path)
+
     def exists(self, path: str) -> bool:
         """GETs the first byte: the answer to HEAD has no body that could say why a shard could not be made."""
         check_path(path)
@@ -77,7 +83,7 @@ class HttpReader:
 
     def _translate(self, error: Exception) -> Exception:
         status = re.search(r"status code: (\d{3})", str(error))
-        if status and status[1] in ("401", "403"):
+        if self._is_live and status and status[1] in ("401", "403"):
             return StorageError(f"{self.url}: it refuses the token: set {TOKEN_PATH} to the server's file")
         distrust = re.search(r"InvalidCertificate\(\s*(\w+)", str(error))
         if distrust:

@@ -2,8 +2,9 @@
 
 import errno
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +29,13 @@ class LocalStorage:
             temporary.write_bytes(data)
             move_into_place(temporary, target)
 
+    def put_file(self, path: str, file: Path, progress: Callable[[int], None] = lambda done: None) -> None:
+        target = self._target(path)
+        with _write_errors(target), locked_file(target) as temporary:
+            shutil.copyfile(file, temporary)
+            move_into_place(temporary, target)
+        progress(file.stat().st_size)
+
     def create(self, path: str, data: bytes) -> bool:
         target = self._target(path)
         with _write_errors(target):
@@ -43,6 +51,10 @@ class LocalStorage:
 
     def exists(self, path: str) -> bool:
         return os.path.isfile(self._source(path))
+
+    def size(self, path: str) -> int:
+        with self._reading(path) as (_, size):
+            return size
 
     def list(self, prefix: str) -> list[str]:
         return sorted(path for path in self._walk(prefix) if not is_temporary(path.rpartition("/")[2]))

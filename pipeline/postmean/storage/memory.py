@@ -1,5 +1,8 @@
 """Storage in this process's memory, used by live runs."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from postmean.base.errors import ShardError
 from postmean.storage.storage import check_path
 
@@ -13,6 +16,10 @@ class MemoryStorage:
 
     def put(self, path: str, data: bytes) -> None:
         self.files[check_path(path)] = data
+
+    def put_file(self, path: str, file: Path, progress: Callable[[int], None] = lambda done: None) -> None:
+        self.put(path, file.read_bytes())
+        progress(len(self.files[path]))
 
     def create(self, path: str, data: bytes) -> bool:
         return self.files.setdefault(check_path(path), data) is data
@@ -30,6 +37,9 @@ class MemoryStorage:
 
     def exists(self, path: str) -> bool:
         return check_path(path) in self.files
+
+    def size(self, path: str) -> int:
+        return len(self.get(path))
 
     def list(self, prefix: str) -> list[str]:
         below = f"{check_path(prefix)}/" if prefix else ""

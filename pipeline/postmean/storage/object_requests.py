@@ -65,6 +65,18 @@ class ObjectRequests:
 
         return self._read(path, attempt)
 
+    def size(self, path: str) -> int:
+        """Bytes of the object; ShardError if it is missing."""
+        check_path(path)
+
+        def attempt(_: int) -> int:  # HEAD would not tell why it is refused
+            return int(obstore.get(self._store, path, options={"range": (0, 1)}).meta["size"])
+
+        try:
+            return self._read(path, attempt)
+        except Unsatisfiable:  # of an empty object
+            return 0
+
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Exactly `length` bytes from `start`; ShardError if the object is shorter or missing."""
         check_path(path)
@@ -80,7 +92,7 @@ class ObjectRequests:
                 raise ShardError(f"{self._url}/{path}: ends {short} bytes early")
         return b"".join(parts)
 
-    def _read(self, path: str, attempt: Callable[[int], bytes]) -> bytes:
+    def _read(self, path: str, attempt: Callable[[int], T]) -> T:
         try:
             return self.run(path, attempt)
         except Missing:

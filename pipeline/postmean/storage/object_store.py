@@ -6,8 +6,10 @@ they appear in no manifest, log or error.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,11 +60,25 @@ class ObjectStorage:
         self._bucket_seen = False
 
     def put(self, path: str, data: bytes) -> None:
+        self._put(path, lambda: data)
+
+    def put_file(self, path: str, file: Path, progress: Callable[[int], None] = lambda done: None) -> None:
+        """In parts; a kill leaves no object, and the next call sends all of them again."""
+
+        def parts() -> Iterator[bytes]:
+            with file.open("rb") as opened:
+                while part := opened.read(PART):
+                    yield part
+                    progress(opened.tell())
+
+        self._put(path, parts)
+
+    def _put(self, path: str, data: Callable[[], Any]) -> None:
         check_path(path)
 
         def attempt(_: int) -> None:
             try:
-                obstore.put(self._store, path, data, chunk_size=PART, max_concurrency=_UPLOADS)
+                obstore.put(self._store, path, data(), chunk_size=PART, max_concurrency=_UPLOADS)
             except CLIENT_ERRORS as error:
                 # a missing bucket has another error: here the end of an upload in parts was carried out and its answer
                 # lost, so that the client's next attempt finds no upload
@@ -101,6 +117,9 @@ class ObjectStorage:
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         return self._requests.get_range(path, start, length)
+
+    def size(self, path: str) -> int:
+        return self._requests.size(path)
 
     def exists(self, path: str) -> bool:
         check_path(path)

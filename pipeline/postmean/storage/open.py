@@ -24,8 +24,12 @@ def open_storage(url: str | Path) -> Storage:
     return storage
 
 
-def open_reader(url: str | Path) -> Reader:
-    """Like `open_storage`, for reading only: also opens live runs at `http://` and `https://` URLs."""
+def open_reader(url: str | Path, is_live: bool = True) -> Reader:
+    """Like `open_storage`, for reading only: also opens `http://` and `https://` URLs.
+
+    Args:
+        is_live: whether these are of live runs, which ask for a token.
+    """
     from postmean.storage.local import LocalStorage
 
     if isinstance(url, Path) or "://" not in url:
@@ -43,7 +47,7 @@ def open_reader(url: str | Path) -> Reader:
     if parts.scheme in ("http", "https"):
         from postmean.storage.http import HttpReader
 
-        return HttpReader(url)
+        return HttpReader(url, is_live)
     raise ConfigError(
         f"{parts.scheme}://: no storage of this kind: pass the path of a folder, or one of "
         f"{', '.join(f'{scheme}://' for scheme in OBJECT_STORES)}"

@@ -1,5 +1,7 @@
 """Interface of the storage of a run's files: objects under one root, each written whole or not at all."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from postmean.base.errors import ShardError
@@ -28,6 +30,10 @@ class Reader(Protocol):
         """Whether the object exists."""
         ...
 
+    def size(self, path: str) -> int:
+        """Bytes of the object; ShardError if it is missing or unreadable."""
+        ...
+
 
 @runtime_checkable
 class Storage(Reader, Protocol):
@@ -38,6 +44,14 @@ class Storage(Reader, Protocol):
 
     def put(self, path: str, data: bytes) -> None:
         """Write the whole object or nothing, replacing any previous one; durable when it returns."""
+        ...
+
+    def put_file(self, path: str, file: Path, progress: Callable[[int], None] = lambda done: None) -> None:
+        """Like `put`, of a local file of any size.
+
+        Args:
+            progress: called with the number of bytes sent so far.
+        """
         ...
 
     def create(self, path: str, data: bytes) -> bool:

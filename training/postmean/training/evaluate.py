@@ -25,8 +25,8 @@ def evaluate(config: EvaluateConfig, progress: bool | ShowProgress = True) -> Sc
         ConfigError: the weights of the feature extractor cannot be had, or the device is not there.
     """
     check_installed("evaluate", "torch_fidelity")  # before it draws
-    store = ImageStore.open(config.store)
     show = shown(progress)
+    store = ImageStore.open(config.store, show)
     images = _images(config, show)
     with show("evaluate", len(images) + len(store), "images") as line:
         return score(

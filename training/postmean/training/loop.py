@@ -86,8 +86,10 @@ def train(
     try:
         with StopSignals() as signals, World.join(config.device, config.follow_seconds) as world:
             world.led(lock.take)
-            run = TrainingRun.open(config.training, paths, ImageStore.open(config.store), world, config.follow_seconds)
-            return _train(run, signals, watching(config), shown(progress) if world.leads else NoProgress)
+            show = shown(progress) if world.leads else NoProgress
+            store = ImageStore.open(config.store, show)
+            run = TrainingRun.open(config.training, paths, store, world, config.follow_seconds)
+            return _train(run, signals, watching(config), show)
     except Interrupted as signal:
         raise TrainingStopped("", signal.number) from None
     finally:

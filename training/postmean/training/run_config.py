@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from postmean.base.from_preset import from_preset, named
+from postmean.base.places import Place
 from postmean.training.config import TrainConfig
 from postmean.training.model.networks import UNet2DNetwork
 from postmean.training.presets import PRESETS
@@ -19,8 +20,8 @@ class TrainRunConfig(WatchConfig, TrainConfig):
 
     targets: str
     """Folder or URL of a run of `postmean generate`."""
-    store: Path
-    """Image store that the run was generated from."""
+    store: Place
+    """Image store that the run was generated from: folder or URL."""
     out: Path
     """Folder for checkpoints, metrics.jsonl, event files of TensorBoard and config.json."""
     init: str = ""

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from postmean.base.errors import ConfigError
+from postmean.base.places import Place
 from postmean.training.model.sampler_config import SamplerConfig
 
 
@@ -63,8 +64,8 @@ class EvaluateConfig(ImagesConfig):
 
     images: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of PNGs, as `postmean sample` writes it."""
-    store: Path
-    """Image store to compare with; all its images are used."""
+    store: Place
+    """Image store (folder or URL) to compare with; all its images are used."""
     checkpoint: Path | None = None
     """Checkpoint or run to draw images from, in place of a folder."""
     count: int = 50_000

@@ -79,7 +79,7 @@ def score(
         raise DataError(f"{len(images)} images: FID needs at least two, and is only comparable with thousands")
     if tuple(images[0].shape[1:]) != store.image_shape[1:]:
         raise DataError(f"images of {images[0].shape[1:]}, the store's are {store.image_shape[1:]}: pass its --store")
-    for what, channels in (("images", images[0].shape[0]), (str(store.path), store.image_shape[0])):
+    for what, channels in (("images", images[0].shape[0]), (store.where, store.image_shape[0])):
         if channels not in (1, 3):
             raise DataError(f"{what}: {channels} channels: Inception takes grey (1) or RGB (3) images")
     path = weights or _downloaded_weights()

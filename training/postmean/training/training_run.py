@@ -68,7 +68,7 @@ class TrainingRun:
         """
         out = paths.out
         if config.recipe.conditional and not store.classes:
-            raise ConfigError(f"{store.path}: conditional training needs labels, the store has none")
+            raise ConfigError(f"{store.where}: conditional training needs labels, the store has none")
         checkpoints = complete_checkpoints(out)
         # checked first: for a rank at a wrong step the targets may be deleted, and that error would mislead
         world.check_same(str(out), _SHARE_OUT, step=step_of(checkpoints[-1]) if checkpoints else 0)
@@ -128,7 +128,7 @@ class TrainingRun:
     def _begin(self) -> None:
         remove_partial(self.out)
         set_aside_after(self.out, self.first_step)
-        paths = dict(targets=self.stream.where, store=str(self.store.path))
+        paths = dict(targets=self.stream.where, store=self.store.where)
         write_config(self.out, self.config, self.stream.manifest, self.begun, self.trainer, **paths)
         if self.origin:
             tell(

@@ -42,6 +42,10 @@ class FloorNoise:
         """Itself: every setting moves sigma."""
         return self
 
+    def stage_at(self, tuple_id: int) -> None:
+        """None: no curriculum."""
+        return None
+
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         knots, density, cumulative = _table(self)
         i = np.clip(np.searchsorted(cumulative, uniform, side="right") - 1, 0, len(knots) - 2)

@@ -12,7 +12,7 @@ class Opening:
     """The arguments of `TargetStream.open`."""
 
     targets: str
-    store: Path
+    store: str | Path
     batch_size: int
     start_tuple: int
     rank: int

@@ -94,7 +94,7 @@ class TargetStream(IterableDataset[TargetBatch]):
 
         Args:
             targets: folder or URL of the run, or http:// URL of `postmean serve`.
-            store: the image store that the run was generated from.
+            store: the image store that the run was generated from, or its folder or URL.
             batch_size: global, over all ranks.
             start_tuple: first tuple, a multiple of batch_size.
             recipe: the recipe that the trainer needs. What the targets must share with it is compared; the rest, such
@@ -113,7 +113,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         """
         opening = Opening(
             targets=str(targets),
-            store=store.path if isinstance(store, ImageStore) else Path(store),
+            store=store.url if isinstance(store, ImageStore) else store,
             batch_size=batch_size,
             start_tuple=start_tuple,
             rank=rank,
@@ -134,6 +134,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         manifest = reader.read_manifest()
         store = store if isinstance(store, ImageStore) else ImageStore.open(store)
         check_agreement(manifest, store, batch_size, recipe, where)
+        store.fetch()  # here: a forked worker of a DataLoader could not
         plan = reader.read_plan()
         ready = folder.listed() if folder else range(len(plan))  # records are checked as they are read
         asked, steps = steps, check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)

@@ -1,7 +1,9 @@
 """The memory that a run takes: of a node, of an actor on it, and of that actor's GPU."""
 
+import math
 from dataclasses import dataclass
 
+from postmean.contract.manifest import Manifest
 from postmean.engine import pixels
 from postmean.engine.population import workspace_bytes
 from postmean.estimators.traits import traits_of
@@ -9,8 +11,7 @@ from postmean.fleet.settings import FleetSettings
 from postmean.neighbours.candidates import DIRECTIONS
 from postmean.neighbours.faiss_gpu import TEMPORARY
 from postmean.neighbours.faiss_spec import FaissSpec
-from postmean.planning.measure import queries_at_once
-from postmean.planning.workload import Workload
+from postmean.runs.job import Job
 
 _INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
 _RECORD_BYTES = 28  # a value, of eps, z, x, means and encoded bytes: the most held at once
@@ -30,23 +31,36 @@ class Memory:
     """An actor's GPU; 0 without one."""
 
 
-def memory(work: Workload, on_gpu: bool, device_bytes: int) -> Memory:
+def actor_bytes(job: Job, settings: FleetSettings) -> int:
+    """Memory that an actor of this job asks of its node, besides the store and the index, which all of a node share."""
+    if settings.memory_per_actor is not None:
+        return round(settings.memory_per_actor * 1e9)
+    manifest, store = job.manifest, job.store
+    queries = manifest.queries_per_pass
+    if manifest.recipe.conditional:
+        queries = max(1, manifest.shards.records_per_shard // store.classes)
+    return memory(manifest, len(store), store.classes, queries, manifest.device == "cuda").actor
+
+
+def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: bool, device_bytes: int = 0) -> Memory:
     """The memory of a run.
 
     Args:
+        count: images. classes: of them.
+        queries: per pass over a population.
         device_bytes: memory of a GPU, which decides how it keeps the pixels; 0 if it is not known.
     """
-    manifest, dim, settings = work.manifest, work.store.dim, work.manifest.estimator
-    members = work.images * (2 if manifest.recipe.flips else 1)
-    population = members // (work.classes if manifest.recipe.conditional else 1)
+    dim, settings = math.prod(manifest.store_shape[1:]), manifest.estimator
+    members = count * (2 if manifest.recipe.flips else 1)
+    population = members // (classes if manifest.recipe.conditional else 1)
     searches = traits_of(settings.name).searches and settings.index != "exact"
     index = FaissSpec(settings.index).size(members, dim) if searches else 0
-    store = work.images * dim
+    store = count * dim
     shard = FleetSettings().at_a_time("cuda" if on_gpu else "cpu") * manifest.shards.records_per_shard
     actor, device = _INTERPRETER_BYTES + shard * dim * _RECORD_BYTES, 0
     if on_gpu:
-        images = population * work.images // members
-        need = workspace_bytes(population, images, dim, queries_at_once(work, True)) + pixels.RESERVE
+        images = population * count // members
+        need = workspace_bytes(population, images, dim, queries) + pixels.RESERVE
         need += index + TEMPORARY if searches else 0
         tile = min(images, pixels.GPU_TILE_ROWS) * dim
         left = device_bytes - need if device_bytes else float("inf")
@@ -59,7 +73,5 @@ def memory(work: Workload, on_gpu: bool, device_bytes: int) -> Memory:
             columns += 4 * (DIRECTIONS + 2) * members
         # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies)
         tiles = (16 if manifest.recipe.conditional else 6) * (16 << 20)
-        actor += columns + 9 * population * queries_at_once(work, False) + tiles
-    return Memory(
-        replica=store + 4 * work.images + index, shared=store + index, actor=round(actor), device=round(device)
-    )
+        actor += columns + 9 * population * queries + tiles
+    return Memory(replica=store + 4 * count + index, shared=store + index, actor=round(actor), device=round(device))
