@@ -1,5 +1,6 @@
 """Interface of the storage of a run's files: objects under one root, each written whole or not at all."""
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from postmean.base.errors import ShardError
@@ -46,6 +47,10 @@ class Storage(Reader, Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """Sorted paths, relative to the root, of all objects in and below the folder `prefix` ("" for the root)."""
+        ...
+
+    def each(self, prefix: str) -> Iterator[str]:
+        """The paths of `list` one by one, in any order: a million of them take no memory."""
         ...
 
     def delete(self, path: str) -> None:
