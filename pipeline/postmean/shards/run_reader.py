@@ -58,6 +58,7 @@ class RunReader:
         self._manifest: Manifest | None = None
         self._digests: RunDigests | None = None
         self._plan: Plan | None = None
+        self._layout: Layout | None = None
 
     @property
     def url(self) -> str:
@@ -153,8 +154,10 @@ class RunReader:
                 )
 
     def layout(self) -> Layout:
-        """`layout_of` this run."""
-        return layout_of(self.read_manifest(), self.read_plan())
+        """`layout_of` this run, once: it counts the records of the whole plan."""
+        if self._layout is None:
+            self._layout = layout_of(self.read_manifest(), self.read_plan())
+        return self._layout
 
     def is_committed(self, shard: int) -> bool:
         """Whether the shard has a commit record, valid or not."""

@@ -135,7 +135,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         store = store if isinstance(store, ImageStore) else ImageStore.open(store)
         check_agreement(manifest, store, batch_size, recipe, where)
         plan = reader.read_plan()
-        ready = folder.listed() if folder else range(len(plan))  # records are checked as they are read
+        ready = folder.listed() if folder else None  # records are checked as they are read
         asked, steps = steps, check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)
         if asked is None and steps == 0:
             raise MismatchError(
