@@ -9,7 +9,7 @@ import numpy as np
 from postmean.base.errors import ConfigError, MismatchError, ShardError
 from postmean.base.json_files import JsonError, parse_json
 from postmean.contract.commit import Commit
-from postmean.contract.manifest import Manifest
+from postmean.contract.manifest import FLAT_CHUNKS, Manifest
 from postmean.contract.plan import Plan, ShardPlan
 from postmean.contract.records import Records
 from postmean.shards.codec import Layout, ShardCodec
@@ -36,6 +36,7 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
             labels=manifest.classes > 0,
             has_sigma_next=manifest.recipe.noise.has_teacher,
             earlier_segments=tuple(np.diff([0, *ends]).tolist()),
+            chunk_folders=manifest.schema_version < FLAT_CHUNKS,
         )
     except (ConfigError, TypeError, IndexError) as error:
         raise ShardError(f"{MANIFEST}: {error}: it was edited: generate again into another folder") from error
