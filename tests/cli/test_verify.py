@@ -37,7 +37,7 @@ def damaged(request: pytest.FixtureRequest, finished: Path, finished_zarr: Path,
     """A copy of a finished run, and one file of its shard 2."""
     out = tmp_path / "damaged"
     shutil.copytree(finished if request.param == "webdataset" else finished_zarr, out)
-    return out, out / ("shards/000002.tar" if request.param == "webdataset" else "targets.zarr/mean_weight/c/2/0")
+    return out, out / ("shards/000002.tar" if request.param == "webdataset" else "targets.zarr/mean_weight/c.2.0")
 
 
 def findings(capsys: pytest.CaptureFixture[str], out: Path, store: Path, *flags: str) -> str:
@@ -159,7 +159,7 @@ def test_the_sample_is_spread_evenly_over_sigma_even_with_one_record_a_shard(sto
     settings = {"tuples": tuples, "records_per_shard": size, "estimator": "single-sample"}
     run = make_by_hand(generate_config(store, tmp_path, **settings))  # type: ignore[arg-type]
     shards = len(run.read_plan())
-    report = check_run(run, store, shards, lambda done: None)
+    report = check_run(run, store, shards)
     counts = [0] * (len(SIGMA_EDGES) - 1)
     for row in report.rows:
         counts[SIGMA_EDGES.index(row.sigma_from)] += row.count
@@ -167,7 +167,7 @@ def test_the_sample_is_spread_evenly_over_sigma_even_with_one_record_a_shard(sto
     expected = np.histogram(sigma, SIGMA_EDGES)[0] / size
     assert sum(counts) == shards == 64
     assert np.abs(np.array(counts) - expected).max() < 4  # of 64; the lowest of each shard would be off by 40
-    assert check_run(run, store, shards, lambda done: None).rows == report.rows
+    assert check_run(run, store, shards).rows == report.rows
 
 
 @pytest.mark.parametrize("format", ["webdataset", "zarr"])
@@ -211,7 +211,7 @@ def test_all_sampled_tuples_share_a_pass_and_their_euler_points_another(
     settings = {"tuples": 500, "records_per_shard": 64, "estimator": "exact", "conditional": conditional}
     noise = ICTNoise(batch_size=16, total_steps=3, s0=4, s1=16)
     run = make_by_hand(generate_config(store, tmp_path, noise=noise, solver=solver, **settings))  # type: ignore[arg-type]
-    report = check_run(run, store, 100, lambda done: None, show=Passes)
+    report = check_run(run, store, 100, show=Passes)
     assert judge(report, run.read_manifest()) == []
     assert report.recomputed > 90
     assert Passes.read == Passes.total == len(store) * (2 if solver == "heun" else 1)
@@ -221,9 +221,9 @@ def test_more_records_than_fit_into_a_pass_are_recomputed_in_several(
     finished: Path, store: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder(open_storage(str(finished)))
-    whole = check_run(run, store, 100, lambda done: None)
+    whole = check_run(run, store, 100)
     monkeypatch.setattr(recompute, "_AT_ONCE", 17)
-    parts = check_run(run, store, 100, lambda done: None)
+    parts = check_run(run, store, 100)
     assert [(row.kind, row.sigma_from, row.count) for row in parts.rows] == [
         (row.kind, row.sigma_from, row.count) for row in whole.rows
     ]
@@ -259,7 +259,7 @@ def sampled(request: pytest.FixtureRequest, store: ImageStore, tmp_path_factory:
 def test_a_right_run_that_samples_is_compared_with_its_twin(sampled: Path, store: ImageStore, capsys) -> None:
     assert postmean("verify", [str(sampled), f"--store={store.path}"]) == 0
     assert "64 compared with " in capsys.readouterr().out
-    (twin,) = check_run(RunFolder(open_storage(str(sampled))), store, 128, lambda done: None).twins
+    (twin,) = check_run(RunFolder(open_storage(str(sampled))), store, 128).twins
     assert (twin.kind, twin.is_other) == ("records", False)
 
 

@@ -96,6 +96,8 @@ def test_list_is_sorted_recursive_and_by_folder(storage: Storage) -> None:
     assert storage.list("") == ["commit", "commits/0/x", "commits/1", "commits2/1", "z"]
     assert storage.list("absent") == []
     assert storage.list("z") == []
+    for prefix in ("commits", "", "absent", "z"):
+        assert sorted(storage.each(prefix)) == storage.list(prefix)
 
 
 def test_what_is_missing_or_short_is_named(storage: Storage) -> None:

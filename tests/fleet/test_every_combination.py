@@ -58,7 +58,7 @@ def check(config: GenerateConfig, store: ImageStore) -> None:
     """Make the run, verify each of its records, and check what was promised."""
     run = make_by_hand(config)
     manifest = run.read_manifest()
-    report = check_run(run, store, 2 * TUPLES, lambda done: None)
+    report = check_run(run, store, 2 * TUPLES)
     assert judge(report, manifest) == []
     checked = {kind: sum(row.count for row in report.rows if row.kind == kind) for kind in ("records", "mean_next")}
     assert checked["records"] == run.read_plan().total_records > 0

@@ -71,7 +71,7 @@ def test_stopped_killed_failed_and_resumed_with_other_actors_gives_the_bytes_of_
     assert before < shards
 
     # an actor of 2 with up to 3 shards each is killed, and a folder lies where a chunk of the last shard belongs
-    obstacle = tmp_path / f"targets.zarr/ess/c/{shards - 1}/in-the-way"
+    obstacle = tmp_path / f"targets.zarr/ess/c.{shards - 1}/in-the-way"
     obstacle.mkdir(parents=True)
     running = start(*arguments, "--json", "--shards-at-a-time=3")
     wait_for_commits(tmp_path, before + 1, running)
@@ -80,7 +80,7 @@ def test_stopped_killed_failed_and_resumed_with_other_actors_gives_the_bytes_of_
     assert done.returncode == 3, done.stderr
     assert done.stdout == ""
     assert_one_line(
-        done.stderr, f"1 of {shards} shards failed, first shard {shards - 1:06d}", f"targets.zarr/ess/c/{shards - 1}"
+        done.stderr, f"1 of {shards} shards failed, first shard {shards - 1:06d}", f"targets.zarr/ess/c.{shards - 1}"
     )
     assert commits(files_of(tmp_path)) == shards - 1
     failure = json.loads((tmp_path / f"failures/{shards - 1:06d}.json").read_text())

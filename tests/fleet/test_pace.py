@@ -185,7 +185,7 @@ def test_what_no_trainer_can_need_again_is_deleted_and_nothing_else(run: RunFold
     assert deleted_shards(run) == 4, "of shard 4 the last tuple is not consumed"
     gone = before.keys() - files_of(tmp_path).keys()
     assert gone == {f"shards/{shard:06d}.tar" for shard in range(4)}
-    assert run.committed().keys() == set(range(len(plan)))
+    assert run.committed().all()
     write_position(run.storage, "b", at(4000, resume=2700))
     run.storage.delete("commits/000005.json")
     pace.look()

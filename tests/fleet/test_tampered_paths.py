@@ -34,7 +34,7 @@ def is_refused_by_all(url: str, store: ImageStore) -> None:
     run = RunFolder(open_storage(url))
     with pytest.raises(ShardError, match="000001"):
         run.read_shard(1)
-    assert check_run(run, store, 0, lambda done: None).damaged.keys() == {1}
+    assert check_run(run, store, 0).damaged.keys() == {1}
     with pytest.raises(ShardError, match="000001"):
         list(TargetStream.open(url, store, 128))
 
@@ -72,7 +72,7 @@ def test_a_link_out_of_the_run_is_refused_and_what_it_leads_to_stays(
     run = RunFolder(open_storage(url))
     with pytest.raises(ShardError, match="leads out"):
         run.read_shard(1)
-    assert len(check_run(run, store, 0, lambda done: None).damaged) == len(before)
+    assert len(check_run(run, store, 0).damaged) == len(before)
     with pytest.raises(ShardError, match="leads out"):
         list(TargetStream.open(url, store, 128))
     with pytest.raises(ShardError, match="leads out"):

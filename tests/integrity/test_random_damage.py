@@ -88,7 +88,7 @@ KINDS = {
     "resumed manifest, plan, certificate": Kind("tar/[mpc]*.[jpn]*", readings.resumed),
     "commit": Kind("tar/commits/*.json", TAR),
     "tar": Kind("tar/shards/*.tar", TAR),
-    "zarr": Kind("zarr/targets.zarr/*/c/**/*", ZARR),
+    "zarr": Kind("zarr/targets.zarr/*/c.*", ZARR),
     "checkpoint": Kind("model/checkpoints/00000002/**/*.*", readings.weights),
     "positions": Kind("followed/trainers/*.json", readings.lost, no_more),
     "deleted": Kind("followed/deleted.json", readings.lost),

@@ -103,7 +103,7 @@ def test_zarr_opens_a_plain_run(tmp_path: Path) -> None:
 def test_a_zarr_shard_of_zeros_is_written_all_the_same(tmp_path: Path) -> None:
     records = write_run(tmp_path, LAYOUT, "zarr")
     assert not records.tail_mass.any()
-    assert (tmp_path / "targets.zarr/tail_mass/c/0").is_file()
+    assert (tmp_path / "targets.zarr/tail_mass/c.0").is_file()
     assert not (tmp_path / "zarr.json").exists()
 
 

@@ -158,17 +158,17 @@ def test_a_plan_whose_tuples_are_not_in_order_is_refused(
 
 
 def test_a_shard_exists_once_its_commit_record_does(run: RunFolder) -> None:
-    assert run.committed() == {}
+    assert run.committed().tolist() == [0, 0]
     with pytest.raises(ShardError, match=r"commits/000000\.json: missing"):
         run.read_shard(0)
     records = records_of(LAYOUT, 0)
     size = run.commit_shard(PLAN[0], records).size
-    assert run.committed() == reopen(run).committed() == {0: size}
+    assert run.committed().tolist() == reopen(run).committed().tolist() == [size, 0]
     run.storage.delete("commits/000000.json")
-    assert run.committed() == reopen(run).committed() == {}
+    assert run.committed().tolist() == reopen(run).committed().tolist() == [0, 0]
     run.commit_shard(PLAN[1], records_of(LAYOUT, 1))
     run.commit_shard(PLAN[0], records)
-    assert run.committed().keys() == {0, 1}
+    assert run.committed().all()
     assert_equal(reopen(run).read_shard(0), records)
 
 
@@ -184,7 +184,7 @@ def test_a_crash_before_the_commit_record_leaves_no_shard(run: RunFolder, monkey
     with pytest.raises(KeyboardInterrupt):
         run.commit_shard(PLAN[0], records_of(LAYOUT, 0))
     assert run.storage.exists("shards/000000.tar")
-    assert reopen(run).committed() == {}
+    assert reopen(run).committed().tolist() == [0, 0]
 
 
 def test_committing_twice_gives_the_same_bytes(run: RunFolder) -> None:
@@ -231,7 +231,7 @@ def test_a_commit_record_that_was_edited_is_refused(run: RunFolder, change: dict
 def test_a_truncated_commit_record_is_no_commit(run: RunFolder, text: str) -> None:
     run.commit_shard(PLAN[1], records_of(LAYOUT, 1))
     run.storage.put("commits/000000.json", text.encode())
-    assert reopen(run).committed().keys() == {1}
+    assert (reopen(run).committed() > 0).tolist() == [False, True]
     with pytest.raises(ShardError, match="000000"):
         reopen(run).read_shard(0)
 
@@ -249,7 +249,7 @@ def test_foreign_files_among_the_commits_are_left_alone(run: RunFolder) -> None:
         "٠٠٠٠٠١.json",
     ):
         run.storage.put(f"commits/{name}", data)
-    assert reopen(run).committed().keys() == {0}
+    assert (reopen(run).committed() > 0).tolist() == [True, False]
 
 
 def test_a_shard_outside_of_the_plan_is_refused(run: RunFolder) -> None:

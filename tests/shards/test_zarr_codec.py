@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from postmean.base.errors import ShardError
 from postmean.contract.records import QUALITY_COLUMNS
 from postmean.shards.codec import Layout
+from postmean.shards.run_folder import RunFolder
 from postmean.shards.zarr_codec import GROUP, ZarrCodec
-from tests.support.shard_examples import LAYOUT, assert_equal, plan_of, records_of
+from postmean.storage.open import open_storage
+from tests.support.shard_examples import LAYOUT, assert_equal, manifest_of, plan_of, records_of
 
-MEAN = f"{GROUP}/mean/c/0/0/0/0"
-TUPLE_ID = f"{GROUP}/tuple_id/c/0"
+MEAN = f"{GROUP}/mean/c.0.0.0.0"
+TUPLE_ID = f"{GROUP}/tuple_id/c.0"
 
 
 @pytest.mark.parametrize(("records_per_shard", "inner"), [(4096, 16), (24, 12), (7, 7), (1009, 1), (96, 16)])
@@ -26,6 +29,33 @@ def test_inner_chunks_divide_the_shard(records_per_shard: int, inner: int) -> No
     records = records_of(layout, 0)
     row = plan_of(layout)[0]
     assert_equal(ZarrCodec().decode(row, layout, ZarrCodec().encode(records, row, layout).__getitem__), records)
+
+
+def test_a_shard_is_a_file_an_array_and_no_folder(tmp_path: Path) -> None:
+    run = RunFolder(open_storage(tmp_path))
+    run.begin(manifest_of(LAYOUT, "zarr"), plan_of(LAYOUT), None)
+    folders = {path for path in tmp_path.rglob("*") if path.is_dir()}
+    commits = [run.commit_shard(row, records_of(LAYOUT, row.shard)) for row in (run.read_plan()[0], run.read_plan()[1])]
+    arrays = {path.parent for path in tmp_path.rglob("zarr.json")} - {tmp_path / GROUP}
+    assert {len(commit.files) for commit in commits} == {len(arrays)}
+    more = {path for path in tmp_path.rglob("*") if path.is_dir()} - folders
+    assert {path.name for path in more} == {"commits"}
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, replace(LAYOUT, has_next=True, has_sigma_next=True)])
+def test_runs_of_schema_4_whose_chunks_lie_in_folders_are_read(layout: Layout, tmp_path: Path) -> None:
+    run = RunFolder(open_storage(tmp_path))
+    run.begin(replace(manifest_of(layout, "zarr"), schema_version=4), plan_of(layout), None)
+    records = [records_of(layout, shard) for shard in range(len(run.read_plan()))]
+    for shard, of_shard in enumerate(records):
+        run.commit_shard(run.read_plan()[shard], of_shard)
+    assert (tmp_path / GROUP / "mean/c/1/0/0/0").is_file()
+    encoding = json.loads((tmp_path / GROUP / "mean/zarr.json").read_text())["chunk_key_encoding"]
+    assert encoding == {"name": "default", "configuration": {"separator": "/"}}
+    again = RunFolder(open_storage(tmp_path))
+    assert again.read_manifest().schema_version == 4
+    for shard, of_shard in enumerate(records):
+        assert_equal(again.read_shard(shard), of_shard)
 
 
 def test_a_run_without_records_has_its_metadata() -> None:

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,11 @@ BYTES = 1 << 21
 def start(script: str, *arguments: object) -> subprocess.Popen:
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def files(root: Path) -> list[str]:
+    """Paths of all files, hidden ones included."""
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 def line_of(process: subprocess.Popen) -> str:
@@ -49,7 +56,7 @@ while True:
         assert storage.get("shards/0") in (b"a" * BYTES, b"b" * BYTES)
         assert storage.list("") == ["shards/0"]
     storage.clean_temporary()
-    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["0"]
+    assert files(tmp_path) == ["shards/0"]
 
 
 def test_leftovers_of_the_dead_are_removed_and_files_being_written_are_not(tmp_path: Path) -> None:
@@ -69,14 +76,58 @@ open_storage(sys.argv[1]).put("shards/0", b"new")
     assert line_of(dead) == line_of(alive) == "written"
     dead.send_signal(signal.SIGKILL)
     dead.wait()
-    assert len(list((tmp_path / "shards").iterdir())) == 3
+    assert len(files(tmp_path)) == 3
     assert storage.list("") == ["shards/0"]
     assert storage.clean_temporary() == 1
     assert storage.get("shards/0") == b"old"
     alive.communicate("go on\n", timeout=60)
     assert alive.returncode == 0
     assert storage.get("shards/0") == b"new"
-    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["0"]
+    assert storage.clean_temporary() == 0
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["0", "shards"]
+
+
+def test_cleaning_looks_at_no_file_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path)
+    storage.put("shards/0", b"old")
+    leftover = tmp_path / ".unfinished" / ".0.0123456789abcdef.tmp"
+    leftover.touch()
+    looked: list[str] = []
+    scandir = os.scandir
+
+    def note(path: str) -> Any:
+        looked.append(str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", note)
+    assert storage.clean_temporary() == 1
+    assert looked == [str(tmp_path / ".unfinished")]
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EACCES, errno.EPERM])
+def test_a_target_that_the_folder_of_temporary_files_does_not_serve_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """On another file system, or the folder is of another user."""
+    replace, link = os.replace, os.link
+
+    def refuse(move: Callable[..., None]) -> Callable[..., None]:
+        def checked(source: Path, target: Path) -> None:
+            if Path(source).parent != Path(target).parent:
+                raise OSError(code, os.strerror(code))
+            move(source, target)
+
+        return checked
+
+    monkeypatch.setattr(os, "replace", refuse(replace))
+    monkeypatch.setattr(os, "link", refuse(link))
+    storage = open_storage(tmp_path)
+    storage.put("shards/0", b"new")
+    assert storage.create("leases/1", b"first")
+    assert not storage.create("leases/1", b"second")
+    assert files(tmp_path) == ["leases/1", "shards/0"]
+    assert storage.get("shards/0") == b"new"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
@@ -91,7 +142,7 @@ def test_without_locks_files_are_written_and_leftovers_left_alone(
     monkeypatch.setattr(fcntl, "flock", refuse)
     storage = open_storage(tmp_path)
     storage.put("shards/0", b"old")
-    leftover = tmp_path / "shards" / ".0.0123456789abcdef.tmp"
+    leftover = tmp_path / ".unfinished" / ".0.0123456789abcdef.tmp"
     leftover.write_bytes(b"ne")
     assert storage.clean_temporary() == 0
     assert leftover.exists()
@@ -140,7 +191,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_there(small_disk: Path
     for write in (storage.put, storage.create):
         with pytest.raises(GenerationError, match=r"shards/\d: cannot write: No space left on device: free space"):
             write("shards/0" if write == storage.put else "shards/1", bytes(BYTES))
-        assert [p.name for p in (small_disk / "shards").iterdir()] == ["0"]
+        assert files(small_disk) == ["shards/0"]
     assert storage.get("shards/0") == b"old"
     storage.put("shards/0", b"new")
     assert storage.get("shards/0") == b"new"
@@ -156,7 +207,7 @@ def test_without_hard_links_one_creates_and_leaves_nothing_else(
     assert storage.create("leases/1", b"first")
     assert not storage.create("leases/1", b"second")
     assert storage.get("leases/1") == b"first"
-    assert [p.name for p in (tmp_path / "leases").iterdir()] == ["1"]
+    assert files(tmp_path) == ["leases/1"]
 
 
 def test_without_hard_links_a_full_disk_leaves_nothing_that_seems_created(
@@ -166,7 +217,7 @@ def test_without_hard_links_a_full_disk_leaves_nothing_that_seems_created(
     storage = open_storage(small_disk)
     with pytest.raises(GenerationError, match=r"leases/1: cannot write: No space left on device: free space"):
         storage.create("leases/1", bytes(600_000))  # there is only room for the temporary file
-    assert list((small_disk / "leases").iterdir()) == []
+    assert files(small_disk) == []
     assert storage.create("leases/1", b"first")
 
 
@@ -174,7 +225,7 @@ def test_a_link_that_fails_for_another_reason_is_an_error(tmp_path: Path, monkey
     refuse_links(monkeypatch, errno.EIO)
     with pytest.raises(GenerationError, match=r"leases/1: cannot write: Input/output error"):
         open_storage(tmp_path).create("leases/1", b"first")
-    assert list((tmp_path / "leases").iterdir()) == []
+    assert files(tmp_path) == []
 
 
 def refuse_links(monkeypatch: pytest.MonkeyPatch, code: int) -> None:

@@ -20,6 +20,7 @@ from postmean.storage.backoff import GivenUp, Transient, deadline_seconds, retri
 from postmean.storage.object_store import ObjectStorage
 from postmean.storage.open import open_storage
 from tests.support.faulty_proxy import FAULTS, Fault, faulty_proxy, share_of
+from tests.support.s3_objects import put_many
 
 SECRETS = ("AKIATHEKEYOFTHETESTS", "the/secret+of/the/tests")
 
@@ -47,13 +48,23 @@ def refused(use: Callable[[], object], *parts: str) -> None:
     assert not any(secret in message for secret in SECRETS)
 
 
-@pytest.mark.slow
-def test_more_objects_than_a_page_are_all_listed(s3_url: str) -> None:
-    storage = open_storage(s3_url)
-    paths = [f"commits/{n:06d}.json" for n in range(1100)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda path: storage.put(path, b""), paths))
-    assert storage.list("commits") == paths
+def test_a_listing_is_a_request_a_thousand_objects_and_goes_on_where_it_failed(
+    s3_url: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"commits/{n:06d}.json" for n in range(2001)]
+    put_many(s3_url, dict.fromkeys(paths, b""))
+    asked: list[str] = []
+
+    def fail_once(request: BaseHTTPRequestHandler) -> Fault:
+        asked.append(request.path)
+        return (500, b"") if len(asked) in (2, 3, 4, 5) else None  # the client itself tries four times
+
+    with faulty_proxy(s3_server, fail_once) as (endpoint, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        assert list(ObjectStorage(s3_url, seconds=60).each("commits")) == paths
+    assert len(asked) == 3 + 4
+    assert "start-after" not in asked[0] + asked[1]
+    assert "start-after" in asked[5], "the listing is not begun again"
 
 
 def test_a_prefix_keeps_runs_apart(s3_url: str) -> None:

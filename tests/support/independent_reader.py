@@ -30,7 +30,7 @@ class Run:
         plain = json.loads((out / "manifest.json").read_text())
         fields = {name: value for name, value in plain.items() if name != "sha256"}
         assert plain["sha256"] == seal(fields)
-        assert plain["schema_version"] == 4
+        assert plain["schema_version"] in (4, 5)
         self.files = fields.pop("files")
         self.manifest = fields
         self.run = seal(fields | {"tuples": 0, "segments": []})

@@ -49,7 +49,7 @@ def resumed(root: Path) -> tuple[Any, ...]:
     settings = dict(tuples=900, records_per_shard=64, estimator="exact", max_support=8)
     job = prepare(generate_config(root / "store", root / "tar", **settings), run)
     assert job.certified_sigma is not None
-    return job.manifest, job.certified_sigma.tobytes(), job.plan.sha256(), run.committed()
+    return job.manifest, job.certified_sigma.tobytes(), job.plan.sha256(), run.committed().tolist()
 
 
 def neighbours(root: Path) -> bytes:

@@ -34,17 +34,31 @@ def write_file(path: Path, data: bytes) -> None:
         move_into_place(temporary, path)
 
 
-def create_file(path: Path, data: bytes, mode: int = 0o666) -> bool:
+def write_file_in(folder: Path, path: Path, data: bytes) -> None:
+    """Like `write_file`, with the temporary file in `folder`; removes no leftovers.
+
+    Raises:
+        OSError: EXDEV if the folder is on another file system than the path.
+    """
+    with locked_file(path, folder=folder) as temporary:
+        temporary.write_bytes(data)
+        make_folder(path.parent)
+        move_into_place(temporary, path)
+
+
+def create_file(path: Path, data: bytes, mode: int = 0o666, folder: Path | None = None) -> bool:
     """Write a file whole unless it exists: False then, and nothing is written. Durable when it returns.
 
     Of several writers at once, one creates it. Creates parent folders.
 
     Args:
         mode: permissions, less those that the umask takes away.
+        folder: for the temporary file, as in `write_file_in`; None: beside the path.
     """
-    with locked_file(path, mode) as temporary:
+    with locked_file(path, mode, folder) as temporary:
         temporary.write_bytes(data)
         sync(temporary)
+        make_folder(path.parent)
         try:
             os.link(temporary, path)  # unlike rename, fails where the target exists
         except FileExistsError:
@@ -130,12 +144,20 @@ def remove_if_abandoned(temporary: Path) -> bool:
 
 
 @contextmanager
-def locked_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """An empty temporary file beside `path`, locked until the end; then removed if it is still there."""
-    make_folder(path.parent)
+def locked_file(path: Path, mode: int = 0o666, folder: Path | None = None) -> Iterator[Path]:
+    """An empty temporary file for `path`, locked until the end; then removed if it is still there.
+
+    Args:
+        folder: where it lies; None: beside the path. Others may remove the folder while it is empty.
+    """
+    folder = folder or path.parent
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        make_folder(folder)
+        temporary = folder / f".{path.name}.{secrets.token_hex(8)}.tmp"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileNotFoundError:
+            continue
         _lock(descriptor)  # on a file system without locks, remove_if_abandoned leaves the file alone
         if os.fstat(descriptor).st_nlink:
             break

@@ -60,15 +60,15 @@ def unsealed(plain: Any) -> dict[str, Any]:
     return fields
 
 
-def check_schema(plain: Any, version: int) -> None:
-    """Check the `schema_version` of a plain object.
+def check_schema(plain: Any, *versions: int) -> None:
+    """Check that the `schema_version` of a plain object is one of these.
 
     Raises:
         JsonError: it is another one, or there is none.
     """
     got = plain.get("schema_version") if isinstance(plain, dict) else None
-    if got != version:
-        raise JsonError(f"schema_version {got}, this postmean reads {version}")
+    if got not in versions:
+        raise JsonError(f"schema_version {got}, this postmean reads {' and '.join(map(str, versions))}")
 
 
 def read_json(cls: type[T], data: bytes, where: str) -> T:

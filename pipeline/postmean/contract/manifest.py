@@ -17,7 +17,11 @@ from postmean.contract.recipe import TargetRecipe
 from postmean.contract.settings import EstimatorSettings, ShardSettings
 from postmean.contract.tuples import TupleSource
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+FLAT_CHUNKS = 5
+"""First version whose Zarr chunks are files of their array's folder; before, three folders held one file of images."""
+READABLE = (4, SCHEMA_VERSION)
+"""Versions that are read."""
 
 
 def code_version() -> str:
@@ -115,7 +119,7 @@ class Manifest:
             ShardError: another schema version, unknown or missing fields, values out of range.
         """
         try:
-            check_schema(plain, SCHEMA_VERSION)
+            check_schema(plain, *READABLE)
         except JsonError as error:
             raise ShardError(
                 f"{where}: {error}: generate into another folder or install the version that wrote it"

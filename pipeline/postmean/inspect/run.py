@@ -51,7 +51,7 @@ def inspect_run(run: RunFolder) -> RunView:
         path=run.url,
         manifest=to_dict(run.read_manifest()),
         shards=len(plan),
-        committed=len(run.listed()),
+        committed=int(run.listed().sum()),
         records=plan.total_records,
     )
 

@@ -18,7 +18,7 @@ from postmean.pages.samples import Example, RecordSample, RunSamples, TupleSampl
 from postmean.runs.history import Point
 from postmean.runs.status import RunStatus, read_status
 from postmean.runs.verify import VerifyReport, last_verification
-from postmean.shards.retention import deleted_shards
+from postmean.shards.retention import kept_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.storage import Storage
 
@@ -57,7 +57,7 @@ class RunPage:
         sections = [_progress(status, None)]
         if run.has_manifest():
             samples, store = self._sampled(run)
-            shards = sorted(shard for shard in run.listed() if shard >= deleted_shards(run))
+            shards = kept_shards(run).tolist()
             records, manifest = samples.records(shards), run.read_manifest()
             sections = [
                 _progress(status, manifest),

@@ -10,7 +10,7 @@ from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unse
 from postmean.base.progress import NoProgress, ShowProgress
 from postmean.runs.config import ExportConfig
 from postmean.shards.card import CARD, card
-from postmean.shards.retention import deleted_shards
+from postmean.shards.retention import kept_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.shards.table import to_table
 from postmean.storage.open import open_storage
@@ -50,12 +50,11 @@ def export(config: ExportConfig, progress: ShowProgress = NoProgress) -> ExportR
     manifest, plan, layout = run.read_manifest(), run.read_plan(), run.layout()
     out = open_storage(config.out or f"{config.targets.rstrip('/')}-{config.format}")
     _begin(out, manifest.fingerprint)
-    deleted = deleted_shards(run)
-    shards = sorted(shard for shard in run.listed() if shard >= deleted)
+    shards = kept_shards(run)
     there = set(out.list(_FOLDER))
     written = 0
     with progress("export", len(shards), "shards") as line:
-        for done, shard in enumerate(shards, start=1):
+        for done, shard in enumerate(shards.tolist(), start=1):
             path = f"{_FOLDER}/{shard:06d}.parquet"
             if path not in there:
                 sink = io.BytesIO()

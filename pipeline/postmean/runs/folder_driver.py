@@ -3,6 +3,8 @@
 import os
 from contextlib import suppress
 
+import numpy as np
+
 from postmean.base.environment import STORE_CACHE
 from postmean.base.errors import GenerationError
 from postmean.base.progress import ShowProgress
@@ -25,7 +27,7 @@ class FolderDriver:
     """Drives one call of generate. A listener of the fleet.
 
     Args:
-        missing: shards to make, rising.
+        missing: shards to make, rising, int64 [n].
         lease: held by this driver; losing it ends the run.
         log: told of every shard.
         progress: shows the records.
@@ -36,7 +38,7 @@ class FolderDriver:
         config: GenerateConfig,
         job: Job,
         run: RunFolder,
-        missing: list[int],
+        missing: np.ndarray,
         lease: Lease,
         log: DriverLog,
         progress: ShowProgress,
@@ -44,12 +46,12 @@ class FolderDriver:
         self._config, self._job, self._run, self._lease, self._log = config, job, run, lease, log
         self._backlog = PlannedShards(missing)
         self._failed_before = set(failed_shards(run.storage))
-        self._records_done = job.plan.total_records - sum(job.plan[shard].records for shard in missing)
+        self._records_done = job.plan.total_records - int(job.plan.records[missing].sum())
         self._progress = progress("generate", job.plan.total_records, "records")
         self.pace = pace_of(config, run, self._backlog)
         """Says whether the trainers ended the run."""
-        self.written: list[int] = []
-        """Shards made so far."""
+        self.written = self.records_written = 0
+        """Shards made so far, and their records."""
 
     def run(self) -> Outcome:
         """Make the missing shards, as far as possible."""
@@ -74,7 +76,8 @@ class FolderDriver:
         number = shard["shard"]
         self._backlog.settle(number)
         self._records_done += shard["records"]
-        self.written.append(number)
+        self.written += 1
+        self.records_written += shard["records"]
         self._log.add(shard["records"], shard["bytes"])
         if number in self._failed_before:
             remove_failure(self._run.storage, number)

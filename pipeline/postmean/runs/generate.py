@@ -4,6 +4,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from postmean.base.errors import ConfigError, GenerationError, MismatchError
 from postmean.base.extras import check_installed
 from postmean.base.json_files import to_json
@@ -67,22 +69,23 @@ def generate(config: GenerateConfig, progress: bool | ShowProgress = True) -> Ge
     job = prepare(config, run, show)
     began = time.monotonic()
     outcome, driver = Outcome(), None
-    if not is_finished(job, run, show):
-        outcome, driver = _make_missing(config, job, run, show)
+    committed = committed_shards(run, show) if _is_begun(job, run) else None
+    if committed is None or not committed.all():
+        outcome, driver = _make_missing(config, job, run, committed, show)
     elif config.follow.delete_consumed:
         pace_of(config, run, PlannedShards([])).delete_all()
     seconds = time.monotonic() - began
-    written = driver.written if driver else []
+    written = driver.written if driver else 0
     report = GenerateReport(
         out=run.storage.url,
         tuples=job.manifest.tuples,
         records=job.plan.total_records,
         shards=len(job.plan),
-        written=len(written),
+        written=written,
         all_finished=driver is not None and driver.pace.all_finished,
         retries=outcome.retries,
         seconds=seconds,
-        records_per_second=sum(job.plan[shard].records for shard in written) / seconds if written else 0.0,
+        records_per_second=driver.records_written / seconds if driver else 0.0,
     )
     _forget_failures(run, outcome)
     _raise_failures(outcome, job, run)
@@ -96,20 +99,26 @@ def generate(config: GenerateConfig, progress: bool | ShowProgress = True) -> Ge
 
 
 def _make_missing(
-    config: GenerateConfig, job: Job, run: RunFolder, progress: ShowProgress
+    config: GenerateConfig, job: Job, run: RunFolder, committed: np.ndarray | None, progress: ShowProgress
 ) -> tuple[Outcome, FolderDriver]:
-    """Begin, extend or continue the run, while no other driver may."""
+    """Begin, extend or continue the run, while no other driver may.
+
+    Args:
+        committed: bytes of each shard, where they were just read: a shard that another driver commits before this one
+            holds the lease is made twice, with the same bytes.
+    """
     log = DriverLog(run.storage)
     with Lease(run.storage, log.write) as lease:
         _begin(config, job, run)
-        committed = committed_shards(run, progress)
-        missing = sorted(set(range(len(job.plan))) - committed.keys())
-        log.start(job.plan.total_records, sum(job.plan[shard].records for shard in missing), committed)
-        if missing:
+        if committed is None:
+            committed = committed_shards(run, progress)
+        missing = np.flatnonzero(committed == 0)
+        log.start(job.plan.total_records, int(job.plan.records[missing].sum()), committed)
+        if len(missing):
             job.check_store(progress)
         driver = FolderDriver(config, job, run, missing, lease, log, progress)
         try:
-            outcome = driver.run() if missing else Outcome()
+            outcome = driver.run() if len(missing) else Outcome()
         finally:
             run.storage.clean_temporary()  # left by actors that were killed while writing
         with suppress(GenerationError):  # disk full: already reported for the shards
@@ -119,8 +128,12 @@ def _make_missing(
 
 def is_finished(job: Job, run: RunFolder, progress: ShowProgress = NoProgress) -> bool:
     """Whether every shard of the job is committed."""
-    is_begun = run.has_manifest() and run.read_manifest() == job.manifest and not run.lacks_files()
-    return is_begun and len(committed_shards(run, progress)) == len(job.plan)
+    return _is_begun(job, run) and bool(committed_shards(run, progress).all())
+
+
+def _is_begun(job: Job, run: RunFolder) -> bool:
+    """Whether the output holds this run, as long as the job, with all files that do not belong to a shard."""
+    return run.has_manifest() and run.read_manifest() == job.manifest and not run.lacks_files()
 
 
 def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
@@ -129,7 +142,7 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
     stored = fresh.read_manifest() if fresh.has_manifest() else None
     if stored is not None and job.manifest.continuing(stored, run.storage.url) != job.manifest:
         raise MismatchError(f"{run.storage.url}: another command changed this run meanwhile: run yours again")
-    if stored is None and run.storage.list(COMMITS):
+    if stored is None and next(run.storage.each(COMMITS), None) is not None:
         raise GenerationError(
             f"{run.storage.url}: shards of a run without a manifest: remove the folder or pass another --out"
         )
@@ -147,7 +160,7 @@ def _forget_failures(run: RunFolder, outcome: Outcome) -> None:
         return
     committed = committed_shards(run)
     for shard in failed:
-        if shard in committed:
+        if shard < len(committed) and committed[shard]:
             remove_failure(run.storage, shard)
             outcome.failed.pop(shard, None)
 

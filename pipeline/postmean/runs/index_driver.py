@@ -3,6 +3,8 @@
 import time
 from contextlib import suppress
 
+import numpy as np
+
 from postmean.base.errors import GenerationError
 from postmean.base.json_files import to_json
 from postmean.base.progress import Progress, ShowProgress
@@ -50,7 +52,7 @@ class IndexDriver:
         if log is not None:
             pairs = sum(unit.work for unit in work.units if unit.kind == "pairs")
             left = sum(work.units[unit].work for stage in self._missing for unit in stage if work.is_pairs(unit))
-            log.start(pairs, left, committed)
+            log.start(pairs, left, np.array([committed.get(unit, 0) for unit in range(len(work.units))]))
 
     def __enter__(self) -> "IndexDriver":
         self._go_on()

@@ -86,15 +86,15 @@ class DriverLog:
         self.retries = 0
         """Failed attempts so far that were followed by another."""
 
-    def start(self, records: int, left: int, committed: dict[int, int]) -> None:
+    def start(self, records: int, left: int, committed: np.ndarray) -> None:
         """The fleet is about to start.
 
         Args:
             records: of the run.
             left: records to make.
-            committed: bytes by shard, of the shards committed already.
+            committed: bytes of each shard, 0 if it is not committed yet.
         """
-        self._left, self._shards, self._bytes = left, len(committed), sum(committed.values())
+        self._left, self._shards, self._bytes = left, int((committed > 0).sum()), int(committed.sum())
         self._before = records - left
         earlier = driver_status(self._storage)
         self._history = History(earlier.history if earlier else ())
@@ -140,8 +140,7 @@ def read_status(storage: Storage) -> RunStatus:
     if not run.has_manifest():
         return status
     manifest, plan = run.read_manifest(), run.read_plan()
-    done = np.zeros(len(plan), bool)
-    done[sorted(run.listed())] = True
+    done = run.listed()
     missing = np.flatnonzero(~done)
     failed = [shard for shard in failed_shards(storage) if shard < len(plan) and not done[shard]]
     status = replace(

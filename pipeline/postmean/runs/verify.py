@@ -1,7 +1,6 @@
 """Verification of a run: hash every shard, compare it with the plan, and recompute a sample in float64."""
 
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -12,18 +11,20 @@ from postmean.base.cores import usable_cores
 from postmean.base.errors import DataError, GenerationError, ShardError, VerificationError
 from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.base.progress import NoProgress, ShowProgress, shown
+from postmean.contract.commit import Commit
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.plan import shard_tuples
+from postmean.contract.records import Records
+from postmean.contract.tuples import TupleBlock
 from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
 from postmean.estimators.twin_test import FALSE_ALARM
 from postmean.runs.check_records import check_neighbours, check_tuple_columns, check_values
-from postmean.runs.commits import committed_shards
 from postmean.runs.config import VerifyConfig
 from postmean.runs.recompute import Errors, is_judged, recompute
 from postmean.runs.verify_sample import Sample
-from postmean.shards.retention import deleted_shards
+from postmean.shards.retention import deleted_shards, kept_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.storage.storage import Storage
@@ -99,7 +100,7 @@ def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> Verify
     ([], True)
 
     Args:
-        progress: whether to show the reading of commit records, then the shards.
+        progress: whether to show the shards, then the recomputation.
     Returns:
         a report whose `problems` are empty where all is well.
     Raises:
@@ -110,11 +111,8 @@ def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> Verify
     show, run = shown(progress), RunFolder(open_storage(config.out))
     manifest = run.read_manifest()
     store = ImageStore.open(config.store, show)
-    with (
-        threads(config.threads or usable_cores()),
-        show("verify", len(committed_shards(run, show)), "shards") as line,
-    ):
-        report = check_run(run, store, config.most_records, line.update, config.seconds, show)
+    with threads(config.threads or usable_cores()):
+        report = check_run(run, store, config.most_records, config.seconds, show)
     report = replace(report, problems=judge(report, manifest))
     with suppress(GenerationError):  # a folder that this user may only read is verified all the same
         run.storage.put(VERIFICATION, to_json(report))
@@ -133,17 +131,15 @@ def check_run(
     run: RunFolder,
     store: ImageStore,
     sample: int,
-    progress: Callable[[int], None],
     seconds: float | None = None,
     show: ShowProgress = NoProgress,
 ) -> VerifyReport:
-    """Check a run.
+    """Check a run. A commit record is read once, with its shard.
 
     Args:
         sample: number of records, and of certified tuples, to recompute: about that many, spread over all shards.
-        progress: called with the number of shards read so far.
         seconds: time for recomputing: as many of the sample as fit.
-        show: shows the recomputation.
+        show: shows the shards, then the recomputation.
     Raises:
         MismatchError: the run was made from another store, or this machine generates other random numbers.
         VerificationError: the store's files do not match its header.
@@ -157,34 +153,30 @@ def check_run(
         raise VerificationError(str(error)) from error
     certified = run.read_certified_sigma()
     run.check_metadata()
-    deleted = deleted_shards(run)
-    committed = sorted(shard for shard in run.committed() if shard >= deleted)
-    chosen = Sample(sample, len(committed))
+    deleted, listed = deleted_shards(run), kept_shards(run)
+    chosen = Sample(sample, len(listed))
     damaged: dict[int, str] = {}
     made_on: Counter[str] = Counter()
-    for position, shard in enumerate(committed):
-        try:
-            commit = run.read_commit(shard)
+    with show("verify", len(listed), "shards") as line:
+        for position, shard in enumerate(listed.tolist()):
+            line.update(position + 1)
+            try:
+                commit = run.read_commit(shard)
+            except ShardError:
+                continue  # a shard without a valid commit record does not exist
             made_on[commit.made_on] += 1
-            records = run.read_shard(shard, commit=commit)
-            block = shard_tuples(manifest.tuple_source(), plan[shard], manifest.plan_certificate(certified))
-            remedy = run.make_again(shard)
-            if not np.array_equal(records.tuple_id, block.tuple_id):
-                raise ShardError(f"its tuples are not the plan's: {remedy}")
-            check_tuple_columns(records, block, store, remedy)
-            check_values(records, manifest, remedy)
-            check_neighbours(records, block, manifest, store, remedy)
-        except ShardError as error:
-            damaged[shard] = str(error)
-            continue
-        chosen.take(position, manifest.tuple_source(), block, records, certified)
-        progress(position + 1)
+            try:
+                block, records = _checked(run, commit, certified, store)
+            except ShardError as error:
+                damaged[shard] = str(error)
+                continue
+            chosen.take(position, manifest.tuple_source(), block, records, certified)
     found = recompute(chosen, manifest, store, seconds, show)
     return VerifyReport(
         out=run.storage.url,
         estimator=manifest.estimator.name,
         shards=len(plan),
-        committed=len(committed) + deleted,
+        committed=made_on.total() + deleted,
         deleted=deleted,
         records=plan.total_records,
         made_on=dict(made_on),
@@ -205,6 +197,22 @@ def check_run(
         ],
         not_judged=_not_judged(manifest),
     )
+
+
+def _checked(
+    run: RunFolder, commit: Commit, certified: np.ndarray | None, store: ImageStore
+) -> tuple[TupleBlock, Records]:
+    """Tuples and records of a shard; ShardError if one of them cannot be the run's."""
+    manifest, shard = run.read_manifest(), commit.shard
+    records = run.read_shard(shard, commit=commit)
+    block = shard_tuples(manifest.tuple_source(), run.read_plan()[shard], manifest.plan_certificate(certified))
+    remedy = run.make_again(shard)
+    if not np.array_equal(records.tuple_id, block.tuple_id):
+        raise ShardError(f"its tuples are not the plan's: {remedy}")
+    check_tuple_columns(records, block, store, remedy)
+    check_values(records, manifest, remedy)
+    check_neighbours(records, block, manifest, store, remedy)
+    return block, records
 
 
 def judge(report: VerifyReport, manifest: Manifest) -> list[str]:

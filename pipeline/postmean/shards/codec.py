@@ -45,6 +45,8 @@ class Layout:
     """Whether tuples have the noise level of a teacher point: records then carry sigma_next."""
     earlier_segments: tuple[int, ...] = ()
     """Records of every segment but the last; empty for a run that was never extended."""
+    chunk_folders: bool = False
+    """Whether the files of Zarr lie in folders of their own, as in runs of schema 4."""
 
     @property
     def segments(self) -> "list[Segment]":

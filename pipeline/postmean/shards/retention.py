@@ -4,6 +4,8 @@ OUT/deleted.json holds the number of deleted shards, counted from shard 0, and i
 is deleted.
 """
 
+import numpy as np
+
 from postmean.base.errors import ShardError
 from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unsealed
 from postmean.shards.run_folder import RunFolder
@@ -30,6 +32,16 @@ def deleted_shards(run: RunReader) -> int:
         f"{run.url}/{DELETED}: damaged: remove it and run the same `postmean generate` again: with --delete-consumed "
         "it writes it anew, from the positions of the trainers"
     )
+
+
+def kept_shards(run: RunFolder) -> np.ndarray:
+    """Shards that have a commit record, valid or not, and were not deleted, rising, int64 [n]: one listing.
+
+    Raises:
+        ShardError: deleted.json is damaged.
+    """
+    deleted = deleted_shards(run)
+    return deleted + np.flatnonzero(run.listed()[deleted:])
 
 
 def delete_shards(run: RunFolder, start: int, stop: int) -> None:

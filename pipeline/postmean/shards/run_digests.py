@@ -11,7 +11,7 @@ import numpy as np
 
 from postmean.base.json_files import JsonError, check_schema, to_sealed_json, unsealed
 from postmean.base.serialise import from_dict, to_dict
-from postmean.contract.manifest import SCHEMA_VERSION, Manifest
+from postmean.contract.manifest import READABLE, Manifest
 from postmean.contract.plan import Plan
 from postmean.shards.npy import to_npy
 
@@ -65,7 +65,7 @@ def read_manifest_bytes(plain: Any, where: str) -> tuple[Manifest, RunDigests]:
         JsonError: another schema version, or not what was written.
         ConfigError, ShardError: unknown or missing fields, values out of range.
     """
-    check_schema(plain, SCHEMA_VERSION)
+    check_schema(plain, *READABLE)
     fields = unsealed(plain)
     if _FIELD not in fields:
         raise JsonError(f"no field {_FIELD}")

@@ -27,7 +27,7 @@ from postmean.shards.run_paths import CERTIFIED_SIGMA, COMMITS, MANIFEST, PLAN, 
 from postmean.shards.run_reader import RunReader, layout_of
 from postmean.storage.storage import Storage
 
-_RECORDS_A_PART = 16
+_RECORDS_A_PART, _RECORDS_AT_ONCE = 16, 4096
 _READERS = 64  # threads that read commit records: object stores answer slowly, but many requests at a time
 
 
@@ -37,7 +37,7 @@ class RunFolder(RunReader):
     def __init__(self, storage: Storage) -> None:
         super().__init__(storage)
         self.storage = storage
-        self._committed: dict[int, int] = {}  # bytes by shard
+        self._committed = np.zeros(0, np.int64)  # as `committed` found it last
 
     def begin(self, manifest: Manifest, plan: Plan, certified_sigma: np.ndarray | None) -> None:
         """Begin a run or extend it: write certificate, plan, the format's metadata and, last, the manifest.
@@ -60,7 +60,7 @@ class RunFolder(RunReader):
         if not (self.has_manifest() and self.storage.exists(CARD)):  # an extension leaves people's edits alone
             self.storage.put(CARD, run_card(manifest))
         self.storage.put(MANIFEST, manifest_bytes(manifest, digests))
-        self._manifest, self._digests, self._plan = manifest, digests, plan
+        self._manifest, self._digests, self._plan, self._layout = manifest, digests, plan, None
 
     def lacks_files(self) -> bool:
         """Whether a file that belongs to the manifest was removed: plan, certificate or metadata of the format."""
@@ -90,13 +90,17 @@ class RunFolder(RunReader):
         self.storage.put(commit_path(row.shard), commit.to_bytes())
         return commit
 
-    def listed(self) -> set[int]:
-        """Shards of the plan that have a commit record, valid or not: one listing, nothing is read."""
-        shards = {shard_of_commit(path) for path in self.storage.list(COMMITS)}
-        return {shard for shard in shards if shard is not None and shard < len(self.read_plan())}
+    def listed(self) -> np.ndarray:
+        """Which shards of the plan have a commit record, valid or not, bool [shards]: one listing, nothing is read."""
+        listed = np.zeros(len(self.read_plan()), bool)
+        for path in self.storage.each(COMMITS):
+            shard = shard_of_commit(path)
+            if shard is not None and shard < len(listed):
+                listed[shard] = True
+        return listed
 
-    def committed(self, progress: Callable[[int, int], None] = lambda read, total: None) -> dict[int, int]:
-        """Bytes by shard, for shards with a valid commit record of this run and plan.
+    def committed(self, progress: Callable[[int, int], None] = lambda read, total: None) -> np.ndarray:
+        """Bytes of each shard with a valid commit record of this run and plan, 0 for the others, int64 [shards].
 
         Valid records are read once; reading a million takes minutes on an object store.
 
@@ -104,18 +108,23 @@ class RunFolder(RunReader):
             progress: called with the number of commit records read so far and the number to read.
         """
         listed = self.listed()
-        self._committed = {shard: size for shard, size in self._committed.items() if shard in listed}
-        new = sorted(listed - self._committed.keys())
-        parts = [new[start : start + _RECORDS_A_PART] for start in range(0, len(new), _RECORDS_A_PART)]
-        with ThreadPoolExecutor(min(_READERS, max(1, len(parts)))) as pool:
-            for read, valid in enumerate(pool.map(self._valid, parts), start=1):
-                self._committed.update(valid)
-                progress(min(read * _RECORDS_A_PART, len(new)), len(new))
-        return dict(self._committed)
+        before = self._committed[: len(listed)]  # an extension has more shards, and the same before them
+        sizes = np.zeros(len(listed), np.int64)
+        sizes[: len(before)] = np.where(listed[: len(before)], before, 0)
+        new = np.flatnonzero(listed & (sizes == 0))
+        with ThreadPoolExecutor(min(_READERS, max(1, len(new) // _RECORDS_A_PART))) as pool:
+            for start in range(0, len(new), _RECORDS_AT_ONCE):
+                shards = new[start : start + _RECORDS_AT_ONCE]
+                parts = np.array_split(shards, -(-len(shards) // _RECORDS_A_PART))
+                sizes[shards] = np.concatenate(list(pool.map(self._sizes, parts)))
+                progress(min(start + _RECORDS_AT_ONCE, len(new)), len(new))
+        self._committed = sizes
+        return sizes.copy()
 
-    def _valid(self, shards: list[int]) -> dict[int, int]:
-        valid = {}
-        for shard in shards:
+    def _sizes(self, shards: np.ndarray) -> np.ndarray:
+        """Bytes of these shards, 0 where the commit record is not valid."""
+        sizes = np.zeros(len(shards), np.int64)
+        for row, shard in enumerate(shards.tolist()):
             with suppress(ShardError):
-                valid[shard] = self.read_commit(shard).size
-        return valid
+                sizes[row] = max(0, self.read_commit(shard).size)
+        return sizes

@@ -8,7 +8,7 @@ import numpy as np
 from postmean.base.errors import ConfigError, MismatchError, ShardError
 from postmean.base.json_files import JsonError, parse_json
 from postmean.contract.commit import Commit
-from postmean.contract.manifest import Manifest
+from postmean.contract.manifest import FLAT_CHUNKS, Manifest
 from postmean.contract.plan import Plan, ShardPlan
 from postmean.contract.records import Records
 from postmean.shards.codec import Layout, ShardCodec
@@ -35,6 +35,7 @@ def layout_of(manifest: Manifest, plan: Plan) -> Layout:
             labels=manifest.classes > 0,
             has_sigma_next=manifest.recipe.noise.has_teacher,
             earlier_segments=tuple(np.diff([0, *ends]).tolist()),
+            chunk_folders=manifest.schema_version < FLAT_CHUNKS,
         )
     except (ConfigError, TypeError, IndexError) as error:
         raise ShardError(f"{MANIFEST}: {error}: it was edited: generate again into another folder") from error
@@ -57,6 +58,7 @@ class RunReader:
         self._manifest: Manifest | None = None
         self._digests: RunDigests | None = None
         self._plan: Plan | None = None
+        self._layout: Layout | None = None
 
     @property
     def url(self) -> str:
@@ -152,8 +154,10 @@ class RunReader:
                 )
 
     def layout(self) -> Layout:
-        """`layout_of` this run."""
-        return layout_of(self.read_manifest(), self.read_plan())
+        """`layout_of` this run, once: it counts the records of the whole plan."""
+        if self._layout is None:
+            self._layout = layout_of(self.read_manifest(), self.read_plan())
+        return self._layout
 
     def is_committed(self, shard: int) -> bool:
         """Whether the shard has a commit record, valid or not."""

@@ -6,11 +6,15 @@ memory; the storage writes them, so they appear atomically like all other files.
 An extension gets its own group. More rows in the first group would follow the short shard at the end of a segment,
 which would leave rows without a record in the middle of an array, and plain readers would take them for records. So
 every row of every array is a record, and no file of a run ever changes.
+
+A shard of ours is one file of each array, directly in the array's folder. With Zarr's default keys, c/7/0/0/0, each
+file of images would have three folders of its own: a million folders for 253 thousand shards. Fewer files than one an
+array would need one writer for several shards of ours.
 """
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,7 +39,7 @@ INNER_CHUNK = 16
 
 
 class ZarrCodec:
-    """`targets.zarr/<array>/c/<shard>/0/..`; extensions in `targets-0001.zarr` and so on, each with shards from 0.
+    """`targets.zarr/<array>/c.<shard>.0..`; extensions in `targets-0001.zarr` and so on, each with shards from 0.
 
     The first axis of every array runs over the segment's M records.
 
@@ -83,8 +87,9 @@ class ZarrCodec:
     def paths(self, row: ShardPlan, layout: Layout) -> list[str]:
         segment = _segment(row, layout)
         group, chunk = group_of(segment), row.shard - segment.first_shard
+        separator = _separator(layout)
         return [
-            f"{group}/{name}/c/{chunk}" + "/0" * (len(spec.shape) - 1)
+            f"{group}/{name}/{separator.join(('c', str(chunk), *'0' * (len(spec.shape) - 1)))}"
             for name, spec in _arrays(layout, segment).items()
         ]
 
@@ -104,6 +109,11 @@ class ZarrCodec:
 def group_of(segment: Segment) -> str:
     """Folder of a segment's group."""
     return GROUP if segment.number == 0 else f"targets-{segment.number:04d}.zarr"
+
+
+def _separator(layout: Layout) -> Literal["/", "."]:
+    """Between the parts of a chunk's key."""
+    return "/" if layout.chunk_folders else "."
 
 
 def _key(path: str) -> str:
@@ -175,6 +185,7 @@ def _create(
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
             fill_value=0,
             dimension_names=spec.dimensions,
+            chunk_key_encoding={"name": "default", "separator": _separator(layout)},
             # chunks of zeros are written too: a lost file must not read as zeros
             config={"write_empty_chunks": True},
         )

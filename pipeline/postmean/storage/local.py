@@ -7,16 +7,32 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from postmean.base.errors import GenerationError, ShardError
-from postmean.base.files import create_file, is_temporary, locked_file, move_into_place, remove_if_abandoned, sync
+from postmean.base.files import (
+    create_file,
+    is_temporary,
+    locked_file,
+    make_folder,
+    move_into_place,
+    remove_if_abandoned,
+    sync,
+    write_file_in,
+)
 from postmean.storage.storage import check_path
+
+T = TypeVar("T")
+
+UNFINISHED = ".unfinished"
+"""Folder of the temporary files: leftovers are found without a look at all the files of a run."""
 
 
 class LocalStorage:
     """A folder. Symbolic links that lead out of it are refused; `list` omits links and special files.
 
     Temporary files are those of `base/files.py`: `clean_temporary` removes leftovers, but no file still being written.
+    They lie in one folder, or beside their targets where that folder is on another file system or of another user.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -25,21 +41,19 @@ class LocalStorage:
 
     def put(self, path: str, data: bytes) -> None:
         target = self._target(path)
-        with _write_errors(target), locked_file(target) as temporary:
-            temporary.write_bytes(data)
-            move_into_place(temporary, target)
+        with _write_errors(target):
+            self._write(target, lambda folder: write_file_in(folder, target, data))
 
     def put_file(self, path: str, file: Path, progress: Callable[[int], None] = lambda done: None) -> None:
         target = self._target(path)
-        with _write_errors(target), locked_file(target) as temporary:
-            shutil.copyfile(file, temporary)
-            move_into_place(temporary, target)
+        with _write_errors(target):
+            self._write(target, lambda folder: _copy(file, folder, target))
         progress(file.stat().st_size)
 
     def create(self, path: str, data: bytes) -> bool:
         target = self._target(path)
         with _write_errors(target):
-            return create_file(target, data)
+            return self._write(target, lambda folder: create_file(target, data, folder=folder))
 
     def get(self, path: str) -> bytes:
         with self._reading(path) as (descriptor, size):
@@ -57,7 +71,10 @@ class LocalStorage:
             return size
 
     def list(self, prefix: str) -> list[str]:
-        return sorted(path for path in self._walk(prefix) if not is_temporary(path.rpartition("/")[2]))
+        return sorted(self.each(prefix))
+
+    def each(self, prefix: str) -> Iterator[str]:
+        return (path for path in self._walk(prefix) if not is_temporary(path.rpartition("/")[2]))
 
     def delete(self, path: str) -> None:
         target = self._target(path)
@@ -67,11 +84,21 @@ class LocalStorage:
 
     def clean_temporary(self) -> int:
         removed = 0
-        for path in self._walk(""):
-            if is_temporary(path.rpartition("/")[2]):
-                with _write_errors(path):
-                    removed += remove_if_abandoned(Path(self._root, path))
+        for path in self._walk(UNFINISHED):
+            with _write_errors(path):
+                removed += remove_if_abandoned(Path(self._root, path))
+        with suppress(OSError):  # not there, or in use
+            os.rmdir(self._source(UNFINISHED))
         return removed
+
+    def _write(self, target: Path, write: Callable[[Path], T]) -> T:
+        """Call `write` with the folder for the temporary file of this target."""
+        try:
+            return write(Path(self._source(UNFINISHED)))
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
+                raise
+            return write(target.parent)
 
     def _walk(self, prefix: str) -> Iterator[str]:
         """Relative paths of regular files, including temporary ones, in any order."""
@@ -141,3 +168,11 @@ def _write_errors(path: str | Path) -> Iterator[None]:
     except OSError as error:
         remedy = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
         raise GenerationError(f"{path}: cannot write: {error.strerror}: {remedy} and run the same again") from error
+
+
+def _copy(file: Path, folder: Path, target: Path) -> None:
+    """Copy a file to the target whole, with the temporary file in `folder`."""
+    with locked_file(target, folder=folder) as temporary:
+        shutil.copyfile(file, temporary)
+        make_folder(target.parent)
+        move_into_place(temporary, target)

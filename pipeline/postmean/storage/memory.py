@@ -1,6 +1,6 @@
 """Storage in this process's memory, used by live runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from postmean.base.errors import ShardError
@@ -44,6 +44,9 @@ class MemoryStorage:
     def list(self, prefix: str) -> list[str]:
         below = f"{check_path(prefix)}/" if prefix else ""
         return sorted(path for path in tuple(self.files) if path.startswith(below))
+
+    def each(self, prefix: str) -> Iterator[str]:
+        return iter(self.list(prefix))
 
     def delete(self, path: str) -> None:
         self.files.pop(check_path(path), None)

@@ -26,6 +26,7 @@ from postmean.storage.object_requests import PART, ObjectRequests
 from postmean.storage.storage import check_path
 
 _UPLOADS = 4  # parts at once
+_PAGE = 1000  # objects; a store lists no more in one answer
 _REQUEST_SECONDS, _CONNECT_SECONDS = 60.0, 5.0
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -131,16 +132,25 @@ class ObjectStorage:
         return True
 
     def list(self, prefix: str) -> list[str]:
-        if prefix:
-            check_path(prefix)
+        return sorted(self.each(prefix))
 
-        def attempt(_: int) -> list[str]:
-            pages = obstore.list(self._store, prefix or None, chunk_size=1000)
-            return [item["path"] for page in pages for item in page]
+    def each(self, prefix: str) -> Iterator[str]:
+        """One request a thousand objects; each has its own deadline."""
+        below = f"{check_path(prefix)}/" if prefix else ""
+        pages, last = self._pages(prefix, None), None
 
-        paths = [path for path in self._requests.run(prefix, attempt) if not is_temporary(path.rpartition("/")[2])]
+        def attempt(number: int) -> Any:
+            nonlocal pages
+            if number > 0:
+                pages = self._pages(prefix, last)
+            return next(pages, [])
+
+        while page := self._requests.run(prefix, attempt):
+            last = page[-1]["path"]
+            for path in (item["path"] for item in page):
+                if path.startswith(below) and not is_temporary(path.rpartition("/")[2]):
+                    yield path
         self._bucket_seen = True
-        return sorted(path for path in paths if path.startswith(f"{prefix}/") or not prefix)
 
     def delete(self, path: str) -> None:
         check_path(path)
@@ -155,6 +165,10 @@ class ObjectStorage:
         know which uploads are dead.
         """
         return 0
+
+    def _pages(self, prefix: str, after: str | None) -> Iterator[Any]:
+        """Pages of the objects whose path begins with the prefix, those behind the path `after`."""
+        return iter(obstore.list(self._store, prefix or None, offset=after, chunk_size=_PAGE))
 
     def _check_bucket(self) -> None:
         """StorageError if there is no bucket: the answer to HEAD does not distinguish that from a missing object."""

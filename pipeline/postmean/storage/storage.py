@@ -1,6 +1,6 @@
 """Interface of the storage of a run's files: objects under one root, each written whole or not at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -60,6 +60,10 @@ class Storage(Reader, Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """Sorted paths, relative to the root, of all objects in and below the folder `prefix` ("" for the root)."""
+        ...
+
+    def each(self, prefix: str) -> Iterator[str]:
+        """The paths of `list` one by one, in any order: a million of them take no memory."""
         ...
 
     def delete(self, path: str) -> None:

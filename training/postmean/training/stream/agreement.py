@@ -1,7 +1,8 @@
 """Checks that targets fit the trainer: each disagreement is an error that names the field and the remedy."""
 
-from collections.abc import Container
 from typing import Any
+
+import numpy as np
 
 from postmean.base.errors import ConfigError, MismatchError
 from postmean.base.serialise import differences, to_dict
@@ -52,12 +53,12 @@ def _differing(ours: TargetRecipe, theirs: TargetRecipe) -> list[tuple[str, Any,
 
 
 def check_enough(
-    manifest: Manifest, plan: Plan, ready: Container[int], start: int, batch_size: int, steps: int | None, where: str
+    manifest: Manifest, plan: Plan, ready: np.ndarray | None, start: int, batch_size: int, steps: int | None, where: str
 ) -> int:
     """Check that the targets of all steps are there; returns the number of steps.
 
     Args:
-        ready: shards that are committed, or will be waited for.
+        ready: which shards are committed, bool [shards]; None if they are waited for.
         start: first tuple.
         steps: batches from `start` on; None for as many as the run has.
     Raises:
@@ -75,8 +76,11 @@ def check_enough(
             f"generate more: `postmean generate` with --tuples {stop}, or train for "
             f"{manifest.tuples // batch_size} steps"
         )
-    missing = [shard for shard in plan.shards_of(start, stop) if shard not in ready]
-    if missing:
+    shards = plan.shards_of(start, stop)
+    missing = (
+        np.empty(0, np.int64) if ready is None else shards.start + np.flatnonzero(~ready[shards.start : shards.stop])
+    )
+    if len(missing):
         until = int(plan.first_tuple[missing[0]])
         raise MismatchError(
             f"{where}: {len(missing)} of the shards for tuples {start}..{stop - 1} are not committed, the first is "

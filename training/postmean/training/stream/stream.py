@@ -136,7 +136,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         check_agreement(manifest, store, batch_size, recipe, where)
         store.fetch()  # here: a forked worker of a DataLoader could not
         plan = reader.read_plan()
-        ready = folder.listed() if folder else range(len(plan))  # records are checked as they are read
+        ready = folder.listed() if folder else None  # records are checked as they are read
         asked, steps = steps, check_enough(manifest, plan, ready, start_tuple, batch_size, steps, where)
         if asked is None and steps == 0:
             raise MismatchError(
