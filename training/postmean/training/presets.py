@@ -18,8 +18,10 @@ Consistency training is in fp32: at a fine grid the error of bf16 exceeds the di
 from dataclasses import replace
 from typing import Any
 
-from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.config import TrainConfig
+from postmean.training.digits_presets import DIGITS as DIGITS
+from postmean.training.digits_presets import DIGITS_PRESETS
+from postmean.training.for_targets import for_targets
 from postmean.training.model.ema import ConstantEMA, HalfLifeEMA
 from postmean.training.model.losses import ECTLoss, EDMLoss, ICTLoss
 from postmean.training.model.networks import UNet2DNetwork
@@ -34,23 +36,10 @@ NCSNPP = replace(DDPMPP, architecture="ncsn++")
 ADM = UNet2DNetwork(
     architecture="adm", channels=192, channel_mult=(1, 2, 3, 4), layers_per_block=3, attention_resolutions=(32, 16, 8)
 )
-DIGITS = UNet2DNetwork(
-    architecture="ddpm++", channels=32, channel_mult=(1, 2), layers_per_block=1, attention_resolutions=(4,)
-)
-
-
-def _recipe(name: str, batch_size: int, **settings: Any) -> TrainConfig:
-    targets = TARGETS[name]
-    return TrainConfig(
-        recipe=targets.recipe,
-        batch_size=batch_size,
-        steps=targets.tuples // batch_size,
-        **settings,
-    )
 
 
 def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> TrainConfig:
-    return _recipe(
+    return for_targets(
         name,
         512,
         network=replace(network, dropout=dropout),
@@ -65,7 +54,7 @@ def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> T
 def _consistency(
     name: str, batch_size: int, network: UNet2DNetwork, dropout: float, decay: float, **settings: Any
 ) -> TrainConfig:
-    return _recipe(
+    return for_targets(
         name,
         batch_size,
         network=replace(network, dropout=dropout),
@@ -85,7 +74,7 @@ PRESETS: dict[str, TrainConfig] = {
     "vp": _edm("vp"),
     "flow": replace(_edm("flow"), loss=EDMLoss(weight="velocity")),
     "edm-cifar10": _edm("edm-cifar10"),
-    "edm-imagenet64": _recipe(
+    "edm-imagenet64": for_targets(
         "edm-imagenet64",
         4096,
         network=replace(ADM, dropout=0.10),
@@ -99,7 +88,7 @@ PRESETS: dict[str, TrainConfig] = {
     "ict-cifar10": _consistency("ict-cifar10", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
     "ict-imagenet64": _consistency("ict-imagenet64", 4096, ADM, 0.2, 0.99997, **_ICT),
     "ect-cifar10": _consistency("ect-cifar10", 128, DDPMPP, 0.2, 0.9999, **_ECT),
-    "ect-imagenet64": _recipe(
+    "ect-imagenet64": for_targets(
         "ect-imagenet64",
         128,
         network=replace(ADM, dropout=0.40, dropout_side=16),
@@ -111,24 +100,5 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "vp-cifar10": _edm("vp-cifar10"),
     "flow-cifar10": replace(_edm("flow-cifar10"), loss=EDMLoss(weight="velocity")),
-    "edm-digits": _recipe(
-        "edm-digits",
-        256,
-        network=DIGITS,
-        preconditioning=EDMPreconditioning(),
-        loss=EDMLoss(),
-        optimiser=OptimiserConfig(name="adam", lr=2e-3),
-        schedule=ConstantSchedule(warmup_kimg=10),
-        ema=HalfLifeEMA(half_life_kimg=5),
-        checkpoint_every=200,
-    ),
-    "ict-digits": _recipe(
-        "ict-digits",
-        256,
-        network=DIGITS,
-        optimiser=OptimiserConfig(name="radam", lr=2e-3),
-        ema=ConstantEMA(decay=0.99),
-        checkpoint_every=200,
-        **_ICT,
-    ),
+    **DIGITS_PRESETS,
 }
