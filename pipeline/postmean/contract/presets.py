@@ -1,7 +1,8 @@
 """Target presets: recipes of targets by name. Generate and train share them, so they agree.
 
 Hyper-parameters: EDM Karras et al. 2022, EDM2 Karras et al. 2024, iCT Song & Dhariwal 2024 (with KNN targets: Niedoba
-et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024.
+et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024,
+CT Song et al. 2023, sCM Lu & Song 2024, MeanFlow Geng et al. 2025.
 docs/recipes.md compares each field with its source. Presets with a data set's name are a paper's training on it; the
 others are those for CIFAR-10 (edm2: for ImageNet-64) without flips and classes. ECT's stages and q, k, b need no
 targets of their own with Euler.
@@ -69,8 +70,8 @@ PRESETS: dict[str, TargetPreset] = {
         tuples=200_000_000,
     ),
     "ct": TargetPreset(
-        summary="CT, any images, 800k x 512, Heun pairs",
-        recipe=TargetRecipe(noise=CTNoise(), solver="heun"),
+        summary="CT, any images, 800k x 512",
+        recipe=TargetRecipe(noise=CTNoise()),
         tuples=800_000 * 512,
     ),
     "scm": TargetPreset(
@@ -129,13 +130,13 @@ PRESETS: dict[str, TargetPreset] = {
         tuples=200_000_000,
     ),
     "ct-cifar10": TargetPreset(
-        summary="CT, CIFAR-10, 800k x 512, Heun pairs, flips",
-        recipe=TargetRecipe(noise=CTNoise(), solver="heun", flips=True),
+        summary="CT, CIFAR-10, 800k x 512, flips",
+        recipe=TargetRecipe(noise=CTNoise(), flips=True),
         tuples=800_000 * 512,
     ),
     "ct-imagenet64": TargetPreset(
-        summary="CT, ImageNet-64, class-conditional, 800k x 2048, Heun pairs",
-        recipe=TargetRecipe(noise=CTNoise(s1=200, batch_size=2048), solver="heun", conditional=True),
+        summary="CT, ImageNet-64, class-conditional, 800k x 2048",
+        recipe=TargetRecipe(noise=CTNoise(s1=200, batch_size=2048), conditional=True),
         tuples=800_000 * 2048,
     ),
     "ect-cifar10-1h": TargetPreset(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from postmean.base.errors import ConfigError
 from postmean.base.lazy_numpy import np
-from postmean.contract.noise import CTNoise, Noise
+from postmean.contract.noise import AnyNoise, CTNoise
 from postmean.training.model.losses.loss import Loss, squared_norm, student_and_teacher
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class CTLoss(Loss):
                 "or --loss.distance l2"
             )
 
-    def teacher(self, noise: Noise) -> "EMA":
+    def teacher(self, noise: AnyNoise) -> "EMA":
         """The average with the decay mu(k)."""
         if not isinstance(noise, CTNoise):
             raise ConfigError(f"loss ct: the teacher's decay follows N(k) of the noise ct, got noise {noise.kind}")

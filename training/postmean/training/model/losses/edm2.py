@@ -23,6 +23,7 @@ class EDM2Loss(Loss):
     """
 
     kind: ClassVar[str] = "edm2"
+    needs_mean: ClassVar[bool] = True
     channels: int = 128
     """Fourier features of ln(sigma) / 4 that u is linear in."""
 

@@ -27,7 +27,11 @@ class FlowLoss(Loss):
         velocity = model(batch.z, batch.sigma, batch.label, raw=True)
         return squared_norm(velocity - marginal_velocity(batch))
 
+    def floor(self, denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
+        """(1 + 1 / sigma)^2 D variance, [B]: the variance of the velocity eps - x given z."""
+        return (1 + 1 / batch.sigma) ** 2 * batch.variance * batch.x[0].numel()
+
 
 def marginal_velocity(batch: "TargetBatch") -> "torch.Tensor":
-    """E[eps - x | z], the velocity of the flow z_t = (1 - t) x + t eps."""
+    """E[eps - x | z], the velocity of the flow z_t = (1 - t) x + t eps; eps - x itself where the mean is x."""
     return (batch.z - batch.mean) / batch.sigma[:, None, None, None] - batch.mean

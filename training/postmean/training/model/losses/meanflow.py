@@ -21,7 +21,8 @@ class MeanFlowLoss(Loss):
     """MeanFlow (Geng et al. 2025, Eq. 8 to 11 and 22): the network is the mean velocity u from time t to r < t.
 
     u_target = v - (t - r) du/dt with du/dt = v du/dz + du/dt along z_t = (1 - t) x + t eps; r is that of sigma_next.
-    v is the marginal velocity E[eps - x | z] by the posterior mean, the published eps - x, or a mix.
+    v is the marginal velocity E[eps - x | z] by the posterior mean. With `dial` 0 it is the published eps - x of the
+    tuple, and a mix with other values of it.
     """
 
     kind: ClassVar[str] = "meanflow"
@@ -29,16 +30,14 @@ class MeanFlowLoss(Loss):
     needs_sigma_next: ClassVar[bool] = True
     needs_second_time: ClassVar[bool] = True
     preconditionings: ClassVar[tuple[str, ...]] = ("flow",)
-    marginal: float = 1.0
-    """Share of the marginal velocity in v; the rest is eps - x of the tuple, which is the published choice (0)."""
     p: float = 0.75
     """Of the adaptive weight 1 / (|error|^2 + c)^p; 0: the plain squared error."""
     c: float = 1e-3
 
     def __post_init__(self) -> None:
         check_finite_positive("loss", c=self.c)
-        if not (0 <= self.marginal <= 1 and 0 <= self.p <= 1):
-            raise ConfigError(f"loss: expected 0 <= marginal, p <= 1, got {self.marginal}, {self.p}")
+        if not 0 <= self.p <= 1:
+            raise ConfigError(f"loss.p: expected 0 <= p <= 1, got {self.p}")
 
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
         with same_masks(batch.z):
@@ -51,7 +50,7 @@ class MeanFlowLoss(Loss):
         assert batch.sigma_next is not None
         time = denoiser.preconditioning.time
         t, step = time(batch.sigma), time(batch.sigma) - time(batch.sigma_next)
-        v = self.marginal * marginal_velocity(batch) + (1 - self.marginal) * (batch.eps - batch.x)
+        v = marginal_velocity(batch)
         # r is fixed, so the step t - r grows as t does
         _, derivative = derivative_of(
             lambda z, t, step: denoiser.output(z, t, batch.label, step),

@@ -1,7 +1,7 @@
 """The loss of simplified continuous-time consistency models."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from postmean.base.checks import check_finite_positive
 from postmean.base.errors import ConfigError
@@ -20,16 +20,14 @@ if TYPE_CHECKING:
 class SCMLoss(Loss):
     """sCM (Lu & Song 2024, Algorithm 1), in TrigFlow: the tangent of the consistency function along the flow is 0.
 
-    x_t = cos(t) x + sin(t) n with n = sigma_data eps. The slope dx_t/dt is the published sCT's with `velocity`
-    conditional, cos(t) n - sin(t) x. With marginal it is the posterior mean of that, (cos(t) x_t - mean) / sin(t): the
-    exact velocity of the flow, which sCD takes from a trained network. So this is sCD without a teacher.
+    x_t = cos(t) x + sin(t) n with n = sigma_data eps. The slope is (cos(t) x_t - mean) / sin(t), the exact velocity of
+    the flow, which the published sCD takes from a trained network: so this is distillation without a teacher. With
+    `dial` 0 the mean is the tuple's own image, and the slope cos(t) n - sin(t) x that of the published sCT.
     """
 
     kind: ClassVar[str] = "scm"
     is_consistency: ClassVar[bool] = True
     preconditionings: ClassVar[tuple[str, ...]] = ("trigflow",)
-    velocity: Literal["marginal", "conditional"] = "marginal"
-    """Slope of the flow: exact by the posterior mean (as sCD), or that of the tuple's own image (as sCT)."""
     c: float = 0.1
     """Of the tangent's normalisation g / (|g| + c)."""
     warmup_kimg: float = 0.0
@@ -66,8 +64,7 @@ class SCMLoss(Loss):
         sigma_data, t = denoiser.preconditioning.sigma_data, denoiser.preconditioning.time(batch.sigma)
         cos, sin = t.cos()[:, None, None, None], t.sin()[:, None, None, None]
         x_t = cos * batch.z
-        source = batch.mean if self.velocity == "marginal" else batch.x
-        slope = (cos * x_t - source) / sin
+        slope = (cos * x_t - batch.mean) / sin
         # cos(t) sin(t) is in the tangents, which keeps them bounded as t nears pi / 2 (Sec. 4.1)
         f, derivative = derivative_of(
             lambda x, time: denoiser.output(x, time, batch.label, None),

@@ -15,6 +15,9 @@ class Uncertainty(nn.Module):
         channels: number of features.
     """
 
+    frequencies: torch.Tensor
+    phases: torch.Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("frequencies", 2 * math.pi * torch.randn(channels))
