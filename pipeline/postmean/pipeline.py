@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from postmean.contract.image_store import StoreWriter as StoreWriter
     from postmean.contract.image_store import to_pixels as to_pixels
     from postmean.contract.image_store import to_unit as to_unit
+    from postmean.contract.noise import CTNoise as CTNoise
     from postmean.contract.noise import ECTNoise as ECTNoise
     from postmean.contract.noise import FloorNoise as FloorNoise
     from postmean.contract.noise import ICTNoise as ICTNoise
     from postmean.contract.noise import LogitNormalTimeNoise as LogitNormalTimeNoise
     from postmean.contract.noise import LogNormalNoise as LogNormalNoise
+    from postmean.contract.noise import MeanFlowNoise as MeanFlowNoise
     from postmean.contract.noise import UniformTimeNoise as UniformTimeNoise
     from postmean.contract.presets import PRESETS as PRESETS
     from postmean.contract.presets import TargetPreset as TargetPreset

@@ -70,6 +70,7 @@ def test_a_kind_that_a_flag_chooses_has_its_own_defaults() -> None:
 
 NEEDED = {
     "process table": ["--process.t-knots", 1, 2, "--process.s-knots", 1, 1, "--process.sigma-knots", 1, 2],
+    "network unet2d": ["--network.dropout", 0.0],
     "ema half-life": ["--ema.half-life-kimg", 1],
     "ema constant": ["--ema.decay", 0.9],
     "schedule constant": ["--schedule.warmup-kimg", 1],

@@ -7,7 +7,15 @@ import pytest
 from scipy.stats import chisquare, kstest, lognorm, norm, uniform
 
 from postmean.base.errors import ConfigError
-from postmean.contract.noise import ECTNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise, UniformTimeNoise
+from postmean.contract.noise import (
+    CTNoise,
+    ECTNoise,
+    ICTNoise,
+    LogitNormalTimeNoise,
+    LogNormalNoise,
+    MeanFlowNoise,
+    UniformTimeNoise,
+)
 from postmean.contract.process import EDMProcess, FlowMatchingProcess, VPProcess, karras_grid
 from postmean.contract.tuples import TupleSource
 
@@ -104,6 +112,38 @@ def test_ect_teacher_level_is_the_formula_of_each_stage(q, k, b):
     assert (block.sigma_next < block.sigma)[is_open].all()
 
 
+def test_ct_grid_grows_with_the_square_root_of_the_step_and_its_levels_are_uniform():
+    noise = CTNoise(s0=2, s1=150, total_steps=800_000)
+    for k in (0, 1, 12_345, 400_000, 800_000):
+        n = math.ceil(math.sqrt(k / 800_000 * (151**2 - 2**2) + 2**2) - 1) + 1
+        assert noise.grid_size(np.array([k]))[0] == n
+    assert [noise.stage_at(512 * k) for k in (0, 800_000)] == [0, 149]
+    fixed = CTNoise(s0=8, s1=8, total_steps=1, batch_size=1)
+    block = sigmas(fixed)
+    assert block.sigma_next is not None
+    grid = karras_grid(9, 0.002, 80.0, 7.0).astype(np.float32)  # from step K on, s1 + 1
+    rows = block.tuple_id >= 1
+    place = np.searchsorted(grid, block.sigma[rows])
+    assert np.array_equal(grid[place], block.sigma[rows]) and np.array_equal(grid[place - 1], block.sigma_next[rows])
+    assert chisquare(np.bincount(place, minlength=9)[1:]).pvalue > 1e-3
+
+
+def test_meanflow_times_are_the_larger_and_smaller_of_two_draws():
+    process, noise = FlowMatchingProcess(), MeanFlowNoise(mean=-0.4, std=1.0, differing=0.6)
+    block = sigmas(noise, process)
+    assert block.sigma_next is not None
+    t, r = process.t(block.sigma), process.t(block.sigma_next)
+    cdf = norm(-0.4, 1.0).cdf
+    assert kstest(cdf(np.log(t / (1 - t))), lambda p: p**2).pvalue > 1e-3  # the larger of two
+    differs = block.sigma_next < block.sigma
+    assert abs(differs.mean() - 0.6) < 0.01 and np.array_equal(r[~differs], t[~differs])
+    share = cdf(np.log(r / (1 - r))[differs]) / cdf(np.log(t / (1 - t))[differs])
+    assert kstest(share, "uniform").pvalue > 1e-3  # the smaller one, given the larger
+    assert np.corrcoef(share, t[differs])[0, 1] == pytest.approx(0, abs=0.03)
+    targets = MeanFlowNoise(mean=-0.4, std=1.0, differing=0.0)
+    assert np.array_equal(sigmas(targets, process).sigma, block.sigma) and targets.sigma_alone == noise.sigma_alone
+
+
 def test_karras_grid_is_equation_5_and_ends_where_it_should():
     grid = karras_grid(18, 0.002, 80.0, 7.0)
     assert (grid[0], grid[-1]) == (0.002, 80.0)
@@ -125,6 +165,10 @@ def test_karras_grid_is_equation_5_and_ends_where_it_should():
         lambda: ICTNoise(s0=0),
         lambda: ICTNoise(total_steps=0),
         lambda: ICTNoise(batch_size=0),
+        lambda: CTNoise(s0=1),
+        lambda: CTNoise(sigma_min=1.0, sigma_max=1.0),
+        lambda: MeanFlowNoise(differing=1.5),
+        lambda: MeanFlowNoise(t_min=0.5),
         lambda: ECTNoise(q=1.0),
         lambda: ECTNoise(b=0.0),
         lambda: ECTNoise(P_mean=float("nan")),

@@ -11,10 +11,12 @@ from scipy.stats import kstest, norm
 from postmean.base.errors import ConfigError
 from postmean.contract.noise import (
     AnyNoise,
+    CTNoise,
     ECTNoise,
     ICTNoise,
     LogitNormalTimeNoise,
     LogNormalNoise,
+    MeanFlowNoise,
     UniformTimeNoise,
 )
 from postmean.contract.process import EDMProcess, FlowMatchingProcess
@@ -26,11 +28,13 @@ NOISES: list[AnyNoise] = [
     ECTNoise(stage_tuples=50),
     UniformTimeNoise(t_max=0.99),
     LogitNormalTimeNoise(),
+    CTNoise(total_steps=30, batch_size=7, s1=40),
+    MeanFlowNoise(),
 ]
 
 
 def source_of(seed: int = 0, images: int = 13, flips: bool = False, noise: AnyNoise = NOISES[0]) -> TupleSource:
-    process = FlowMatchingProcess() if isinstance(noise, UniformTimeNoise | LogitNormalTimeNoise) else EDMProcess()
+    process = FlowMatchingProcess() if noise.uses_process else EDMProcess()
     return TupleSource(seed=seed, images=images, flips=flips, noise=noise, process=process)
 
 

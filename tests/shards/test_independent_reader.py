@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from postmean.contract.image_store import ImageStore
-from postmean.contract.noise import ECTNoise, FloorNoise, ICTNoise, LogitNormalTimeNoise, UniformTimeNoise
+from postmean.contract.noise import (
+    CTNoise,
+    ECTNoise,
+    FloorNoise,
+    ICTNoise,
+    LogitNormalTimeNoise,
+    MeanFlowNoise,
+    UniformTimeNoise,
+)
 from postmean.contract.process import FlowMatchingProcess, TableProcess, VPProcess
 from postmean.training.stream.stream import TargetStream
 from tests.support.independent_reader import Run
@@ -27,6 +35,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "ect, conditional": {"noise": ECTNoise(stage_tuples=100), "conditional": True},
     "vp": {"process": VPProcess(), "noise": UniformTimeNoise()},
     "flow": {"process": FlowMatchingProcess(), "noise": LogitNormalTimeNoise()},
+    "ct": {"noise": CTNoise(total_steps=40, batch_size=8, s1=30)},
+    "meanflow": {"noise": MeanFlowNoise(), "process": FlowMatchingProcess()},
     "floor": {"noise": FloorNoise(sigma=(0.01, 0.3, 1.0, 40.0), density=(1.0, 1.0, 6.0, 0.5))},
     "a table": {"process": TABLE, "noise": UniformTimeNoise(t_min=0.01)},
     "self-contained": {"self_contained": True, "noise": ICT},

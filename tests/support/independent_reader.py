@@ -182,6 +182,14 @@ class Run:
             return sigma, max(0.0, sigma * (1 - shrink))
         if kind == "ict":
             return ict_levels(noise, int(n), u)
+        if kind == "ct":
+            return ct_levels(noise, int(n), u)
+        if kind == "meanflow":
+            a, b = (math.floor(2**26 * u) + 0.5) / 2**26, 2**26 * u % 1
+            b = min(1.0, b / noise["differing"]) if noise["differing"] else 1.0
+            times = (1 / (1 + math.exp(-(noise["mean"] + noise["std"] * ndtri(p)))) for p in (a**0.5, b * a**0.5))
+            t, r = (min(max(each, noise["t_min"]), 1 - noise["t_min"]) for each in times)
+            return self.process_sigma(t), self.process_sigma(r)
         if kind == "uniform-t":
             return self.process_sigma(noise["t_min"] + (noise["t_max"] - noise["t_min"]) * u), None
         if kind == "floor":
@@ -207,6 +215,16 @@ class Run:
         if process["kind"] == "table":
             return math.exp(np.interp(t, process["t_knots"], np.log(process["sigma_knots"])))
         return t
+
+
+def ct_levels(noise: dict, n: int, u: float) -> tuple[float, float]:
+    done = min(n // noise["batch_size"], noise["total_steps"]) / noise["total_steps"]
+    levels = math.ceil(math.sqrt(done * ((noise["s1"] + 1) ** 2 - noise["s0"] ** 2) + noise["s0"] ** 2) - 1) + 1
+    a, b = (noise[name] ** (1 / noise["rho"]) for name in ("sigma_min", "sigma_max"))
+    grid = [(a + i / (levels - 1) * (b - a)) ** noise["rho"] for i in range(levels)]
+    grid[0], grid[-1] = noise["sigma_min"], noise["sigma_max"]
+    i = math.floor(u * (levels - 1))
+    return grid[i + 1], grid[i]
 
 
 def ict_levels(noise: dict, n: int, u: float) -> tuple[float, float]:

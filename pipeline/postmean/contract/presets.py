@@ -1,7 +1,8 @@
 """Target presets: recipes of targets by name. Generate and train share them, so they agree.
 
 Hyper-parameters: EDM Karras et al. 2022, EDM2 Karras et al. 2024, iCT Song & Dhariwal 2024 (with KNN targets: Niedoba
-et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024.
+et al. 2024, Table 3), ECT Geng et al. 2024, VP Song et al. 2021, flow matching Lipman et al. 2023, Esser et al. 2024,
+CT Song et al. 2023, sCM Lu & Song 2024, MeanFlow Geng et al. 2025.
 docs/recipes.md compares each field with its source. Presets with a data set's name are a paper's training on it; the
 others are those for CIFAR-10 (edm2: for ImageNet-64) without flips and classes. ECT's stages and q, k, b need no
 targets of their own with Euler.
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from postmean.contract.noise import (
+    CTNoise,
     ECTNoise,
     ICTNoise,
     LogitNormalTimeNoise,
     LogNormalNoise,
+    MeanFlowNoise,
     UniformTimeNoise,
 )
 from postmean.contract.process import FlowMatchingProcess, VPProcess
@@ -66,6 +69,21 @@ PRESETS: dict[str, TargetPreset] = {
         recipe=TargetRecipe(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
         tuples=200_000_000,
     ),
+    "ct": TargetPreset(
+        summary="CT, any images, 800k x 512",
+        recipe=TargetRecipe(noise=CTNoise()),
+        tuples=800_000 * 512,
+    ),
+    "scm": TargetPreset(
+        summary="sCM, any images, 400k x 512",
+        recipe=TargetRecipe(noise=LogNormalNoise(P_mean=-1.0, P_std=1.4)),
+        tuples=400_000 * 512,
+    ),
+    "meanflow": TargetPreset(
+        summary="MeanFlow, any images, 800k x 1024, two times",
+        recipe=TargetRecipe(process=FlowMatchingProcess(), noise=MeanFlowNoise()),
+        tuples=800_000 * 1024,
+    ),
     "edm-cifar10": TargetPreset(
         summary="EDM denoiser, CIFAR-10, 200 Mimg, flips",
         recipe=TargetRecipe(noise=LogNormalNoise(), flips=True),
@@ -111,6 +129,31 @@ PRESETS: dict[str, TargetPreset] = {
         recipe=TargetRecipe(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise(), flips=True),
         tuples=200_000_000,
     ),
+    "ct-cifar10": TargetPreset(
+        summary="CT, CIFAR-10, 800k x 512, flips",
+        recipe=TargetRecipe(noise=CTNoise(), flips=True),
+        tuples=800_000 * 512,
+    ),
+    "ct-imagenet64": TargetPreset(
+        summary="CT, ImageNet-64, class-conditional, 800k x 2048",
+        recipe=TargetRecipe(noise=CTNoise(s1=200, batch_size=2048), conditional=True),
+        tuples=800_000 * 2048,
+    ),
+    "ect-cifar10-1h": TargetPreset(
+        summary="ECT in one hour, CIFAR-10, 1.024 Mimg; the targets of ect-cifar10 serve too",
+        recipe=TargetRecipe(noise=ECTNoise(q=256.0, stage_tuples=128_000_000)),
+        tuples=8_000 * 128,
+    ),
+    "scm-cifar10": TargetPreset(
+        summary="sCM, CIFAR-10, 400k x 512, flips",
+        recipe=TargetRecipe(noise=LogNormalNoise(P_mean=-1.0, P_std=1.4), flips=True),
+        tuples=400_000 * 512,
+    ),
+    "meanflow-cifar10": TargetPreset(
+        summary="MeanFlow, CIFAR-10, 800k x 1024, two times, flips",
+        recipe=TargetRecipe(process=FlowMatchingProcess(), noise=MeanFlowNoise(), flips=True),
+        tuples=800_000 * 1024,
+    ),
     "edm-digits": TargetPreset(
         summary="EDM denoiser for the 8x8 digits of the demo",
         recipe=TargetRecipe(noise=LogNormalNoise()),
@@ -119,6 +162,36 @@ PRESETS: dict[str, TargetPreset] = {
     "ict-digits": TargetPreset(
         summary="iCT for the 8x8 digits of the demo",
         recipe=TargetRecipe(noise=ICTNoise(total_steps=1000, batch_size=256, s1=160)),
+        tuples=1000 * 256,
+    ),
+    "edm2-digits": TargetPreset(
+        summary="EDM2's loss and averages for the 8x8 digits of the demo",
+        recipe=TargetRecipe(noise=LogNormalNoise(P_mean=-0.8, P_std=1.6)),
+        tuples=200_000,
+    ),
+    "flow-digits": TargetPreset(
+        summary="flow matching for the 8x8 digits of the demo",
+        recipe=TargetRecipe(process=FlowMatchingProcess(), noise=LogitNormalTimeNoise()),
+        tuples=200_000,
+    ),
+    "ct-digits": TargetPreset(
+        summary="CT for the 8x8 digits of the demo",
+        recipe=TargetRecipe(noise=CTNoise(total_steps=1000, batch_size=256, s1=50)),
+        tuples=1000 * 256,
+    ),
+    "ect-digits": TargetPreset(
+        summary="ECT for the 8x8 digits of the demo",
+        recipe=TargetRecipe(noise=ECTNoise(q=4.0, stage_tuples=64_000)),
+        tuples=1000 * 256,
+    ),
+    "scm-digits": TargetPreset(
+        summary="sCM for the 8x8 digits of the demo",
+        recipe=TargetRecipe(noise=LogNormalNoise(P_mean=-1.0, P_std=1.4)),
+        tuples=1000 * 256,
+    ),
+    "meanflow-digits": TargetPreset(
+        summary="MeanFlow for the 8x8 digits of the demo",
+        recipe=TargetRecipe(process=FlowMatchingProcess(), noise=MeanFlowNoise(mean=-0.4, std=1.0)),
         tuples=1000 * 256,
     ),
 }

@@ -83,6 +83,11 @@ class TrainConfig:
                 f"loss {loss.kind} does not go with noise {noise.kind}: a loss with a teacher point or a second time "
                 "needs the noise of its name, whose tuples have a sigma_next, and others have no use for one"
             )
+        if loss.needs_mean and not self.dial.is_mean:
+            raise ConfigError(
+                f"loss {loss.kind} adds the posterior variance to the error of the mean: leave out --dial.*"
+            )
+        loss.teacher(noise)  # refuses a noise that it does not know
         if loss.needs_boundary and not isinstance(preconditioning, CMPreconditioning):
             raise ConfigError(f"loss {loss.kind} needs preconditioning cm: f(x, sigma_min) = x must hold")
         if loss.preconditionings and preconditioning.kind not in loss.preconditionings:

@@ -49,7 +49,7 @@ class Drawing:
     def batches(self) -> Iterator[np.ndarray]:
         """Batches of images, uint8 [B, C, H, W]. The call loads the weights; each batch is drawn on demand."""
         config, device = self.config, device_of(self.config.device)
-        own = load_denoiser(self.checkpoint, device, config.ema)
+        own = load_denoiser(self.checkpoint, device, ema=config.ema)
         denoiser = guided_by(config, own, self.card, str(self.checkpoint), device)
         shape = self.card.image_shape
         return sample_batches(

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from postmean.base.errors import ConfigError
 from postmean.base.extras import check_installed
@@ -72,9 +72,9 @@ def train(
         TrainingError: the loss or the weights are not finite.
         TrainingStopped: a signal ended the training; the same call goes on.
     """
-    own = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
+    own: dict[str, Any] = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
     own["network"] = None if network is None else settings_of(network)
-    config = replace(config, **{name: cast(Any, part) for name, part in own.items() if part is not None})
+    config = replace(config, **{name: part for name, part in own.items() if part is not None})
     if not config.follow_seconds >= 0:
         raise ConfigError(f"--follow-seconds: expected 0 or more, got {config.follow_seconds}")
     out = out_folder(config.out, "a training run")

@@ -1,29 +1,43 @@
 """Training presets: the recipe of each paper over the targets of `postmean.contract.presets`.
 
-    preset          network              batch  images   optimiser       dropout        average of weights
-    edm-cifar10     DDPM++ 128 [2,2,2]     512  200 M    Adam 1e-3       0.13           half-life 0.5 M, ramp 0.05
-    edm-imagenet64  ADM 192 [1,2,3,4]     4096  2500 M   Adam 1e-4       0.10           half-life 50 M, ramp 0.05
-    ict-cifar10     NCSN++ 128 [2,2,2]    1024  410 M    RAdam 1e-4      0.3            0.99993
-    ict-imagenet64  ADM 192 [1,2,3,4]     4096  3277 M   RAdam 1e-4      0.2            0.99997
-    ect-cifar10     DDPM++ 128 [2,2,2]     128  25.6 M   RAdam 1e-4      0.2            0.9999
-    ect-imagenet64  ADM 192 [1,2,3,4]      128  12.8 M   Adam 1e-3, 1/sqrt  0.40 at <= 16  0.9999
-    edm, ict, ect, vp, flow: as those for CIFAR-10, without flips
-    vp-, flow-cifar10: as edm-cifar10, with the noise levels of those processes; flow with the weight of a velocity
+    preset            network             batch  images  optimiser          dropout       average of weights
+    edm-cifar10       DDPM++ 128 [2,2,2]    512  200 M   Adam 1e-3          0.13          half-life 0.5 M, ramp 0.05
+    edm-imagenet64    ADM 192 [1,2,3,4]    4096  2500 M  Adam 1e-4          0.10          half-life 50 M, ramp 0.05
+    ct-cifar10        NCSN++ 128 [2,2,2]    512  410 M   RAdam 2e-4         0             0.9999
+    ct-imagenet64     ADM 192 [1,2,3,4]    2048  1638 M  RAdam 1e-4         0             0.999943 and two more
+    ict-cifar10       NCSN++ 128 [2,2,2]   1024  410 M   RAdam 1e-4         0.3           0.99993
+    ict-imagenet64    ADM 192 [1,2,3,4]    4096  3277 M  RAdam 1e-4         0.2           0.99997
+    ect-cifar10       DDPM++ 128 [2,2,2]    128  25.6 M  RAdam 1e-4         0.2           0.9999
+    ect-cifar10-1h    DDPM++ 128 [2,2,2]    128  1.02 M  RAdam 1e-4         0.2           0.9993
+    ect-imagenet64    ADM 192 [1,2,3,4]     128  12.8 M  Adam 1e-3, 1/sqrt  0.4 at <= 16  0.9999 and three powers
+    scm-cifar10       DDPM++ 128 [2,2,2]    512  205 M   RAdam 1e-4         0.2           half-life 0.5 M, ramp 0.05
+    meanflow-cifar10  DDPM++, two times    1024  819 M   Adam 6e-4          0.2           0.99995
+    edm, ct, ict, ect, scm, meanflow, vp, flow: as those for CIFAR-10, without flips
+    vp-, flow-cifar10: as edm-cifar10, with the noise levels of those processes; flow with its own loss and input
 
-EDM: Karras et al. 2022, Table 7. iCT: Song & Dhariwal 2024; Niedoba et al. 2024, Table 3. ECT: Geng et al. 2024, which
-starts from an EDM checkpoint: pass --init. docs/recipes.md compares each field with its source, and says what differs.
-Consistency training is in fp32: at a fine grid the error of bf16 exceeds the difference of student and teacher.
+EDM: Karras et al. 2022, Table 7. CT: Song et al. 2023, Table 3. iCT: Song & Dhariwal 2024; Niedoba et al. 2024,
+Table 3. ECT: Geng et al. 2024, which starts from an EDM checkpoint: pass --init. sCM: Lu & Song 2024, from a checkpoint
+of `edm-cifar10 --preconditioning trigflow`. MeanFlow: Geng et al. 2025. docs/recipes.md compares each field with its
+source, and has the hours, hardware and FID of the papers, and the commands. Consistency training is in fp32: at a fine
+grid the error of bf16 exceeds the difference of student and teacher.
 """
 
 from dataclasses import replace
 from typing import Any
 
-from postmean.contract.presets import PRESETS as TARGETS
 from postmean.training.config import TrainConfig
+from postmean.training.digits_presets import DIGITS as DIGITS
+from postmean.training.digits_presets import DIGITS_PRESETS
+from postmean.training.for_targets import for_targets
 from postmean.training.model.ema import ConstantEMA, HalfLifeEMA
-from postmean.training.model.losses import ECTLoss, EDMLoss, ICTLoss
-from postmean.training.model.networks import UNet2DNetwork
-from postmean.training.model.preconditionings import CMPreconditioning, EDMPreconditioning
+from postmean.training.model.losses import CTLoss, ECTLoss, EDMLoss, FlowLoss, ICTLoss, MeanFlowLoss, SCMLoss
+from postmean.training.model.networks import DDPMppNetwork, UNet2DNetwork
+from postmean.training.model.preconditionings import (
+    CMPreconditioning,
+    EDMPreconditioning,
+    FlowPreconditioning,
+    TrigFlowPreconditioning,
+)
 from postmean.training.optimiser import OptimiserConfig
 from postmean.training.schedules import ConstantSchedule, InverseSqrtSchedule
 
@@ -34,23 +48,10 @@ NCSNPP = replace(DDPMPP, architecture="ncsn++")
 ADM = UNet2DNetwork(
     architecture="adm", channels=192, channel_mult=(1, 2, 3, 4), layers_per_block=3, attention_resolutions=(32, 16, 8)
 )
-DIGITS = UNet2DNetwork(
-    architecture="ddpm++", channels=32, channel_mult=(1, 2), layers_per_block=1, attention_resolutions=(4,)
-)
-
-
-def _recipe(name: str, batch_size: int, **settings: Any) -> TrainConfig:
-    targets = TARGETS[name]
-    return TrainConfig(
-        recipe=targets.recipe,
-        batch_size=batch_size,
-        steps=targets.tuples // batch_size,
-        **settings,
-    )
 
 
 def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> TrainConfig:
-    return _recipe(
+    return for_targets(
         name,
         512,
         network=replace(network, dropout=dropout),
@@ -65,13 +66,54 @@ def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> T
 def _consistency(
     name: str, batch_size: int, network: UNet2DNetwork, dropout: float, decay: float, **settings: Any
 ) -> TrainConfig:
-    return _recipe(
+    return for_targets(
         name,
         batch_size,
         network=replace(network, dropout=dropout),
         optimiser=OptimiserConfig(name="radam", lr=1e-4),
         ema=ConstantEMA(decay=decay),
         **settings,
+    )
+
+
+def _flow(name: str) -> TrainConfig:
+    return replace(_edm(name), preconditioning=FlowPreconditioning(), loss=FlowLoss())
+
+
+def _ct(name: str) -> TrainConfig:
+    return for_targets(
+        name,
+        512,
+        network=NCSNPP,
+        preconditioning=CMPreconditioning(),
+        loss=CTLoss(mu0=0.9),
+        optimiser=OptimiserConfig(name="radam", lr=2e-4),
+        ema=ConstantEMA(decay=0.9999),
+    )
+
+
+def _scm(name: str) -> TrainConfig:
+    return for_targets(
+        name,
+        512,
+        network=replace(DDPMPP, dropout=0.2),
+        preconditioning=TrigFlowPreconditioning(),
+        loss=SCMLoss(warmup_kimg=10_000 * 512 / 1000),  # 10 000 steps
+        optimiser=OptimiserConfig(name="radam", lr=1e-4, beta2=0.99),
+        ema=HalfLifeEMA(half_life_kimg=500),
+    )
+
+
+def _meanflow(name: str) -> TrainConfig:
+    return for_targets(
+        name,
+        1024,
+        network=DDPMppNetwork(dropout=0.2, second_time=True),
+        preconditioning=FlowPreconditioning(),
+        loss=MeanFlowLoss(p=0.75),
+        optimiser=OptimiserConfig(name="adam", lr=6e-4),
+        schedule=ConstantSchedule(warmup_kimg=10_000),  # 200 epochs
+        ema=ConstantEMA(decay=0.99995),
     )
 
 
@@ -83,9 +125,12 @@ PRESETS: dict[str, TrainConfig] = {
     "ict": _consistency("ict", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
     "ect": _consistency("ect", 128, DDPMPP, 0.2, 0.9999, **_ECT),
     "vp": _edm("vp"),
-    "flow": replace(_edm("flow"), loss=EDMLoss(weight="velocity")),
+    "flow": _flow("flow"),
+    "ct": _ct("ct"),
+    "scm": _scm("scm"),
+    "meanflow": _meanflow("meanflow"),
     "edm-cifar10": _edm("edm-cifar10"),
-    "edm-imagenet64": _recipe(
+    "edm-imagenet64": for_targets(
         "edm-imagenet64",
         4096,
         network=replace(ADM, dropout=0.10),
@@ -99,7 +144,7 @@ PRESETS: dict[str, TrainConfig] = {
     "ict-cifar10": _consistency("ict-cifar10", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
     "ict-imagenet64": _consistency("ict-imagenet64", 4096, ADM, 0.2, 0.99997, **_ICT),
     "ect-cifar10": _consistency("ect-cifar10", 128, DDPMPP, 0.2, 0.9999, **_ECT),
-    "ect-imagenet64": _recipe(
+    "ect-imagenet64": for_targets(
         "ect-imagenet64",
         128,
         network=replace(ADM, dropout=0.40, dropout_side=16),
@@ -110,25 +155,20 @@ PRESETS: dict[str, TrainConfig] = {
         ema=ConstantEMA(decay=0.9999),
     ),
     "vp-cifar10": _edm("vp-cifar10"),
-    "flow-cifar10": replace(_edm("flow-cifar10"), loss=EDMLoss(weight="velocity")),
-    "edm-digits": _recipe(
-        "edm-digits",
-        256,
-        network=DIGITS,
-        preconditioning=EDMPreconditioning(),
-        loss=EDMLoss(),
-        optimiser=OptimiserConfig(name="adam", lr=2e-3),
-        schedule=ConstantSchedule(warmup_kimg=10),
-        ema=HalfLifeEMA(half_life_kimg=5),
-        checkpoint_every=200,
+    "flow-cifar10": _flow("flow-cifar10"),
+    "ct-cifar10": _ct("ct-cifar10"),
+    "ct-imagenet64": for_targets(
+        "ct-imagenet64",
+        2048,
+        network=ADM,
+        preconditioning=CMPreconditioning(),
+        loss=CTLoss(mu0=0.95),
+        optimiser=OptimiserConfig(name="radam", lr=1e-4),
+        ema=ConstantEMA(decay=0.9999432189950708),
+        more_emas=(ConstantEMA(decay=0.9999), ConstantEMA(decay=0.99994)),
     ),
-    "ict-digits": _recipe(
-        "ict-digits",
-        256,
-        network=DIGITS,
-        optimiser=OptimiserConfig(name="radam", lr=2e-3),
-        ema=ConstantEMA(decay=0.99),
-        checkpoint_every=200,
-        **_ICT,
-    ),
+    "ect-cifar10-1h": _consistency("ect-cifar10-1h", 128, DDPMPP, 0.2, 0.9993, **_ECT),
+    "scm-cifar10": _scm("scm-cifar10"),
+    "meanflow-cifar10": _meanflow("meanflow-cifar10"),
+    **DIGITS_PRESETS,
 }

@@ -21,6 +21,7 @@ from postmean.base.json_files import parse_json, to_json
 from postmean.training.checkpoint_files import check_files, write_hashes
 from postmean.training.model.ema.power import PowerEMA
 from postmean.training.model.ema.reconstruction import coefficients
+from postmean.training.network_files import apart
 
 FOLDER = "snapshots"
 _SUFFIX = ".safetensors"
@@ -36,8 +37,8 @@ def save_snapshot(run: Path, step: int, images: int, averages: Mapping[PowerEMA,
     try:
         with temporary_folder(final) as temporary:
             for ema, network in averages.items():
-                state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-                save_file(state, temporary / f"{ema.sigma_rel:g}{_SUFFIX}")
+                state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+                save_file(apart(state), temporary / f"{ema.sigma_rel:g}{_SUFFIX}")
             (temporary / "snapshot.json").write_bytes(to_json({"images": images}))
             write_hashes(temporary)
             move_into_place(temporary, final)

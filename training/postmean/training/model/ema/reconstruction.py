@@ -17,7 +17,7 @@ def coefficients(images: np.ndarray, gamma: np.ndarray, wanted_images: float, wa
     """
     images, gamma = np.asarray(images, np.float64), np.asarray(gamma, np.float64)
     a = _inner(images[:, None], gamma[:, None], images[None], gamma[None])
-    b = _inner(images, gamma, np.float64(wanted_images), np.float64(wanted_gamma))
+    b = _inner(images, gamma, np.full_like(images, wanted_images), np.full_like(gamma, wanted_gamma))
     # near-equal profiles make A close to singular: lstsq leaves out what float64 cannot tell apart
     return np.linalg.lstsq(a, b, rcond=None)[0]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     import torch
 
-    from postmean.contract.noise import Noise
+    from postmean.contract.noise import AnyNoise
     from postmean.training.model.ema import EMA
     from postmean.training.model.preconditioning import Denoiser
     from postmean.training.stream.batch import TargetBatch
@@ -37,6 +37,8 @@ class Loss(ABC):
     """Kinds of preconditioning that it is made for; empty: any."""
     needs_second_time: ClassVar[bool] = False
     """Whether the network takes a second time."""
+    needs_mean: ClassVar[bool] = False
+    """Whether the target must be the posterior mean itself, without `dial`."""
 
     @abstractmethod
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
@@ -48,7 +50,7 @@ class Loss(ABC):
             batch: its label is None for an unconditional network.
         """
 
-    def teacher(self, noise: "Noise") -> "EMA | None":
+    def teacher(self, noise: "AnyNoise") -> "EMA | None":
         """The average of the weights that the teacher has; None: the weights themselves."""
         return None
 
