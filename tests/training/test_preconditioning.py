@@ -26,11 +26,9 @@ class Recorder(nn.Module):
         super().__init__()
         self.seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]] = []
 
-    def forward(
-        self, z: torch.Tensor, time: torch.Tensor, class_labels: torch.Tensor | None = None, return_dict: bool = True
-    ) -> tuple[torch.Tensor]:
+    def forward(self, z: torch.Tensor, time: torch.Tensor, class_labels: torch.Tensor | None = None) -> torch.Tensor:
         self.seen.append((z, time, class_labels))
-        return (torch.randn(z.shape, generator=torch.Generator().manual_seed(0)),)
+        return torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
 
 
 def test_edm_scalings_give_unit_variance_inputs_and_targets() -> None:
