@@ -23,7 +23,7 @@ LOCAL = {
     "demo": ["demo", "--out", "PATH/new"],
 }
 ANY = {
-    "new store": ["import", "source", "PATH/new.store"],
+    "new store": ["import", "source", "PATH"],
     "store to index": ["index", "PATH"],
     "store to plan": ["plan", "edm-digits", "--store", "PATH"],
     "store to generate": ["generate", "edm-digits", "--store", "PATH", "--out", "run"],
