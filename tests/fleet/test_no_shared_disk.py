@@ -1,9 +1,9 @@
-"""A run, its verification and a training on two hosts that share nothing but a real object-store server.
+"""Hosts that share nothing but a real object-store server.
 
-The hosts have networks, processes and disks of their own: each sees an empty file system where the other has its files.
+Two of them have networks, processes and disks of their own: each sees an empty file system where the other has its
+files. The nodes of the Ray cluster have caches of their own, and no store but the one in the object store.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,13 +12,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from postmean.cli.main import run
-from tests.support.runs import files_of, finish, make_by_hand, wait_until
+from postmean.storage.open import open_storage
+from tests.support.runs import files_of, finish, make_by_hand, postmean, wait_until
 from tests.support.seaweed import BUCKET, KEYS
 from tests.support.settings import generate_config
 from tests.support.two_hosts import Host, NotPermitted, two_hosts
@@ -27,24 +29,17 @@ pytestmark = pytest.mark.slow
 
 STORE, OUT = f"s3://{BUCKET}/digits.store", f"s3://{BUCKET}/digits.targets"
 SETTINGS = {"tuples": 12_000, "records_per_shard": 128, "estimator": "knn-stratified", "k": 64, "m": 64}
-HASHES = f"""
-import hashlib, json
-from postmean.storage.open import open_storage
-
-run = open_storage({OUT!r})
-paths = run.list("shards") + run.list("commits")
-print(json.dumps({{path: hashlib.sha256(run.get(path)).hexdigest() for path in paths}}))
-"""
+NODES = ("one", "other")
 
 
 class Hosts:
-    """Two hosts with disks of their own in `folder`, an object store and Ray on the first, Ray on the second."""
+    """Two hosts with disks of their own in `folder`, and an object store on the first."""
 
     def __init__(self, pair: tuple[Host, Host], folder: Path) -> None:
         self.first, self.second = pair
         self._folder = folder
-        self._environment = os.environ | KEYS
-        self._environment |= {
+        self.environment = os.environ | KEYS
+        self.environment |= {
             "PYTHONPATH": os.pathsep.join(sys.path),
             "AWS_ENDPOINT_URL": f"http://{self.first.address}:8333",
             "AWS_REGION": "us-east-1",
@@ -52,9 +47,8 @@ class Hosts:
             "NO_PROXY": "*",
             "HOME": str(folder),
             "XDG_CACHE_HOME": str(folder / "cache"),
-            "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self._environment.pop("POSTMEAN_STORE_CACHE", None)
+        self.environment.pop("POSTMEAN_STORE_CACHE", None)
 
     def own_disks(self) -> None:
         """Hide the folder behind an empty file system on each host."""
@@ -75,14 +69,6 @@ class Hosts:
         look = f"from postmean.storage.open import open_storage; open_storage('s3://{BUCKET}').list('nothing')"
         wait_until(lambda: self.python(self.second, look).returncode == 0, "the second host sees the store")
 
-    def start_ray(self) -> None:
-        """Start a node of Ray, with room for one actor, on each host."""
-        self._ray(self.first, "--head", "--port=6379", "--include-dashboard=false")
-        self._environment["RAY_ADDRESS"] = f"{self.first.address}:6379"
-        self._ray(self.second, f"--address={self._environment['RAY_ADDRESS']}")
-        count = "import ray; ray.init(log_to_driver=False); assert len([n for n in ray.nodes() if n['Alive']]) == 2"
-        wait_until(lambda: self.python(self.first, count).returncode == 0, "both nodes have joined")
-
     def postmean(self, host: Host, *arguments: object) -> str:
         """What the command prints on a host; it must succeed."""
         done = finish(self.start(host, sys.executable, "-m", "postmean", *arguments))
@@ -93,19 +79,14 @@ class Hosts:
         return self.call(host, sys.executable, "-c", code)
 
     def call(self, host: Host, *words: object) -> subprocess.CompletedProcess:
-        return subprocess.run(host.command(*words), env=self._environment, capture_output=True, text=True)
+        return subprocess.run(host.command(*words), env=self.environment, capture_output=True, text=True)
 
     def start(self, host: Host, *words: object) -> subprocess.Popen:
-        return host.start(*words, env=self._environment)
+        return host.start(*words, env=self.environment)
 
     def copies(self, host: Host) -> int:
         """Copies of images on a host's own disk."""
         return len(self.call(host, "find", self._folder / "cache", "-name", "images.npy").stdout.split())
-
-    def _ray(self, host: Host, *flags: str) -> None:
-        common = (f"--node-ip-address={host.address}", f"--temp-dir={self._folder}/ray", "--num-cpus=1")
-        common += ("--object-store-memory=100000000", "--memory=4000000000", "--block")
-        self.start(host, sys.executable, "-m", "ray.scripts.scripts", "start", *flags, *common)
 
 
 @pytest.fixture
@@ -124,28 +105,66 @@ def hosts() -> Iterator[Hosts]:
             pytest.skip(f"no network namespaces: {error}")
 
 
-def test_two_hosts_need_no_shared_disk(hosts: Hosts, tmp_path: Path) -> None:
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A head without CPUs, and two nodes with caches and 4 GB of their own. RAY_ADDRESS names it."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("POSTMEAN_STORE_CACHE", str(tmp_path / "driver"))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for name in NODES:
+        cache = {"POSTMEAN_STORE_CACHE": str(tmp_path / name)}
+        cluster.add_node(num_cpus=1, memory=4 * 10**9, env_vars=cache)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    yield cluster
+    cluster.shutdown()
+
+
+def make_digits(folder: Path) -> Path:
+    """A source of 300 digits, its store `store`, and the run `expected` of this store."""
     digits = load_digits()
     pixels = np.rint(digits.images[:300] * (255 / 16)).astype(np.uint8)
-    np.savez(tmp_path / "digits.npz", images=pixels, labels=digits.target[:300])
-    assert run("import", [str(tmp_path / "digits.npz"), str(tmp_path / "store")]) == 0
-    assert run("index", [str(tmp_path / "store")]) == 0
-    make_by_hand(generate_config(tmp_path / "store", tmp_path / "expected", **SETTINGS))
+    np.savez(folder / "digits.npz", images=pixels, labels=digits.target[:300])
+    assert run("import", [str(folder / "digits.npz"), str(folder / "store")]) == 0
+    assert run("index", [str(folder / "store")]) == 0
+    make_by_hand(generate_config(folder / "store", folder / "expected", **SETTINGS))
+    return folder / "digits.npz"
 
-    hosts.postmean(hosts.first, "import", tmp_path / "digits.npz", STORE)
+
+def test_hosts_need_no_shared_disk(hosts: Hosts, tmp_path: Path) -> None:
+    source = make_digits(tmp_path)
+    hosts.postmean(hosts.first, "import", source, STORE)
     hosts.postmean(hosts.second, "index", STORE)
-    hosts.start_ray()
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
-    job = ["generate", "edm-digits", f"--store={STORE}", f"--out={OUT}", *flags, "--json"]
-    refused = finish(hosts.start(hosts.first, sys.executable, "-m", "postmean", *job, "--memory-per-actor=5"))
-    assert refused.returncode == 2
-    assert "an actor needs 5.0 GB of memory" in refused.stderr and "the largest offers 4.0 GB" in refused.stderr
-    assert json.loads(hosts.postmean(hosts.first, *job))["retries"] == 0
-    assert hosts.copies(hosts.first) == hosts.copies(hosts.second) == 1
-    found = json.loads(hosts.python(hosts.second, HASHES).stdout)
-    made = files_of(tmp_path / "expected")
-    assert found.keys() == {path for path in made if path.startswith(("shards/", "commits/"))}
-    assert found == {path: hashlib.sha256(made[path]).hexdigest() for path in found}
+    put = f"""
+from postmean.storage.open import open_storage
+
+here, there = open_storage({str(tmp_path / "expected")!r}), open_storage({OUT!r})
+for path in here.list(""):
+    there.put(path, here.get(path))
+"""
+    assert hosts.python(hosts.first, put).returncode == 0  # as a run on other hosts would
     hosts.postmean(hosts.second, "verify", OUT, f"--store={STORE}", "--records=16")
     training = ["train", "edm-digits", f"--targets={OUT}", f"--store={STORE}", "--out=~/model"]
     hosts.postmean(hosts.second, *training, "--steps=2", "--batch-size=64")
+    assert hosts.copies(hosts.first) == hosts.copies(hosts.second) == 1
+
+
+def test_a_generation_reads_and_writes_an_object_store_alone(seaweed_url: str, cluster: Any, tmp_path: Path) -> None:
+    source = make_digits(tmp_path)
+    store, out = f"{seaweed_url}/store", f"{seaweed_url}/targets"
+    for command in (["import", str(source), store], ["index", store]):
+        assert run(command[0], command[1:]) == 0
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(tmp_path / "driver")
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    job = ["generate", "edm-digits", f"--store={store}", f"--out={out}", *flags, "--json"]
+    refused = postmean(*job, "--memory-per-actor=5")
+    assert refused.returncode == 2
+    assert "an actor needs 5.0 GB of memory" in refused.stderr and "the largest offers 4.0 GB" in refused.stderr
+    done = postmean(*job)
+    assert done.returncode == 0, done.stderr
+    made = {path: data for path, data in files_of(tmp_path / "expected").items() if path.startswith(("shards", "comm"))}
+    assert {path: open_storage(out).get(path) for path in made} == made
+    copies = [len(list((tmp_path / name).rglob("images.npy"))) for name in (*NODES, "driver")]
+    assert copies == [1, 1, 0]  # the driver reads no images
