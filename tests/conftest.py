@@ -53,6 +53,28 @@ def s3_url(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> s
     return f"s3://{bucket}/some/prefix"
 
 
+@pytest.fixture(scope="session")
+def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Endpoint of a SeaweedFS with one bucket."""
+    from tests.support.seaweed import SeaweedServer
+
+    server = SeaweedServer(tmp_path_factory.mktemp("seaweed"))
+    try:
+        server.start()
+        yield server.endpoint
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def seaweed_url(seaweed_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an unused prefix in its bucket, with the environment set."""
+    from tests.support.seaweed import BUCKET, set_environment
+
+    set_environment(monkeypatch, seaweed_server)
+    return f"s3://{BUCKET}/{secrets.token_hex(4)}/prefix"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""

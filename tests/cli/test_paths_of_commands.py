@@ -12,25 +12,25 @@ from tests.support.image_files import class_files, make_source, random_images
 TRAIN = ["train", "edm-digits", "--steps", "1"]
 # a command and its arguments; PATH is the one in question, the others are what they should be
 LOCAL = {
-    "new store": ["import", "source", "PATH/new.store"],
-    "store to index": ["index", "PATH"],
-    "store to plan": ["plan", "edm-digits", "--store", "PATH"],
-    "store to generate": ["generate", "edm-digits", "--store", "PATH", "--out", "run"],
     "process table": ["generate", "edm-digits", "--store", "s.store", "--out", "run", "--process-table", "PATH"],
-    "store to serve": ["serve", "edm-digits", "--store", "PATH", "--port", "0"],
-    "store to report": ["report", "estimators", "PATH", "--out", "new"],
     "report": ["report", "estimators", "s.store", "--out", "PATH/new"],
     "network": ["report", "estimators", "s.store", "--out", "new", "--network", "PATH"],
-    "store to train": [*TRAIN, "--targets", "run", "--store", "PATH", "--out", "new"],
     "model": [*TRAIN, "--targets", "run", "--store", "s.store", "--out", "PATH/new"],
     "checkpoint": ["sample", "PATH", "--out", "new"],
     "samples": ["sample", "model", "--out", "PATH/new"],
     "images": ["evaluate", "PATH", "--store", "s.store"],
-    "store to evaluate": ["evaluate", "images", "--store", "PATH"],
     "checkpoint to evaluate": ["evaluate", "--checkpoint", "PATH", "--store", "s.store"],
     "demo": ["demo", "--out", "PATH/new"],
 }
 ANY = {
+    "new store": ["import", "source", "PATH"],
+    "store to index": ["index", "PATH"],
+    "store to plan": ["plan", "edm-digits", "--store", "PATH"],
+    "store to generate": ["generate", "edm-digits", "--store", "PATH", "--out", "run"],
+    "store to serve": ["serve", "edm-digits", "--store", "PATH", "--port", "0"],
+    "store to report": ["report", "estimators", "PATH", "--out", "new"],
+    "store to train": [*TRAIN, "--targets", "run", "--store", "PATH", "--out", "new"],
+    "store to evaluate": ["evaluate", "images", "--store", "PATH"],
     "source": ["import", "PATH", "new.store"],
     "run": ["generate", "edm-digits", "--store", "s.store", "--out", "PATH"],
     "run to verify": ["verify", "PATH", "--store", "s.store"],
@@ -84,7 +84,7 @@ def test_unknown_home_folder_is_refused_and_makes_nothing(here, capsys, name):
 
 
 @pytest.mark.parametrize("name", ANY)
-def test_broken_url_of_a_run_is_refused_and_makes_nothing(here, capsys, name):
+def test_broken_url_is_refused_and_makes_nothing(here, capsys, name):
     before = sorted(here.iterdir())
     assert "s3:/bucket/x: a URL" in refusal(capsys, with_path(ANY[name], "s3:/bucket/x"))
     assert sorted(here.iterdir()) == before

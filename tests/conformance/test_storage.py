@@ -57,6 +57,17 @@ def test_a_large_object_is_the_same_in_whole_and_in_parts(storage: Storage) -> N
     assert storage.get_range("large", 3, LARGE) == data[3:]
 
 
+def test_a_file_is_put_whole_whatever_its_size(storage: Storage, tmp_path: Path) -> None:
+    for size in (0, 10, LARGE + 3):
+        (tmp_path / "file").write_bytes(os.urandom(1 << 10) * (size >> 10) + b"e" * (size % (1 << 10)))
+        sent: list[int] = []
+        storage.put_file("file", tmp_path / "file", sent.append)
+        assert storage.get("file") == (tmp_path / "file").read_bytes()
+        assert storage.size("file") == sent[-1] == size
+    with pytest.raises(ShardError, match="missing"):
+        storage.size("none")
+
+
 def test_a_range_is_read_exactly(storage: Storage) -> None:
     storage.put("a", b"0123456789")
     assert storage.get_range("a", 0, 10) == b"0123456789"

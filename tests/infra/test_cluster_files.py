@@ -42,8 +42,14 @@ def test_every_node_starts_ray_with_token_authentication() -> None:
 
 
 def test_a_generation_gets_estimators_and_a_training_the_trainer() -> None:
-    assert nodes_hired_for([{"CPU": 8, "GPU": 1}] * 16) == {"estimator": 16}
+    assert nodes_hired_for([{"CPU": 8, "GPU": 1, "memory": 3 * 10**9}] * 16) == {"estimator": 16}
     assert nodes_hired_for([{"GPU": 8, "trainer": 1}]) == {"trainer": 1}
+
+
+def test_nodes_share_no_disk_but_may_use_the_bucket() -> None:
+    assert not any("mount" in command for command in CONFIG["setup_commands"])
+    for kind in CONFIG["available_node_types"].values():
+        assert kind["node_config"]["IamInstanceProfile"]["Arn"]
 
 
 def test_every_node_has_an_image_and_room_on_its_disk() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from postmean.base.environment import STORE_CACHE
 from postmean.base.errors import ConfigError
 from postmean.cli.generate import COMMAND
 from postmean.runs.config import GenerateConfig
@@ -119,16 +120,26 @@ def test_an_unknown_flag_in_an_entrypoint_would_be_noticed() -> None:
 
 
 @each_cluster
-def test_every_pod_sees_the_data_at_the_same_path(spec: dict[str, Any]) -> None:
+def test_pods_share_no_disk_and_each_keeps_a_copy_of_the_store(spec: dict[str, Any]) -> None:
     config = generate_config(JOB["spec"]["entrypoint"])
+    assert str(config.store).startswith("s3://") and config.out.startswith("s3://")
     for template in templates(spec):
         pod = template["spec"]
-        assert pod["volumes"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "postmean-data"}}]
-        for container in pod["containers"]:
-            (mount,) = container["volumeMounts"]
-            assert mount["name"] == "data"
-            assert config.store.is_relative_to(mount["mountPath"])
-            assert Path(config.out).is_relative_to(mount["mountPath"])
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert "emptyDir" in volumes["stores"]
+        (container,) = pod["containers"]
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert {"name": STORE_CACHE, "value": mounted["stores"]} in container["env"]
+        assert container["envFrom"] == [{"secretRef": {"name": "postmean-store", "optional": True}}]
+        assert volumes.keys() == mounted.keys()
+
+
+def test_only_the_trainer_has_a_disk_that_stays() -> None:
+    claims = [
+        [volume["persistentVolumeClaim"]["claimName"] for volume in template["spec"]["volumes"][1:]]
+        for template in templates(CLUSTER["spec"])
+    ]
+    assert claims == [[], [], ["postmean-models"]]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "infra").rglob("*.*")), ids=lambda path: path.name)

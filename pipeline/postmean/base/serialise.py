@@ -83,7 +83,12 @@ def _convert_union(options: tuple[Any, ...], plain: Any, where: str) -> Any:
     if classes:
         return convert(classes[0], plain, where)
     others = [option for option in options if option is not type(None)]
-    return convert(others[0], plain, where) if len(others) == 1 else plain
+    if len(others) == 1:
+        return convert(others[0], plain, where)
+    if isinstance(plain, dict | list) and not any(typing.get_origin(option) for option in others):
+        names = " or ".join(getattr(option, "__name__", str(option)) for option in others)
+        raise ConfigError(f"{where}: expected {names}, got {type(plain).__name__}")
+    return plain
 
 
 def _convert_dataclass(cls: Any, plain: Any, where: str) -> Any:

@@ -28,7 +28,7 @@ class ImportConfig:
     """A folder, a file, an archive, which need not be unpacked, or a URL such as s3://, hf:// or https://.
     A quoted glob or brace list stands for several: 'shards/{000..127}.tar'."""
     store: Annotated[Positional[str | Path | None], arg(metavar="STORE")] = None
-    """Image store to create, a folder or s3://, gs:// or az:// URL; it must not exist yet."""
+    """Image store to create: a new folder or s3:// URL."""
     list: bool = False
     """Say what the source is, and the command that reads it, instead of reading it."""
     kind: Kind = "auto"
