@@ -24,7 +24,8 @@ def test_all_keep_to_their_budgets() -> None:
     for budget in estimators:
         keeps_to_its_budget(budget, flips="flips" in budget.name)
     assert self_join.queries >= 1024
-    assert self_join.products["distances"] <= 1.5
+    # 4 096 distances of four bytes to each image of 12 288 pixels, which are read once
+    assert self_join.products["distances"] <= 2.6
     assert self_join.peak_bytes <= _planned(flips=False)
 
 
