@@ -27,7 +27,8 @@ from postmean.engine.products import float16_product, int8_product
 from postmean.estimators.auto import Auto
 from postmean.estimators.estimate import Queries
 from postmean.estimators.exact import Exact
-from postmean.neighbours.self_join import nearest_members
+from postmean.neighbours.block_join import BlockJoin, Nearest
+from postmean.neighbours.join_plan import default_block
 
 SIDE = 64
 DIM = 3 * SIDE**2
@@ -164,13 +165,17 @@ def auto_rate(auto: Auto, sigma: float, rounds: int) -> dict[str, float]:
 
 
 def self_join_rate(population: Population, rounds: int) -> dict[str, float]:
-    """Seconds of one block of rows against all images, and what all blocks would take."""
-    rows = 1024
-    taken = seconds(lambda: nearest_members(population, 0, rows, 64), rounds)
-    pairs = rows * len(population)
+    """Rate of a unit of the self-join, a pair of blocks, and what all units would take."""
+    images = len(population.images)
+    size = min(default_block(images), images // 32 * 16)
+    blocks = [range(size), range(size, 2 * size)]
+    taken = seconds(
+        lambda: BlockJoin(population, *((b, Nearest(size, 64, population.device)) for b in blocks)).run(), rounds
+    )
+    pairs = size * size
     return {
         "pairs_per_s": pairs / taken,
-        "hours_for_all": taken / rows * len(population.images) / 3600,
+        "hours_for_all": taken / pairs * images * (images - 1) / 2 / 3600,
         "int8_operations_per_s": 2.0 * pairs * DIM / taken,
     }
 

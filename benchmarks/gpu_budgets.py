@@ -23,7 +23,7 @@ from postmean.engine.population import Population
 from postmean.estimators.auto import Auto
 from postmean.estimators.estimate import Estimator, Queries
 from postmean.estimators.exact import Exact
-from postmean.neighbours.self_join import nearest_members
+from postmean.neighbours.block_join import BlockJoin, Nearest
 
 IMAGES, SIDE = 1_281_167, 64
 DIM = 3 * SIDE**2
@@ -40,12 +40,15 @@ READ: Read = {
     "by_row": 0.0,
     "to_host": 0.0,
     "find": 0.0,
+    "bins_of": 700,  # of squared distances
+    "add": 0,  # K distances are known
+    "_listed": 128,  # distances of an image that are among the nearest so far
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What one group of queries takes, or one block of rows of the self-join."""
+    """What one group of queries takes, or some rows of a unit of the self-join."""
 
     name: str
     queries: int
@@ -94,18 +97,18 @@ def estimator_budget(
                 begin, lambda: dense_means(population, torch.empty((count, len(population)), device="cuda"), 2e-7)
             ),
         }
-        return _budget(name, count, population, costs, passes, peak)
+        return _budget(name, count, population.pixels.stored.nbytes, costs, passes, peak)
 
 
 def self_join_budget(images: int = IMAGES) -> Budget:
-    """The budget of a block of the self-join."""
+    """The budget of 4 096 rows of a unit of the self-join."""
     with on_model(READ) as begin:
-        costs, rows = begin(), 1024
+        costs, rows, columns = begin(), 4096, min(32_768, images - 4096)
         population = _population(images, False, torch.int8)
-        _ = population.norm2
+        sides = [(part, Nearest(len(part), 64, "cuda")) for part in (range(rows), range(rows, rows + columns))]
         peak = costs.peak_bytes
-        costs = _cost(begin, lambda: nearest_members(population, 0, rows, 64))
-        return _budget("self-join", rows, population, costs, {"distances": costs}, peak)
+        costs = _cost(begin, lambda: BlockJoin(population, *sides).run())
+        return _budget("self-join", rows, columns * DIM, costs, {"distances": costs}, peak)
 
 
 def exact(population: Population) -> Exact:
@@ -135,10 +138,7 @@ def _cost(begin: Callable[[], Costs], work: Callable[[], object]) -> Costs:
     return costs
 
 
-def _budget(
-    name: str, queries: int, population: Population, costs: Costs, passes: dict[str, Costs], peak: int
-) -> Budget:
-    pixels = population.pixels.stored.nbytes
+def _budget(name: str, queries: int, pixels: int, costs: Costs, passes: dict[str, Costs], peak: int) -> Budget:
     return Budget(
         name=name,
         queries=queries,

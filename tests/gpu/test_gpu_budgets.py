@@ -24,7 +24,8 @@ def test_all_keep_to_their_budgets() -> None:
     for budget in estimators:
         keeps_to_its_budget(budget, flips="flips" in budget.name)
     assert self_join.queries >= 1024
-    assert self_join.products["distances"] <= 1.5
+    # 12 288 pixels of an image, read once for 4 096 distances of four bytes and twice for its norm
+    assert self_join.products["distances"] <= 5
     assert self_join.peak_bytes <= _planned(flips=False)
 
 

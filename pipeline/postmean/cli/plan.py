@@ -42,6 +42,7 @@ def show(cost: "CostPlan", settings: MachineSettings, output: Output) -> None:
         "rate": f"{cost.records_per_second_per_actor:,.0f} records/s an actor, {_RATES[cost.rate_is]}",
         "time": _time(cost),
         "cost": _hours(cost),
+        "index": _index(cost),
         "bytes": f"{byte_size(cost.bytes)}: {cost.bytes_per_record:,.0f} a record, {cost.bytes_per_tuple:,.0f} a tuple",
         "memory": _memory(cost, machines),
     }
@@ -90,3 +91,8 @@ _RATES = {
 def _hours(cost: "CostPlan") -> str:
     hours = f"{cost.gpu_hours:,.3g} GPU-hours" if cost.gpus else f"{cost.core_hours:,.3g} core-hours"
     return hours if cost.money is None else f"{hours}, {cost.money:,.2f} for {cost.nodes} nodes by the hour"
+
+
+def _index(cost: "CostPlan") -> str:
+    hours, kind = (cost.index_gpu_hours, "GPU") if cost.gpus else (cost.index_core_hours, "core")
+    return f"{hours:,.3g} {kind}-hours for the self-join, once a data set"

@@ -26,7 +26,7 @@ FAR = torch.iinfo(torch.int32).max
 """Squared distance where there is no other member, and of an image to itself."""
 _ROWS, _COLUMNS = 1024, 2048  # images of both sides that are multiplied at a time: with fewer, products are slower
 _GPU_ROWS = 4096
-_NORMS = 64  # images whose products with each other give their norms
+_NORMS = 256  # images whose products with each other give their norms
 
 
 class Nearest:
@@ -63,8 +63,8 @@ class Nearest:
 
 def _listed(distance2: torch.Tensor, near: torch.Tensor, axis: int) -> torch.Tensor:
     """The distances that are `near`, one list for each image along `axis`, padded to the longest with FAR."""
-    place = near.nonzero(as_tuple=True)
-    image, value = place[axis], distance2[place]
+    place = near.nonzero()
+    image, value = place[:, axis], distance2[place[:, 0], place[:, 1]]
     if axis == 1:
         image, order = image.sort()
         value = value[order]
@@ -101,13 +101,14 @@ class BlockJoin:
         """
         on_cpu = self._population.device == "cpu"
         at_once, wide = (_ROWS, _COLUMNS) if on_cpu else (_GPU_ROWS, GPU_TILE_ROWS)
+        pool = ThreadPoolExecutor(cores) if on_cpu and cores > 1 else None
         done = 0
-        with threads(1) if on_cpu else nullcontext(), ThreadPoolExecutor(cores if on_cpu else 1) as pool:
+        with threads(1) if pool else nullcontext(), pool or nullcontext():
             for rows in _cut(self._left, at_once):
                 queries, tiles = self._queries(rows), _cut(self._right, wide)
                 if self._is_one:  # the square on the diagonal, and what is right of it
                     tiles = [rows, *_cut(range(rows.stop, self._right.stop), wide)]
-                list(pool.map(partial(self._enter, rows, queries), tiles))
+                list((pool.map if pool else map)(partial(self._enter, rows, queries), tiles))
                 done += sum(len(rows) * (len(rows) - 1) // 2 if t == rows else len(rows) * len(t) for t in tiles)
                 progress(done)
 

@@ -6,6 +6,7 @@ from typing import Literal
 from postmean.base.cores import usable_cores
 from postmean.engine.process_setup import threads
 from postmean.fleet.settings import FleetSettings
+from postmean.planning.index_cost import index_cost
 from postmean.planning.machines import NETWORK_SHARE, Machines
 from postmean.planning.measure import Measured, measure, product_seconds, queries_at_once
 from postmean.planning.workload import Workload, refuse_index
@@ -45,6 +46,10 @@ class CostPlan:
     """All GPUs for the whole run, busy or not; 0 without GPUs."""
     core_hours: float
     """Likewise for the CPU threads of all actors."""
+    index_gpu_hours: float
+    """Of `postmean index` before the run, for the self-join, which the certificate needs; 0 without GPUs."""
+    index_core_hours: float
+    """Likewise on CPUs; 0 with GPUs."""
     money: float | None
     """Nodes times hours times the price of a node-hour; None without a price."""
     bytes_per_record: float
@@ -96,6 +101,7 @@ def estimate_cost(
                 seconds_per_record = max(growing, measured.fixed_seconds / at_a_time)
             else:
                 seconds_per_record = measured.fixed_seconds + growing
+    index = index_cost(work, machines)
     if records_per_second is not None and work.records:
         seconds_per_record = 1 / records_per_second
     nodes = machines.nodes if machines else 1
@@ -136,6 +142,8 @@ def estimate_cost(
         load_seconds=load_seconds,
         gpu_hours=gpus * seconds / 3600,
         core_hours=actors * threads_per_actor * seconds / 3600,
+        index_gpu_hours=index.gpu_hours,
+        index_core_hours=index.core_hours,
         money=None if price is None else price * nodes * seconds / 3600,
         bytes_per_record=measured.bytes,
         bytes=size,

@@ -15,6 +15,8 @@ BANDWIDTH_SHARE = 0.5
 """Assumed share of the memory bandwidth."""
 NETWORK_SHARE = 0.25
 """Assumed share of a node's network rate: what it gets from shared storage."""
+_ENTERED_BYTES = 120
+"""Memory traffic of a GPU for each distance that the self-join counts and compares: by benchmarks/gpu_budgets.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,3 +127,13 @@ class Machines:
             return max(2 * dim / operations, (2 * dim / queries + 12) / bandwidth)
         actors = max(1, self.node.cpus // threads)
         return actors * max(4 * dim / operations, (3 * dim / queries + 24) / bandwidth)
+
+    def distance_seconds(self, dim: int) -> float:
+        """Seconds that one GPU needs per pair of images in the self-join; one CPU, for its int8 product alone.
+
+        A GPU multiplies int8 twice as fast as float16.
+        """
+        operations = self.node.operations_per_second * PEAK_SHARE
+        if self.node.gpus:
+            return dim / operations + _ENTERED_BYTES / (self.node.memory_bytes_per_second * BANDWIDTH_SHARE)
+        return self.node.cpus * 2 * dim / operations
