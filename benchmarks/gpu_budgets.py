@@ -7,7 +7,7 @@ tests/gpu/test_gpu_budgets.py holds the limits.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ import torch
 from benchmarks.roofline import Costs, Read, on_model
 from postmean.contract.image_blocks import ImageBlocks
 from postmean.contract.image_store import SCHEMA_VERSION, ImageStore, StoreHeader
+from postmean.engine.class_blocks import ClassBlocks, make_blocks
 from postmean.engine.dense_means import dense_means
 from postmean.engine.log_weights import log_weights
 from postmean.engine.pixels import Pixels, padded_size
 from postmean.engine.population import Population
 from postmean.estimators.auto import Auto
+from postmean.estimators.by_class import ByClass
 from postmean.estimators.estimate import Estimator, Queries
 from postmean.estimators.exact import Exact
 from postmean.neighbours.block_join import BlockJoin, Nearest
@@ -43,7 +45,10 @@ READ: Read = {
     "bins_of": 700,  # of squared distances
     "add": 0,  # K distances are known
     "_listed": 128,  # distances of an image that are among the nearest so far
+    "_block": True,  # no weight has to be recomputed
+    "_supports": 0.0,  # all means are dense
 }
+CLASSES, QUERIES = 1000, 2048  # of a conditional run, a shard of the default size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,59 @@ def estimator_budget(
             ),
         }
         return _budget(name, count, population.pixels.stored.nbytes, costs, passes, peak)
+
+
+def conditional_budgets(images: int = IMAGES) -> list[Budget]:
+    """The budgets of a shard of a conditional run: one class after the other, and classes together."""
+    size, count = images // CLASSES, QUERIES // CLASSES
+    shape = (images, 3, SIDE, SIDE)
+    with on_model(READ) as begin:
+        population = _population(size, False, torch.float16)
+        _ = population.norm2, population.spread
+        estimator = auto(population)
+        z, sigma = torch.empty((count, DIM), device="cuda"), np.full(count, 4.0)
+        queries = Queries(z, sigma, np.arange(count), np.random.default_rng, np.ones(count, bool))
+        each = _cost(begin, lambda: estimator.estimate(queries))
+        alone = _budget("conditional, class by class", QUERIES, population, each, {"shard": each}, 0)
+    with on_model(READ) as begin:
+        costs = begin()
+        rows = padded_size(size, DIM)[0]
+        header = StoreHeader(schema_version=SCHEMA_VERSION, shape=shape, class_names=None, source={}, fingerprint="")
+        labels = np.repeat(np.arange(CLASSES), size)
+        store = ImageStore(Path("none"), header, ImageBlocks(np.broadcast_to(np.uint8(0), shape)), labels)
+        first = np.arange(CLASSES) * rows
+        blocks = ClassBlocks(
+            store,
+            "cuda",
+            torch.empty((CLASSES * rows, DIM), dtype=torch.float16, device="cuda"),
+            np.zeros(CLASSES * rows, np.int64),
+            first,
+            make_blocks(np.arange(CLASSES), first, rows, DIM),
+        )
+        _ = blocks.norm2
+        blocks.__dict__["spread"] = 1.0  # a cached property
+        label = np.sort(np.arange(QUERIES) % CLASSES)
+        z, sigma = torch.empty((QUERIES, DIM), device="cuda"), np.full(QUERIES, 4.0)
+        queries = Queries(z, sigma, label, np.random.default_rng)
+        peak, costs = costs.peak_bytes, begin()
+        ByClass(blocks, 256, 2.5e-4).estimate(queries, label)
+        ratio = {"shard": costs.bytes.total() / blocks.stored.nbytes}
+        together = Budget(
+            name="conditional, classes together",
+            queries=QUERIES,
+            passes=ratio,
+            products={"shard": costs.product_bytes / blocks.stored.nbytes},
+            product_share=costs.product_share,
+            launches=costs.launches,
+            syncs=costs.syncs,
+            seconds=sum(costs.seconds.values()),
+            peak_bytes=max(peak, costs.peak_bytes),
+        )
+    times = CLASSES
+    return [
+        replace(alone, launches=alone.launches * times, syncs=alone.syncs * times, seconds=alone.seconds * times),
+        together,
+    ]
 
 
 def self_join_budget(images: int = IMAGES) -> Budget:
@@ -172,7 +230,7 @@ def main() -> None:
     print(f"{options.images:,} x {DIM:,}")
     print(f"| {' | '.join(_TITLES)} |")
     print("|---" * len(_TITLES) + "|")
-    for b in budgets(options.images):
+    for b in [*budgets(options.images), *conditional_budgets(options.images)]:
         cells = [
             b.name,
             f"{b.queries}",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.gpu_budgets import DIM, IMAGES, SIDE, Budget, budgets, estimator_budget, exact
+from benchmarks.gpu_budgets import DIM, IMAGES, SIDE, Budget, budgets, conditional_budgets, estimator_budget, exact
 from tests.support.settings import manifest
 
 
@@ -27,6 +27,16 @@ def test_all_keep_to_their_budgets() -> None:
     # 12 288 pixels of an image, read once for 4 096 distances of four bytes and twice for its norm
     assert self_join.products["distances"] <= 5
     assert self_join.peak_bytes <= _planned(flips=False)
+
+
+@pytest.mark.slow
+def test_a_conditional_shard_keeps_to_its_budget() -> None:
+    alone, together = conditional_budgets()
+    assert together.launches <= 1000 < alone.launches
+    assert together.syncs <= 60
+    assert together.products["shard"] <= 2.1  # the pixels, padded: once for log-weights, once for means
+    assert together.product_share >= 0.5
+    assert together.peak_bytes <= 2 * 1.1 * IMAGES * DIM + WORKSPACE
 
 
 def keeps_to_its_budget(budget: Budget, flips: bool = False) -> None:

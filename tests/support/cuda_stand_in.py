@@ -93,7 +93,7 @@ def _dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs["device"] = _CPU
     if kwargs.pop("pin_memory", None):
         raise RuntimeError("Only dense CPU tensors can be pinned")
-    if func is torch.ops.aten.mm.dtype:
+    if func in (torch.ops.aten.mm.dtype, torch.ops.aten.bmm.dtype):
         result = _inner(args[0]).to(args[2]) @ _inner(args[1]).to(args[2])
     else:
         result = func(*tree_map(_inner, args), **tree_map(_inner, kwargs))

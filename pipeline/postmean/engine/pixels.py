@@ -150,6 +150,12 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
     return Pixels(stored, count, images.shape[1], device, dtype)
 
 
+def fits_on_device(count: int, dim: int, device: str, workspace: float) -> bool:
+    """Whether a GPU has room now for the float16 pixels of `count` images of `dim` values, beside the workspace."""
+    rows, columns = padded_size(count, dim)
+    return _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, 2, device, workspace) == "device"
+
+
 def padded_size(count: int, dim: int) -> tuple[int, int]:
     """Rows and columns of the pixels of `count` images of `dim` values on a GPU."""
     return _padded(count, _ROW_MULTIPLE), _padded(dim, _COLUMN_MULTIPLE)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 
 _LOW_BITS = 11  # of z below those of its rounding to float16
+LOW_UNIT = 2.0**-_LOW_BITS
+"""Weight of the low part of z in float16."""
 
 
 class Queries(Protocol):
@@ -60,24 +62,29 @@ class Float16Queries:
     """
 
     def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int, needed: torch.Tensor) -> None:
-        power = torch.floor(torch.log2(z.abs().amax(1).clamp(min=1e-30))) - 13
-        scaled = torch.ldexp(z, -power[:, None])
-        high = scaled.to(torch.float16)
-        rest = scaled - high.to(torch.float32)
-        low = torch.ldexp(rest, torch.tensor(_LOW_BITS, device=z.device)).to(torch.float16)
+        high, low, power = split_float16(z)
         scale = torch.exp2(power.to(torch.float64)) / sigma2
-        self.error = rest.square().mean(1).sqrt().to(torch.float64) * scale
+        self.error = low.to(torch.float32).square().mean(1).sqrt().to(torch.float64) * (scale * LOW_UNIT)
         self._imprecise = (self.error > needed).nonzero()[:, 0]
         self._half = F.pad(torch.cat([high, low[self._imprecise]]), (0, columns - z.shape[1]))
         self._scale = scale.to(torch.float32)[:, None]
-        self.error[self._imprecise] *= 2.0**-_LOW_BITS
+        self.error[self._imprecise] *= LOW_UNIT
 
     def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
         product = float16_product(self._half, tile.t())[:, :columns]
         count = len(self._scale)
         if len(self._imprecise):
-            product[:count].index_add_(0, self._imprecise, product[count:], alpha=2.0**-_LOW_BITS)
+            product[:count].index_add_(0, self._imprecise, product[count:], alpha=LOW_UNIT)
         return product[:count].mul_(self._scale)
+
+
+def split_float16(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """z = 2^power (high + low * LOW_UNIT) of rows, float32 [R, D]: high and low in float16, power float32 [R]."""
+    power = torch.floor(torch.log2(z.abs().amax(1).clamp(min=1e-30))) - 13
+    scaled = torch.ldexp(z, -power[:, None])
+    high = scaled.to(torch.float16)
+    low = torch.ldexp(scaled - high.to(torch.float32), torch.tensor(_LOW_BITS, device=z.device)).to(torch.float16)
+    return high, low, power
 
 
 def split(z: torch.Tensor, sigma2: torch.Tensor, columns: int, dtype: torch.dtype, needed: torch.Tensor) -> Queries:
@@ -105,3 +112,8 @@ def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 def float16_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """left @ right of float16 matrices on a GPU, summed in float32: float32 [M, N]."""
     return torch.mm(left, right, torch.float32)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def float16_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left[g] @ right[g] of float16 matrices on a GPU, summed in float32: float32 [G, M, N]."""
+    return torch.bmm(left, right, torch.float32)  # pyright: ignore[reportCallIssue, reportArgumentType]

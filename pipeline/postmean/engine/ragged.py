@@ -6,11 +6,35 @@ small ones for every query.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from postmean.engine.population import SCALE, Population
+from postmean.engine.population import SCALE
+
+
+class Members(Protocol):
+    """Members whose pixels can be read by number: a `Population`, or the classes of `ClassBlocks`."""
+
+    @property
+    def dim(self) -> int:
+        """D"""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where their pixels are."""
+        ...
+
+    @property
+    def rows_at_a_time(self) -> int:
+        """Rows of pixels to convert to a wider type at a time."""
+        ...
+
+    def rows(self, member: np.ndarray) -> torch.Tensor:
+        """Integer pixels of these members, [n, D]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +49,7 @@ class Batch:
     """bool [r, K], false where padded"""
 
 
-def batches(bounds: np.ndarray, population: Population) -> Iterator[Batch]:
+def batches(bounds: np.ndarray, population: Members) -> Iterator[Batch]:
     """All lists that are not empty, shortest first.
 
     Args:
@@ -46,7 +70,7 @@ def batches(bounds: np.ndarray, population: Population) -> Iterator[Batch]:
         start = stop
 
 
-def weighted_sums(population: Population, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray) -> torch.Tensor:
+def weighted_sums(population: Members, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray) -> torch.Tensor:
     """sum_j weight_j s_j over each list, float32 [R, D] on the device; 0 for an empty list.
 
     Args:
@@ -60,7 +84,7 @@ def weighted_sums(population: Population, bounds: np.ndarray, member: np.ndarray
 
 
 def moments(
-    population: Population, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray
+    population: Members, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray
 ) -> tuple[torch.Tensor, np.ndarray]:
     """Weighted mean of each list in integer units, float32 [R, D], and its variance per dimension of x, float64 [R].
 
@@ -80,7 +104,7 @@ def moments(
 
 
 def _gather(
-    population: Population, batch: Batch, member: np.ndarray, weight: np.ndarray
+    population: Members, batch: Batch, member: np.ndarray, weight: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Pixels, float32 [r, K, D], and weights, float32 [r, K], 0 where padded."""
     s = population.rows(member[batch.position].ravel()).to(torch.float32).view(*batch.position.shape, population.dim)

@@ -5,7 +5,7 @@ from functools import cache
 import torch
 
 from postmean.base.errors import ConfigError
-from postmean.engine.products import float16_product, int8_product
+from postmean.engine.products import float16_product, float16_products, int8_product
 
 
 @cache
@@ -24,6 +24,7 @@ def check_products(device: str) -> None:
         products = {
             "int8 product": int8_product(*on_device),
             "float16 product": float16_product(halves[0], halves[1].t()),
+            "float16 products of a batch": float16_products(halves[0][None], halves[1].t()[None])[0],
             "float16 product of a transposed copy": float16_product(halves[0], halves[1].t().contiguous()),
         }
         wrong = [name for name, product in products.items() if not torch.equal(product.cpu().to(torch.int64), expected)]

@@ -36,9 +36,7 @@ class Auto:
     def __init__(self, population: Population, tolerance: float, max_support: int = 256) -> None:
         self.population = population
         self._max_support = max_support
-        # left-out mass costs its square times the mean square distance of two images: an eighth of the tolerance where
-        # that is 2, a quarter where it is 4, the largest possible
-        self._exact = Exact(population, max_support, math.sqrt(tolerance) / 4, rounding=tolerance / 5)
+        self._exact = Exact(population, max_support, may_leave_out(tolerance), rounding=tolerance / 5)
         self._finder = None
         if population.represented > _SMALLEST:
             most = population.at_hand_with_source(min(max(_FEWEST, _SHARE * population.represented), _MOST))
@@ -94,6 +92,15 @@ class Auto:
             tail_mass=np.zeros(size),
             support_size=counts,
         )
+
+
+def may_leave_out(tolerance: float) -> float:
+    """Posterior mass that means within this tolerance may leave out.
+
+    It costs its square times the mean square distance of two images: an eighth of the tolerance where that is 2, a
+    quarter where it is 4, the largest possible.
+    """
+    return math.sqrt(tolerance) / 4
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> Auto:

@@ -48,8 +48,8 @@ class Exact:
     def _group(self, queries: Queries) -> Estimate:
         population = self.population
         weight_BM = posterior_weights(population, queries.z, queries.sigma)
-        top, likeliest = (column.cpu().numpy() for column in weight_BM.max(1))
-        top = top.astype(np.float64)
+        largest = weight_BM.max(1)
+        top, likeliest = largest.values.cpu().numpy().astype(np.float64), largest.indices.cpu().numpy()
         ess = 1 / torch.linalg.vector_norm(weight_BM, dim=1).cpu().numpy().astype(np.float64) ** 2
         second_moment = (weight_BM @ population.norm2.to(torch.float32)).to(torch.float64)
         means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.rounding)

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
-from itertools import pairwise
+from functools import cache, cached_property
 from threading import Lock
 
 import numpy as np
@@ -18,6 +17,7 @@ from postmean.contract.records import Means, Records, pack_means
 from postmean.contract.tuples import TupleBlock
 from postmean.engine.gpu_errors import gpu_errors
 from postmean.engine.population import Population
+from postmean.estimators.by_class import ByClass, by_class
 from postmean.estimators.choose import make_estimator
 from postmean.estimators.estimate import Estimate, Estimator, Queries, assemble
 
@@ -55,9 +55,12 @@ class Replica:
             ConfigError: the GPU has too little memory, or multiplies wrong.
         """
         manifest = self._manifest
-        if manifest.device != "cpu" and not manifest.recipe.conditional:
+        if manifest.device != "cpu":
             with self._device, gpu_errors():
-                _ = self._estimator(None).population.pixels
+                if manifest.recipe.conditional:
+                    _ = self._by_class
+                else:
+                    _ = self._estimator(None).population.pixels
 
     def records(self, row: ShardPlan) -> Records:
         """The records of one shard, in order of their tuples."""
@@ -136,22 +139,29 @@ class Replica:
         """
         label = self._store.label(block.entry) if self._manifest.recipe.conditional else None
         order = np.lexsort((sigma,) if label is None else (sigma, label))
-        bounds = [0, len(block)]
-        if label is not None:
-            bounds = [0, *(np.flatnonzero(np.diff(label[order])) + 1).tolist(), len(block)]
         # copied before the device's turn
         block, z, sigma, from_source = block.select(order), z[order], sigma[order], from_source[order]
         label = None if label is None else label[order]
         parts, positions = [], []
         with self._device, gpu_errors():
-            for start, stop in pairwise(bounds):
-                if start == stop:
-                    continue
-                estimator = self._estimator(None if label is None else int(label[start]))
-                rows = slice(start, stop)
-                part = block.select(np.arange(start, stop))
+            left = np.arange(len(block))
+            if label is not None and self._by_class is not None:
+                estimate, rows = self._by_class.estimate(
+                    Queries(
+                        torch.from_numpy(z).to(self._manifest.device), sigma.astype(np.float64), block.entry, _no_draws
+                    ),
+                    label,
+                )
+                if estimate is not None:
+                    parts.append(estimate)
+                    positions.append(order[rows])
+                    left = np.setdiff1d(left, rows)
+            for rows in _runs(left, None if label is None else label[left]):
+                estimator = self._estimator(None if label is None else int(label[rows[0]]))
                 positions.append(order[rows])
-                parts.append(self._estimate_rows(estimator, part, z[rows], sigma[rows], from_source[rows], point))
+                parts.append(
+                    self._estimate_rows(estimator, block.select(rows), z[rows], sigma[rows], from_source[rows], point)
+                )
         return assemble(parts, positions)
 
     def _estimate_rows(
@@ -175,8 +185,30 @@ class Replica:
         support = [None if s is None else (population.entry[s[0]], s[1]) for s in estimate.support]
         return replace(estimate, support=support)
 
+    @cached_property
+    def _by_class(self) -> ByClass | None:
+        """Classes together, where that is faster."""
+        manifest = self._manifest
+        if not manifest.recipe.conditional or manifest.recipe.flips or self._population_of is not Population:
+            return None
+        return by_class(manifest.estimator, self._store, manifest.device, manifest.shards.max_support)
+
     def _make_estimator(self, label: int | None) -> Estimator:
         manifest = self._manifest
-        population = self._population_of(self._store, manifest.recipe.flips, label, manifest.device)
+        if label is not None and self._by_class is not None:
+            population = self._by_class.blocks.population(label)
+        else:
+            population = self._population_of(self._store, manifest.recipe.flips, label, manifest.device)
         max_support = int(population.at_hand_with_source(manifest.shards.max_support))
         return make_estimator(manifest.estimator, population, max_support)
+
+
+def _runs(rows: np.ndarray, label: np.ndarray | None) -> list[np.ndarray]:
+    """The rows in runs of equal label, in order; all of them without labels."""
+    if len(rows) == 0:
+        return []
+    return [rows] if label is None else np.split(rows, np.flatnonzero(np.diff(label)) + 1)
+
+
+def _no_draws(row: int) -> np.random.Generator:
+    raise AssertionError("an exact mean draws no random numbers")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from postmean.contract.manifest import Manifest
 from postmean.engine import pixels
 from postmean.engine.population import workspace_bytes
+from postmean.estimators.by_class import WORKSPACE
 from postmean.estimators.traits import traits_of
 from postmean.fleet.settings import FleetSettings
 from postmean.neighbours.candidates import DIRECTIONS
@@ -62,6 +63,8 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
         images = population * count // members
         need = workspace_bytes(population, images, dim, queries) + pixels.RESERVE
         need += index + TEMPORARY if searches else 0
+        if manifest.recipe.conditional and not manifest.recipe.flips:  # classes may share products
+            need = max(need, WORKSPACE + pixels.RESERVE)
         tile = min(images, pixels.GPU_TILE_ROWS) * dim
         left = device_bytes - need if device_bytes else float("inf")
         place, kept = pixels.place_of(store, tile, 2, left) or ("host", 4 * tile)
