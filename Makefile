@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # one more than cores, because some tests wait for Ray to start; up to 8, because each takes some 2 GB
 TEST_PROCESSES ?= $(shell PYTHONPATH=pipeline $(PYTHON) -c 'from postmean.base.cores import usable_cores; print(min(8, usable_cores() + 1))')
 
-.PHONY: setup test test-slow chaos check docs wheels demo gpu clean
+.PHONY: setup test test-slow chaos check docs wheels demo paper gpu clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,10 @@ docs: setup
 # wheel and sdist in clean environments of every supported Python that uv finds
 wheels: setup
 	$(BIN)/pytest -m slow -rs tests/packaging/test_wheels.py
+
+# what two cores carry of the paper: make paper STORE=cifar10.store
+paper: setup
+	$(BIN)/python benchmarks/paper.py --store $(STORE) --out paper-out
 
 demo: setup
 	$(BIN)/python -m postmean demo

@@ -49,8 +49,9 @@ def main() -> None:
         with Progress("evidence", len(cells), "trainings") as line:
             line.start_at(len(cells) - len(missing))
             for done, cell in enumerate(missing, len(cells) - len(missing) + 1):
-                cell.write(options.out, run(cell, measures))
-                line.update(done, cell.label)
+                if cell.read(options.out) is None:  # another process of this job may have made it meanwhile
+                    cell.write(options.out, run(cell, measures))
+                line.update(done, f"{cell.recipe}, {cell.label}, seed {cell.seed}")
     write_page(options.out, options.page or options.out / "page", name, cells)
 
 

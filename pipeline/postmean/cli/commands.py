@@ -33,6 +33,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "verify": Command("postmean.cli.verify", "re-hash shards and recompute a sample in float64"),
         "export": Command("postmean.cli.export", "write the records of a run as tables for other tools"),
         "floor": Command("postmean.cli.floor", "the loss by sigma that no denoiser of a store can go below"),
+        "study": Command("postmean.cli.study", "error of the training target over k, n, beta and seeds"),
         "report": Command("postmean.cli.report", "a page of a run or of a store; errors of all estimators"),
     },
     "from targets to samples": {

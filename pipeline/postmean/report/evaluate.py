@@ -114,6 +114,9 @@ class _Level:
             rows = np.arange(start, min(start + step, len(points)))
             estimate = estimator.estimate(points.queries(rows, repeats, method.source or "fixed"))
             means = estimate.mean.reshape(len(rows), repeats, -1)
+            if method.beta is not None:
+                x = points.population.x(points.source[rows]).cpu().numpy()[:, None]
+                means = x + np.float32(method.beta) * (means - x)
             parts.append(decompose(means, self._exact[rows]))
             tail.append(estimate.tail_mass)
         numbers: dict[str, float | None] = {"posterior_variance": self._posterior_variance}

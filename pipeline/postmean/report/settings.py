@@ -32,6 +32,8 @@ class Method:
     """Source image of stf and single-sample. fixed: the image that z was made from, in every repetition (the paper's
     stf). redrawn: each repetition draws it from the posterior given z. The mean squared error is the same; with a fixed
     source, all error that depends on it counts as bias."""
+    beta: float | None = None
+    """The error is that of x + beta (estimate - x) with x the image that z was made from; None: of the estimate."""
 
     @property
     def is_deterministic(self) -> bool:
@@ -46,6 +48,7 @@ class Method:
         parts += [f"{name} {value}" for name in ("k", "n", "m") if (value := getattr(self, name)) is not None]
         if self.index not in (None, "exact"):
             parts.append(f"{self.index} {self.nprobe} probes")
+        parts += [f"beta {self.beta:g}"] if self.beta is not None else []
         if self.estimator == "stf" and self.source == "redrawn":
             parts.append("source redrawn")
         return ", ".join(parts)
