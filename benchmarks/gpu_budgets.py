@@ -15,7 +15,8 @@ import torch
 
 from benchmarks.roofline import Costs, Read, on_model
 from postmean.contract.image_blocks import ImageBlocks
-from postmean.contract.image_store import SCHEMA_VERSION, ImageStore, StoreHeader
+from postmean.contract.image_store import ImageStore
+from postmean.contract.store_header import SCHEMA_VERSION, StoreHeader
 from postmean.engine.class_blocks import ClassBlocks, make_blocks
 from postmean.engine.dense_means import dense_means
 from postmean.engine.log_weights import log_weights
