@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from postmean.training.model.losses import EDMLoss as EDMLoss
     from postmean.training.model.losses import ICTLoss as ICTLoss
     from postmean.training.model.losses import Loss as Loss
+    from postmean.training.model.networks import ADMNetwork as ADMNetwork
     from postmean.training.model.networks import DDPMppNetwork as DDPMppNetwork
+    from postmean.training.model.networks import EDM2Network as EDM2Network
     from postmean.training.model.networks import NCSNppNetwork as NCSNppNetwork
     from postmean.training.model.networks import Network as Network
     from postmean.training.model.networks import NetworkSettings as NetworkSettings
