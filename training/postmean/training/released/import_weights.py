@@ -9,7 +9,7 @@ from postmean.base.paths import local_path, out_folder
 from postmean.contract.process import EDMProcess
 from postmean.training.checkpoint import DenoiserCard
 from postmean.training.checkpoint_files import write_hashes
-from postmean.training.config import EDMPreconditioning
+from postmean.training.model.preconditionings import EDMPreconditioning
 from postmean.training.network_files import write_network
 from postmean.training.released.config import ImportWeightsConfig
 from postmean.training.released.networks import ReleasedNetwork
