@@ -53,7 +53,7 @@ def training(config: TrainConfig) -> dict[str, str]:
     multiples = " ".join(map(str, net.channel_mult))
     return {
         "batch": f"{config.batch_size} × {config.steps}",
-        "network": f"{net.architecture}, {net.channels} × ({multiples}), {net.layers_per_block} layers",
+        "network": f"{net.kind}, {net.channels} × ({multiples}), {net.layers_per_block} layers",
         "dropout": f"{net.dropout:g}{side}",
         "preconditioning": settings(config.preconditioning),
         "loss": settings(config.loss),

@@ -86,7 +86,7 @@ def weights(root: Path) -> str:
     checkpoint = root / "model" / "checkpoints" / "00000002"
     digest = hashlib.sha256(repr(read_card(checkpoint)).encode())
     denoiser = load_denoiser(checkpoint)
-    digest.update(repr(sorted(denoiser.network.config.items())).encode())  # type: ignore[union-attr]
+    digest.update(repr(sorted(denoiser.network.unet.config.items())).encode())  # type: ignore[union-attr]
     for tensors in (denoiser.state_dict(), load_state(checkpoint)):
         for name, tensor in sorted(tensors.items()):
             digest.update(name.encode() + tensor.numpy().tobytes())

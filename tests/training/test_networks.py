@@ -1,4 +1,4 @@
-"""The named networks have the sizes of the papers, start at zero, and refuse images that they cannot take."""
+"""Networks of diffusers have the sizes of the papers, start at zero, and refuse images that they cannot take."""
 
 import dataclasses
 
@@ -10,7 +10,13 @@ from postmean.training.model.networks import UNet2DNetwork
 from postmean.training.model.networks.unet2d import Architecture
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.model.preconditionings import EDMPreconditioning
-from postmean.training.presets import ADM, DDPMPP, DIGITS, NCSNPP, PRESETS
+from postmean.training.presets import DIGITS, PRESETS
+
+DDPMPP = UNet2DNetwork()
+NCSNPP = UNet2DNetwork(architecture="ncsn++")
+ADM = UNet2DNetwork(
+    architecture="adm", channels=192, channel_mult=(1, 2, 3, 4), layers_per_block=3, attention_resolutions=(32, 16, 8)
+)
 
 
 @pytest.mark.parametrize(

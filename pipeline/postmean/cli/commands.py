@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "from targets to samples": {
         "train": Command("postmean.training.cli.train", "train a denoiser or consistency model on the targets"),
+        "import-weights": Command("postmean.training.cli.import_weights", "read released weights of EDM or EDM2"),
         "sample": Command("postmean.training.cli.sample", "draw images from a checkpoint"),
         "evaluate": Command("postmean.training.cli.evaluate", "FID and Inception Score of sampled images"),
     },

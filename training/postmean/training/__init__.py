@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from postmean.training.model.losses import EDMLoss as EDMLoss
     from postmean.training.model.losses import ICTLoss as ICTLoss
     from postmean.training.model.losses import Loss as Loss
+    from postmean.training.model.networks import ADMNetwork as ADMNetwork
     from postmean.training.model.networks import DDPMppNetwork as DDPMppNetwork
+    from postmean.training.model.networks import EDM2Network as EDM2Network
     from postmean.training.model.networks import NCSNppNetwork as NCSNppNetwork
     from postmean.training.model.networks import Network as Network
     from postmean.training.model.networks import NetworkSettings as NetworkSettings
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from postmean.training.optimiser import Optimiser as Optimiser
     from postmean.training.optimiser import OptimiserConfig as OptimiserConfig
     from postmean.training.presets import PRESETS as PRESETS
+    from postmean.training.released.config import ImportWeightsConfig as ImportWeightsConfig
+    from postmean.training.released.import_weights import ImportWeightsReport as ImportWeightsReport
+    from postmean.training.released.import_weights import import_weights as import_weights
     from postmean.training.run_config import TrainRunConfig as TrainRunConfig
     from postmean.training.sample import SampleReport as SampleReport
     from postmean.training.sample import sample as sample

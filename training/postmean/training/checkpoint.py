@@ -243,6 +243,8 @@ def _write_pipeline(folder: Path, averaged: AveragedDenoiser) -> None:
         return
     if not (averaged.card.consistency and isinstance(preconditioning, CMPreconditioning)):
         return
+    if preconditioning.time_conditioning != "250 ln sigma":
+        return
     from diffusers.pipelines.consistency_models.pipeline_consistency_models import ConsistencyModelPipeline
     from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
 

@@ -52,6 +52,7 @@ class Learner:
         self._optimiser = config.optimiser.make(self._denoiser.parameters())
         if run.checkpoint:
             _restore(self._denoiser, self._averages, self._optimiser, run.checkpoint, config)
+        self._before_step = getattr(self._denoiser.network, "before_step", lambda: None)
         self._model = run.world.wrap(self._denoiser)
         self._teacher = self._with(self._averages.teacher or self._denoiser.network)
 
@@ -87,6 +88,7 @@ class Learner:
         self.step += 1
         for group in self._optimiser.param_groups:
             group["lr"] = config.optimiser.lr * config.schedule.factor(self.images)
+        self._before_step()
         self._optimiser.zero_grad(set_to_none=True)
         self._add_gradients(batch, sums)
         if config.optimiser.clip_norm is not None:

@@ -9,7 +9,7 @@
     ict-imagenet64    ADM 192 [1,2,3,4]    4096  3277 M  RAdam 1e-4         0.2           0.99997
     ect-cifar10       DDPM++ 128 [2,2,2]    128  25.6 M  RAdam 1e-4         0.2           0.9999
     ect-cifar10-1h    DDPM++ 128 [2,2,2]    128  1.02 M  RAdam 1e-4         0.2           0.9993
-    ect-imagenet64    ADM 192 [1,2,3,4]     128  12.8 M  Adam 1e-3, 1/sqrt  0.4 at <= 16  0.9999 and three powers
+    ect-imagenet64    EDM2-S 192           128  12.8 M  Adam 1e-3, 1/sqrt  0.4 at <= 16  0.9999 and three powers
     scm-cifar10       DDPM++ 128 [2,2,2]    512  205 M   RAdam 1e-4         0.2           half-life 0.5 M, ramp 0.05
     meanflow-cifar10  DDPM++, two times    1024  819 M   Adam 6e-4          0.2           0.99995
     edm, ct, ict, ect, scm, meanflow, vp, flow: as those for CIFAR-10, without flips
@@ -31,7 +31,7 @@ from postmean.training.digits_presets import DIGITS_PRESETS
 from postmean.training.for_targets import for_targets
 from postmean.training.model.ema import ConstantEMA, HalfLifeEMA
 from postmean.training.model.losses import CTLoss, ECTLoss, EDMLoss, FlowLoss, ICTLoss, MeanFlowLoss, SCMLoss
-from postmean.training.model.networks import DDPMppNetwork, UNet2DNetwork
+from postmean.training.model.networks import ADMNetwork, AnyNetwork, DDPMppNetwork, EDM2Network, NCSNppNetwork
 from postmean.training.model.preconditionings import (
     CMPreconditioning,
     EDMPreconditioning,
@@ -41,20 +41,16 @@ from postmean.training.model.preconditionings import (
 from postmean.training.optimiser import OptimiserConfig
 from postmean.training.schedules import ConstantSchedule, InverseSqrtSchedule
 
-DDPMPP = UNet2DNetwork(
-    architecture="ddpm++", channels=128, channel_mult=(2, 2, 2), layers_per_block=4, attention_resolutions=(16,)
-)
-NCSNPP = replace(DDPMPP, architecture="ncsn++")
-ADM = UNet2DNetwork(
-    architecture="adm", channels=192, channel_mult=(1, 2, 3, 4), layers_per_block=3, attention_resolutions=(32, 16, 8)
-)
+DDPMPP, ADM = DDPMppNetwork(), ADMNetwork()
+NCSNPP = NCSNppNetwork(frequency_scale=0.02)
+EDM2_S = EDM2Network(channels=192, dropout=0.40, dropout_side=16)
 
 
-def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> TrainConfig:
+def _edm(name: str) -> TrainConfig:
     return for_targets(
         name,
         512,
-        network=replace(network, dropout=dropout),
+        network=replace(DDPMPP, dropout=0.13),
         preconditioning=EDMPreconditioning(),
         loss=EDMLoss(),
         optimiser=OptimiserConfig(name="adam", lr=1e-3),
@@ -64,7 +60,7 @@ def _edm(name: str, network: UNet2DNetwork = DDPMPP, dropout: float = 0.13) -> T
 
 
 def _consistency(
-    name: str, batch_size: int, network: UNet2DNetwork, dropout: float, decay: float, **settings: Any
+    name: str, batch_size: int, network: AnyNetwork, dropout: float, decay: float, **settings: Any
 ) -> TrainConfig:
     return for_targets(
         name,
@@ -84,8 +80,8 @@ def _ct(name: str) -> TrainConfig:
     return for_targets(
         name,
         512,
-        network=NCSNPP,
-        preconditioning=CMPreconditioning(),
+        network=NCSNppNetwork(),
+        preconditioning=CMPreconditioning(time_conditioning="0.25 ln sigma"),
         loss=CTLoss(mu0=0.9),
         optimiser=OptimiserConfig(name="radam", lr=2e-4),
         ema=ConstantEMA(decay=0.9999),
@@ -118,11 +114,12 @@ def _meanflow(name: str) -> TrainConfig:
 
 
 _ICT: dict[str, Any] = dict(preconditioning=CMPreconditioning(), loss=ICTLoss())
+_ICT_CIFAR: dict[str, Any] = _ICT | dict(preconditioning=CMPreconditioning(time_conditioning="0.25 ln sigma"))
 _ECT: dict[str, Any] = dict(preconditioning=EDMPreconditioning(), loss=ECTLoss())
 
 PRESETS: dict[str, TrainConfig] = {
     "edm": _edm("edm"),
-    "ict": _consistency("ict", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
+    "ict": _consistency("ict", 1024, NCSNPP, 0.3, 0.99993, **_ICT_CIFAR),
     "ect": _consistency("ect", 128, DDPMPP, 0.2, 0.9999, **_ECT),
     "vp": _edm("vp"),
     "flow": _flow("flow"),
@@ -141,13 +138,13 @@ PRESETS: dict[str, TrainConfig] = {
         ema=HalfLifeEMA(half_life_kimg=50_000),
         precision="bf16",
     ),
-    "ict-cifar10": _consistency("ict-cifar10", 1024, NCSNPP, 0.3, 0.99993, **_ICT),
+    "ict-cifar10": _consistency("ict-cifar10", 1024, NCSNPP, 0.3, 0.99993, **_ICT_CIFAR),
     "ict-imagenet64": _consistency("ict-imagenet64", 4096, ADM, 0.2, 0.99997, **_ICT),
     "ect-cifar10": _consistency("ect-cifar10", 128, DDPMPP, 0.2, 0.9999, **_ECT),
     "ect-imagenet64": for_targets(
         "ect-imagenet64",
         128,
-        network=replace(ADM, dropout=0.40, dropout_side=16),
+        network=EDM2_S,
         preconditioning=EDMPreconditioning(),
         loss=ECTLoss(c=0.06, weight="edm"),
         optimiser=OptimiserConfig(name="adam", lr=1e-3, beta2=0.99),

@@ -17,7 +17,10 @@ ImageShape = tuple[int, int, int]
 
 
 class Network(Protocol):
-    """How a network is called. It is a torch.nn.Module, and knows nothing of sigma: see `Denoiser`."""
+    """How a network is called. It is a torch.nn.Module, and knows nothing of sigma: see `Denoiser`.
+
+    A network with a method `before_step()` has it called before each step of the training.
+    """
 
     def __call__(
         self,

@@ -1,7 +1,7 @@
 """The preconditioning of consistency models."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from postmean.base.checks import check_finite_positive
 from postmean.training.model.preconditionings.preconditioning import SMALLEST_SIGMA
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CMPreconditioning:
-    """Song et al. 2023, App. C: shifted by sigma_min so that f(x, sigma_min) = x; time 250 ln sigma."""
+    """Song et al. 2023, App. C: shifted by sigma_min so that f(x, sigma_min) = x."""
 
     kind: ClassVar[str] = "cm"
-    time_conditioning: ClassVar[str] = "250 ln sigma"
+    time_conditioning: Literal["250 ln sigma", "0.25 ln sigma"] = "250 ln sigma"
+    """Input of the network's time embedding: 250 ln sigma for ADM and diffusers' pipeline, 0.25 ln sigma for NCSN++."""
     sigma_data: float = 0.5
     sigma_min: float = 0.002
 
@@ -29,5 +30,5 @@ class CMPreconditioning:
         return variance / (above**2 + variance), above * self.sigma_data / total.sqrt(), 1 / total.sqrt()
 
     def time(self, sigma: "torch.Tensor") -> "torch.Tensor":
-        """250 ln(sigma), as diffusers' consistency scheduler passes."""
-        return 250.0 * sigma.clamp_min(SMALLEST_SIGMA).log()
+        """250 ln(sigma), as diffusers' consistency scheduler passes, or ln(sigma) / 4."""
+        return (250.0 if self.time_conditioning == "250 ln sigma" else 0.25) * sigma.clamp_min(SMALLEST_SIGMA).log()

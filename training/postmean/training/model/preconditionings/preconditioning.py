@@ -19,8 +19,11 @@ class Preconditioning(Protocol):
 
     kind: ClassVar[str]
     """Name in config.json and on the command line."""
-    time_conditioning: ClassVar[str]
-    """What the network's time embedding is given, for people and to tell checkpoints apart."""
+
+    @property
+    def time_conditioning(self) -> str:
+        """What the network's time embedding is given, for people and to tell checkpoints apart."""
+        ...
 
     @property
     def sigma_data(self) -> float:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from postmean.base.errors import ConfigError
+from postmean.training.model.networks.modules.precision import precise
 from postmean.training.model.networks.modules.topology import Resampling
 
 _MOST_GROUPS, _LEAST_PER_GROUP = 32, 4
@@ -139,7 +140,7 @@ class PositionalEmbedding(nn.Module):
     def forward(self, time: torch.Tensor) -> torch.Tensor:
         half = self.channels // 2
         place = torch.arange(half, dtype=torch.float32, device=time.device) / (half - int(self.to_the_end))
-        angle = time.float()[:, None] * 1e-4**place
+        angle = precise(time)[:, None] * 1e-4**place
         return torch.cat([angle.cos(), angle.sin()], 1)
 
 
@@ -157,16 +158,16 @@ class FourierEmbedding(nn.Module):
         self.register_buffer("freqs", scale * torch.randn(channels // 2))
 
     def forward(self, time: torch.Tensor) -> torch.Tensor:
-        angle = time.float()[:, None] * (2 * pi * self.freqs)
+        angle = precise(time)[:, None] * (2 * pi * self.freqs)
         return torch.cat([angle.cos(), angle.sin()], 1)
 
 
-def one_hot(labels: torch.Tensor | None, classes: int, like: torch.Tensor) -> torch.Tensor:
-    """Rows of length sqrt(classes), float32 [B, classes]; zeros without labels.
+def one_hot(labels: torch.Tensor | None, classes: int, time: torch.Tensor) -> torch.Tensor:
+    """A 1 in the column of each label, [B, classes]; zeros without labels.
 
     Args:
-        like: [B, ...], for number and device of the rows.
+        time: [B], for number, device and type of the rows.
     """
     if labels is None:
-        return torch.zeros(len(like), classes, device=like.device)
-    return F.one_hot(labels, classes).float() * sqrt(classes)
+        return precise(time.new_zeros(len(time), classes))
+    return precise(F.one_hot(labels, classes).to(time.dtype))

@@ -17,3 +17,8 @@ def own_precision(x: torch.Tensor) -> Iterator[torch.Tensor]:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
         yield x.to(dtype)
+
+
+def precise(x: torch.Tensor) -> torch.Tensor:
+    """x as float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

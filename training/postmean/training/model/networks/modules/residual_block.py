@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from postmean.base.errors import ConfigError
 from postmean.training.model.networks.modules.layers import Convolution, GroupNorm, Linear, Start
+from postmean.training.model.networks.modules.precision import precise
 from postmean.training.model.networks.modules.topology import Stage
 
 
@@ -93,13 +94,18 @@ def heads_of(channels: int, head_channels: int | None) -> int:
 def attention(qkv: torch.Tensor, heads: int) -> torch.Tensor:
     """Self-attention over all pixels, [B, C, H, W].
 
-    Weights are computed in float32, as in Karras et al. 2022.
-
     Args:
         qkv: queries, keys and values, [B, 3 C, H, W]: channels by head, then by channel, then by these three.
     """
     b, channels, h, w = qkv.shape
     q, k, v = qkv.reshape(b, heads, channels // (3 * heads), 3, h * w).unbind(3)
-    logits = q.float().transpose(2, 3) @ (k.float() / q.shape[2] ** 0.5)
-    weight = logits.softmax(3).to(v.dtype)
-    return (v @ weight.transpose(2, 3)).reshape(b, channels // 3, h, w)
+    return attend(q, k, v).reshape(b, channels // 3, h, w)
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Values weighted by softmax(q k / sqrt(channels)), with all of them as [B, heads, channels, pixels].
+
+    The weights are computed in float32, as in Karras et al. 2022.
+    """
+    logits = precise(q).transpose(2, 3) @ (precise(k) / q.shape[2] ** 0.5)
+    return v @ logits.softmax(3).to(v.dtype).transpose(2, 3)

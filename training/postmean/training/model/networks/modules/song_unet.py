@@ -90,7 +90,7 @@ class SongUNet(nn.Module):
     ) -> torch.Tensor:
         """See `Network`."""
         with own_precision(x) as x:
-            embedding = self._embedding(x, time, class_labels, second_time)
+            embedding = self._embedding(time, class_labels, second_time)
             aside, skips = x, []  # aside: the image, halved and embedded at each resolution
             for name, layer in self.enc.items():
                 if name.endswith("aux_residual"):
@@ -106,16 +106,12 @@ class SongUNet(nn.Module):
             return x
 
     def _embedding(
-        self,
-        x: torch.Tensor,
-        time: torch.Tensor,
-        class_labels: torch.Tensor | None,
-        second_time: torch.Tensor | None,
+        self, time: torch.Tensor, class_labels: torch.Tensor | None, second_time: torch.Tensor | None
     ) -> torch.Tensor:
         """Embedding of time, class and second time, float32 [B, channels]."""
         features = self._features(time)
         if self.map_label is not None:
-            features = features + self.map_label(one_hot(class_labels, self.classes, x))
+            features = features + self.map_label(one_hot(class_labels, self.classes, time) * sqrt(self.classes))
         embedding = F.silu(self.map_layer1(F.silu(self.map_layer0(features))))
         if self.second_time and second_time is not None:
             embedding = embedding + self.second_layer1(F.silu(self.second_layer0(self._features(second_time))))
