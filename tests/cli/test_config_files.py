@@ -80,6 +80,10 @@ NEEDED = {
 FITS = {  # what else a kind needs of a training
     "ict": ["--loss=ict", "--preconditioning=cm", "--noise=ict", "--batch-size=1024"],
     "ect": ["--loss=ect", "--noise=ect"],
+    "ct": ["--loss=ct", "--preconditioning=cm", "--noise=ct", "--batch-size=512"],
+    "flow": ["--loss=flow", "--preconditioning=flow"],
+    "scm": ["--preconditioning=trigflow"],
+    "meanflow": ["--loss=meanflow", "--preconditioning=flow", "--noise=meanflow", "--network.second-time"],
 }
 
 

@@ -13,9 +13,9 @@ from postmean.training.config import TrainConfig
 from postmean.training.presets import PRESETS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
-ANY = {"edm", "edm2", "ict", "ect", "vp", "flow"}
+ANY = {"edm", "edm2", "ct", "ict", "ect", "scm", "meanflow", "vp", "flow"}
 """Presets for any images, which the page describes by those with a data set's name."""
-OWN = {"edm-digits", "ict-digits", *ANY}
+OWN = {name for name in TARGETS if name.endswith("-digits")} | ANY
 """Presets that are nobody's recipe: those of the demo too."""
 
 
@@ -24,7 +24,9 @@ def settings(part: Any, **renamed: str) -> str:
     plain = to_dict(part)
     kind = plain.pop("kind", "")
     text = ", ".join(f"{renamed.get(name, name)} {value:g}" for name, value in plain.items() if is_number(value))
-    words = [f"{name} {value}" for name, value in plain.items() if isinstance(value, str)]  # name adam, weight edm
+    words = [
+        f"{name} {value}" for name, value in plain.items() if value and isinstance(value, str)
+    ]  # name adam, weight edm
     values = ", ".join(filter(None, [*words, text]))
     return f"{kind}: {values}" if kind and values else kind or values
 
@@ -59,7 +61,7 @@ def training(config: TrainConfig) -> dict[str, str]:
         "loss": settings(config.loss),
         "optimiser": settings(config.optimiser),
         "schedule": settings(config.schedule),
-        "average": settings(config.ema),
+        "average": " and ".join(settings(ema) for ema in config.emas),
         "precision": config.precision,
     }
 
@@ -78,7 +80,7 @@ def test_the_table_of_a_preset_has_its_values(name: str) -> None:
 
 
 def test_every_section_is_a_preset() -> None:
-    sections = set(re.findall(r"^## ((?:edm|edm2|ict|ect|vp|flow)-\S+)$", PAGE, re.MULTILINE))
+    sections = set(re.findall(r"^## ((?:edm|edm2|ct|ict|ect|scm|meanflow|vp|flow)-\S+)$", PAGE, re.MULTILINE))
     assert sections == TARGETS.keys() - OWN
 
 

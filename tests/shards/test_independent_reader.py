@@ -43,7 +43,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "self-contained in zarr": {"self_contained": True, "noise": ICT, "solver": "heun", "format": "zarr"},
     "all dense, another seed": {"max_support": 0, "seed": 2**40 + 1},
 }
-LONGER = ("lognormal in zarr", "ict, heun, flips in zarr", "vp", "flow", "floor")
+LONGER = ("ct", "lognormal in zarr", "ict, heun, flips in zarr", "vp", "flow", "floor")
 CASES = [pytest.param(v, id=k, marks=[pytest.mark.slow] if k in LONGER else []) for k, v in RUNS.items()]
 
 

@@ -3,13 +3,14 @@
     preset            network             batch  images  optimiser          dropout       average of weights
     edm-cifar10       DDPM++ 128 [2,2,2]    512  200 M   Adam 1e-3          0.13          half-life 0.5 M, ramp 0.05
     edm-imagenet64    ADM 192 [1,2,3,4]    4096  2500 M  Adam 1e-4          0.10          half-life 50 M, ramp 0.05
+    edm2-imagenet64   EDM2-M 256           2048  2147 M  Adam 9e-3, 1/sqrt  0.10          powers 0.05 and 0.10
     ct-cifar10        NCSN++ 128 [2,2,2]    512  410 M   RAdam 2e-4         0             0.9999
     ct-imagenet64     ADM 192 [1,2,3,4]    2048  1638 M  RAdam 1e-4         0             0.999943 and two more
     ict-cifar10       NCSN++ 128 [2,2,2]   1024  410 M   RAdam 1e-4         0.3           0.99993
     ict-imagenet64    ADM 192 [1,2,3,4]    4096  3277 M  RAdam 1e-4         0.2           0.99997
     ect-cifar10       DDPM++ 128 [2,2,2]    128  25.6 M  RAdam 1e-4         0.2           0.9999
     ect-cifar10-1h    DDPM++ 128 [2,2,2]    128  1.02 M  RAdam 1e-4         0.2           0.9993
-    ect-imagenet64    EDM2-S 192 [1,2,3,4]  128  12.8 M  Adam 1e-3, 1/sqrt  0.4 at <= 16  0.9999 and three powers
+    ect-imagenet64    EDM2-S 192           128  12.8 M  Adam 1e-3, 1/sqrt  0.4 at <= 16  0.9999 and three powers
     scm-cifar10       DDPM++ 128 [2,2,2]    512  205 M   RAdam 1e-4         0.2           half-life 0.5 M, ramp 0.05
     meanflow-cifar10  DDPM++, two times    1024  819 M   Adam 6e-4          0.2           0.99995
     edm, ct, ict, ect, scm, meanflow, vp, flow: as those for CIFAR-10, without flips
@@ -29,8 +30,8 @@ from postmean.training.config import TrainConfig
 from postmean.training.digits_presets import DIGITS as DIGITS
 from postmean.training.digits_presets import DIGITS_PRESETS
 from postmean.training.for_targets import for_targets
-from postmean.training.model.ema import ConstantEMA, HalfLifeEMA
-from postmean.training.model.losses import CTLoss, ECTLoss, EDMLoss, FlowLoss, ICTLoss, MeanFlowLoss, SCMLoss
+from postmean.training.model.ema import ConstantEMA, HalfLifeEMA, PowerEMA
+from postmean.training.model.losses import CTLoss, ECTLoss, EDM2Loss, EDMLoss, FlowLoss, ICTLoss, MeanFlowLoss, SCMLoss
 from postmean.training.model.networks import ADMNetwork, AnyNetwork, DDPMppNetwork, EDM2Network, NCSNppNetwork
 from postmean.training.model.preconditionings import (
     CMPreconditioning,
@@ -44,6 +45,7 @@ from postmean.training.schedules import ConstantSchedule, InverseSqrtSchedule
 DDPMPP, ADM = DDPMppNetwork(), ADMNetwork()
 NCSNPP = NCSNppNetwork(frequency_scale=0.02)
 EDM2_S = EDM2Network(channels=192, dropout=0.40, dropout_side=16)
+EDM2_M = EDM2Network(channels=256, dropout=0.10)
 
 
 def _edm(name: str) -> TrainConfig:
@@ -80,8 +82,8 @@ def _ct(name: str) -> TrainConfig:
     return for_targets(
         name,
         512,
-        network=NCSNPP,
-        preconditioning=CMPreconditioning(),
+        network=NCSNppNetwork(),
+        preconditioning=CMPreconditioning(time_conditioning="0.25 ln sigma"),
         loss=CTLoss(mu0=0.9),
         optimiser=OptimiserConfig(name="radam", lr=2e-4),
         ema=ConstantEMA(decay=0.9999),
@@ -138,6 +140,19 @@ PRESETS: dict[str, TrainConfig] = {
         ema=HalfLifeEMA(half_life_kimg=50_000),
         precision="bf16",
     ),
+    "edm2-imagenet64": for_targets(  # edm2-img64-m of the published code
+        "edm2-imagenet64",
+        2048,
+        network=EDM2_M,
+        preconditioning=EDMPreconditioning(),
+        loss=EDM2Loss(channels=128),
+        optimiser=OptimiserConfig(name="adam", lr=9e-3, beta2=0.99),
+        schedule=InverseSqrtSchedule(decay_kimg=71_680, warmup_kimg=10_000),  # 35 000 batches
+        ema=PowerEMA(sigma_rel=0.05),
+        more_emas=(PowerEMA(sigma_rel=0.10),),
+        snapshot_every=4096,  # 8 Mi images
+        precision="bf16",
+    ),
     "ict-cifar10": _consistency("ict-cifar10", 1024, NCSNPP, 0.3, 0.99993, **_ICT_CIFAR),
     "ict-imagenet64": _consistency("ict-imagenet64", 4096, ADM, 0.2, 0.99997, **_ICT),
     "ect-cifar10": _consistency("ect-cifar10", 128, DDPMPP, 0.2, 0.9999, **_ECT),
@@ -150,6 +165,8 @@ PRESETS: dict[str, TrainConfig] = {
         optimiser=OptimiserConfig(name="adam", lr=1e-3, beta2=0.99),
         schedule=InverseSqrtSchedule(decay_kimg=256),  # 2000 batches
         ema=ConstantEMA(decay=0.9999),
+        more_emas=(PowerEMA(sigma_rel=0.01), PowerEMA(sigma_rel=0.05), PowerEMA(sigma_rel=0.10)),
+        snapshot_every=10_000,
     ),
     "vp-cifar10": _edm("vp-cifar10"),
     "flow-cifar10": _flow("flow-cifar10"),
