@@ -106,7 +106,18 @@ def test_plan_says_what_is_not_measured_and_what_does_not_fit(
     flags = ["edm-digits", f"--store={store.path}", "--tuples=3000", "--fleet=2x1-l40s", "--images=10000000000"]
     assert postmean("plan", flags) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert list(rows) == ["tuples", "certified", "records", "rate", "time", "cost", "bytes", "memory", "network"]
+    assert list(rows) == [
+        "tuples",
+        "certified",
+        "records",
+        "rate",
+        "time",
+        "cost",
+        "index",
+        "bytes",
+        "memory",
+        "network",
+    ]
     assert rows["tuples"] == "3,000 of 10,000,000,000 images, extrapolated from 150"
     assert rows["rate"].endswith("estimated from matrix rates, not measured")
     assert rows["memory"].endswith("DOES NOT FIT")
