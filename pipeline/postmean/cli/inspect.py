@@ -23,7 +23,7 @@ def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config, output = COMMAND.parse(argv)
     if "://" in config.path:
-        from postmean.contract.store_header import is_store
+        from postmean.contract.remote_store import is_store
 
         return _store(config, output) if is_store(config.path) else _run(config, output)
     path = local_path(config.path)

@@ -51,7 +51,7 @@ def run(argv: list[str]) -> int:
     """Entry point of the command."""
     argv = _with_address(argv)
     config, output = COMMAND.parse(argv)
-    from postmean.contract.store_header import is_store
+    from postmean.contract.remote_store import is_store
     from postmean.runs.status import read_status
     from postmean.storage.open import open_storage
 

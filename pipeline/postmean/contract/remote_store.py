@@ -30,6 +30,11 @@ from postmean.storage.storage import Reader, Storage
 _MB = 1_000_000
 
 
+def is_store(path: str) -> bool:
+    """Whether an image store lies in a folder or at a URL."""
+    return open_reader(path, is_live=False).exists("header.json")
+
+
 def open_remote(url: str, show: ShowProgress) -> "RemoteStore | Path":
     """The store at a URL with its header, labels and hashes on this node; or the folder that a file:// URL means.
 

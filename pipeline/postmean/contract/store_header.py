@@ -11,7 +11,6 @@ import numpy as np
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.json_files import JsonError, check_schema, parse_json, unsealed
 from postmean.base.serialise import from_dict
-from postmean.storage.open import open_reader
 
 SCHEMA_VERSION = 2
 
@@ -65,8 +64,3 @@ def array_header(shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return header.getvalue()
-
-
-def is_store(path: str) -> bool:
-    """Whether an image store lies in a folder or at a URL."""
-    return open_reader(path, is_live=False).exists("header.json")
