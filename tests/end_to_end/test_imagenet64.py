@@ -34,7 +34,10 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[
     download(tmp_path / "imagenet64")
     lines = [line.words for line in shell_lines(ROOT / "docs" / "imagenet64.md") if not line.marked]
     assert [words[0] for words in lines] == ["postmean"] * len(lines)
-    return {words[1]: [*words[2:], *SMALL.get(words[1], [])] for words in lines}
+    first: dict[str, list[str]] = {}
+    for words in lines:  # later ones of the same name plan other presets
+        first.setdefault(words[1], [*words[2:], *SMALL.get(words[1], [])])
+    return first
 
 
 def download(folder: Path) -> None:

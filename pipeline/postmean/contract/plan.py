@@ -80,8 +80,10 @@ class Plan:
 
     def sha256(self) -> str:
         """Hash of the rows, whatever wrote the file: Parquet's bytes differ between versions of pyarrow."""
-        columns = np.stack([self.first_tuple, self.last_tuple, self.records])
-        return hashlib.sha256(columns.astype("<i8").tobytes()).hexdigest()
+        digest = hashlib.sha256()
+        for column in (self.first_tuple, self.last_tuple, self.records):
+            digest.update(np.ascontiguousarray(column, "<i8").data)
+        return digest.hexdigest()
 
     def to_bytes(self) -> bytes:
         """Parquet file, the same bytes for the same plan."""

@@ -28,7 +28,9 @@ from postmean.shards.run_reader import RunReader, layout_of
 from postmean.storage.storage import Storage
 
 _RECORDS_A_PART, _RECORDS_AT_ONCE = 16, 4096
-_READERS = 64  # threads that read commit records: object stores answer slowly, but many requests at a time
+_READERS, _LOCAL_READERS = 64, 4
+"""Threads that read commit records: object stores answer slowly, but many requests at a time; on a disk, many threads
+only wait for each other."""
 
 
 class RunFolder(RunReader):
@@ -112,7 +114,8 @@ class RunFolder(RunReader):
         sizes = np.zeros(len(listed), np.int64)
         sizes[: len(before)] = np.where(listed[: len(before)], before, 0)
         new = np.flatnonzero(listed & (sizes == 0))
-        with ThreadPoolExecutor(min(_READERS, max(1, len(new) // _RECORDS_A_PART))) as pool:
+        readers = _READERS if "://" in self.url else _LOCAL_READERS
+        with ThreadPoolExecutor(min(readers, max(1, len(new) // _RECORDS_A_PART))) as pool:
             for start in range(0, len(new), _RECORDS_AT_ONCE):
                 shards = new[start : start + _RECORDS_AT_ONCE]
                 parts = np.array_split(shards, -(-len(shards) // _RECORDS_A_PART))
