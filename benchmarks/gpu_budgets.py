@@ -117,7 +117,9 @@ def conditional_budgets(images: int = IMAGES) -> list[Budget]:
         z, sigma = torch.empty((count, DIM), device="cuda"), np.full(count, 4.0)
         queries = Queries(z, sigma, np.arange(count), np.random.default_rng, np.ones(count, bool))
         each = _cost(begin, lambda: estimator.estimate(queries))
-        alone = _budget("conditional, class by class", QUERIES, population, each, {"shard": each}, 0)
+        alone = _budget(
+            "conditional, class by class", QUERIES, population.pixels.stored.nbytes, each, {"shard": each}, 0
+        )
     with on_model(READ) as begin:
         costs = begin()
         rows = padded_size(size, DIM)[0]
