@@ -42,6 +42,7 @@ READ: Read = {
     "__init__": 0,  # no z needs a second product
     "by_row": 0.0,
     "to_host": 0.0,
+    "distance2": 1.0,  # of the likeliest member, for the density
     "find": 0.0,
     "bins_of": 700,  # of squared distances
     "add": 0,  # K distances are known
