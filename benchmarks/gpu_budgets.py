@@ -42,6 +42,7 @@ READ: Read = {
     "__init__": 0,  # no z needs a second product
     "by_row": 0.0,
     "to_host": 0.0,
+    "distance2": 1.0,  # of the likeliest member, for the density
     "find": 0.0,
     "bins_of": 700,  # of squared distances
     "add": 0,  # K distances are known
@@ -117,7 +118,9 @@ def conditional_budgets(images: int = IMAGES) -> list[Budget]:
         z, sigma = torch.empty((count, DIM), device="cuda"), np.full(count, 4.0)
         queries = Queries(z, sigma, np.arange(count), np.random.default_rng, np.ones(count, bool))
         each = _cost(begin, lambda: estimator.estimate(queries))
-        alone = _budget("conditional, class by class", QUERIES, population, each, {"shard": each}, 0)
+        alone = _budget(
+            "conditional, class by class", QUERIES, population.pixels.stored.nbytes, each, {"shard": each}, 0
+        )
     with on_model(READ) as begin:
         costs = begin()
         rows = padded_size(size, DIM)[0]

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.gpu_budgets import DIM, IMAGES, SIDE, Budget, budgets, conditional_budgets, estimator_budget, exact
+from postmean.engine.population import queries_per_pass
+from postmean.estimators.by_class import WORKSPACE
+from postmean.runs.memory import memory
 from tests.support.settings import manifest
 
 

@@ -143,7 +143,8 @@ class ByClass:
         """Rows whose mass few members hold, as positions among `kept`; bounds, members and weights of supports."""
         most = min(self.max_support, weight.shape[1])
         if most == 0:
-            return (np.zeros(0, np.int64),) * 4
+            none = np.zeros(0, np.int64)
+            return none, none, none, none
         largest = weight.topk(most, 1)
         top, column = largest.values.cpu().numpy()[kept], largest.indices.cpu().numpy()[kept]
         mass = top.cumsum(1, dtype=np.float64)
