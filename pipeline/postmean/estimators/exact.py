@@ -37,6 +37,8 @@ class Exact:
     """Posterior mass, spread thin over many members, that may be left out."""
     rounding: float = 0.0
     """Mean squared error per dimension allowed for rounding the weights of the dense part, which saves a product."""
+    normalises: bool = False
+    """Whether estimates have `log_normaliser`."""
 
     def estimate(self, queries: Queries) -> Estimate:
         return concatenate(self.groups(queries))
@@ -48,8 +50,8 @@ class Exact:
     def _group(self, queries: Queries) -> Estimate:
         population = self.population
         weight_BM = posterior_weights(population, queries.z, queries.sigma)
-        largest = weight_BM.max(1)
-        top, likeliest = largest.values.cpu().numpy().astype(np.float64), largest.indices.cpu().numpy()
+        top = weight_BM.amax(1).cpu().numpy().astype(np.float64)
+        log_normaliser = _log_normaliser(population, queries, weight_BM, top) if self.normalises else None
         ess = 1 / torch.linalg.vector_norm(weight_BM, dim=1).cpu().numpy().astype(np.float64) ** 2
         second_moment = (weight_BM @ population.norm2.to(torch.float32)).to(torch.float64)
         means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.rounding)
@@ -64,16 +66,15 @@ class Exact:
             variance=np.maximum(variance, 0.0),
             tail_mass=np.zeros(len(queries)),
             support_size=np.full(len(queries), len(population)),
-            log_normaliser=_log_normaliser(population, queries, likeliest, top),
+            log_normaliser=log_normaliser,
         )
 
 
-def _log_normaliser(
-    population: Population, queries: Queries, member: np.ndarray, probability: np.ndarray
-) -> np.ndarray:
-    """ln sum_j exp(-|z - x_j|^2 / 2 sigma^2), float64 [B]: the term of one member over the member's probability."""
-    nearest2 = distance2(population, queries.z, np.arange(len(queries)), member)
-    return -nearest2 / (2 * queries.sigma**2) - np.log(probability)
+def _log_normaliser(population: Population, queries: Queries, weight_BM: torch.Tensor, top: np.ndarray) -> np.ndarray:
+    """ln sum_j exp(-|z - x_j|^2 / 2 sigma^2), float64 [B]: the likeliest member's term over its probability."""
+    likeliest = weight_BM.argmax(1).cpu().numpy()
+    nearest2 = distance2(population, queries.z, np.arange(len(queries)), likeliest)
+    return -nearest2 / (2 * queries.sigma**2) - np.log(top)
 
 
 def _replace_cancelling(

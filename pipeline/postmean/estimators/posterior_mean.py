@@ -171,7 +171,9 @@ class PosteriorMean:
         population = Population(self.store, self.flips, label, self.device)
         if len(population) == 0:
             raise ConfigError(f"label {label}: no image of {self.store.where} is of this class")
-        return Exact(population, max_support=CANCELLING)  # supports of so few members make their variance exact
+        return Exact(
+            population, max_support=CANCELLING, normalises=True
+        )  # supports of so few members make their variance exact
 
 
 def _column(value: Any, count: int, what: str) -> np.ndarray[Any, Any]:
