@@ -27,8 +27,8 @@ class TrainRunConfig(WatchConfig, TrainConfig):
     init: str = ""
     """Checkpoint or run whose averaged weights a new run starts from; empty: random weights."""
     start_from: str = ""
-    """RUN@STEP or a checkpoint's folder: a new run goes on from there, with other settings: weights, average, optimiser
-    and place in the stream are the checkpoint's."""
+    """RUN@STEP or a checkpoint's folder to go on from with other settings. Weights, average, optimiser and place in the
+    stream are the checkpoint's."""
     follow_seconds: float = 0.0
     """If above 0, train while the targets are being generated: longest wait for each shard."""
     device: str = "auto"

@@ -33,7 +33,7 @@ COMMAND = CommandLine(
     settings=TrainRunConfig,
     summary="Train on the targets of a run. The same command again goes on where the last one stopped.",
     main="targets store out steps batch-size init from follow-seconds precision network loss preconditioning schedule "
-    "ema noise process grid-kimg device seed",
+    "ema noise grid-kimg device seed",
     presets=preset_configs,
     unpack=settings_of_run,
 )
