@@ -127,7 +127,7 @@ class Learner:
 
     def averaged(self) -> Denoiser:
         """The denoiser with the averaged weights, in evaluation mode."""
-        return self._with(self._averages.main).eval()
+        return Denoiser(self._averages.main, self._config.preconditioning).eval()
 
     def save(self) -> None:
         """Write a checkpoint."""
