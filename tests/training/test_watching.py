@@ -13,14 +13,17 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from postmean.base.errors import ConfigError
 from postmean.contract.image_store import ImageStore
+from postmean.training.checkpoint import load_denoiser
 from postmean.training.model.sampler_config import SamplerConfig
 from postmean.training.sample import sample
 from postmean.training.sample_config import SampleConfig
 from postmean.training.watching.every import Every
+from postmean.training.watching.models import mark_best
 from tests.support.exact_runs import make_run
 from tests.support.small_training import BATCH, CONFIG, train
 from tests.support.stores import digits_store
@@ -144,6 +147,37 @@ def test_grids_change_nothing(out: Path, targets: Path, store: ImageStore, tmp_p
         a, b = ((run / "checkpoints" / "00000004" / name).read_bytes() for run in (out, tmp_path / "out"))
         assert a == b, name
     assert [line["loss"] for line in lines_of(tmp_path / "out")] == [line["loss"] for line in lines_of(out)]
+
+
+@pytest.mark.parametrize("stored, error", [("fp32", 0.0), ("fp16", 1e-3)])
+def test_light_models_are_the_averages_of_their_steps(
+    out: Path, targets: Path, store: ImageStore, tmp_path: Path, stored: Any, error: float
+) -> None:
+    kept = tmp_path / "out"
+    train(LINES, targets, store.path, kept, grid_kimg=0, model_kimg=2 * BATCH / 1000, model_precision=stored)
+    assert [path.name for path in sorted((kept / "models").iterdir())] == ["00000002", "00000004"]
+    for step in ("00000002", "00000004"):
+        light = load_denoiser(kept / "models" / step).state_dict()
+        whole = load_denoiser(kept / "checkpoints" / step).state_dict()
+        for name, weight in whole.items():
+            assert light[name].dtype == torch.float32
+            torch.testing.assert_close(light[name], weight, rtol=error, atol=error * 1e-3)
+    sizes = [
+        sum(file.stat().st_size for file in (kept / folder / step).rglob("*.safetensors"))
+        for folder in ("models", "checkpoints")
+    ]
+    assert sizes[0] < sizes[1] / (7 if stored == "fp16" else 3.5)  # weights, average, and two moments of each
+
+
+def test_the_best_model_is_that_of_the_lowest_fid(tmp_path: Path) -> None:
+    lines = [dict(step=2, scores=dict(fid=9.0)), dict(step=4, scores=dict(fid=3.0)), dict(step=6, scores=dict(fid=4.0))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, dict(step=7)]))
+    mark_best(tmp_path)
+    assert not (tmp_path / "best").exists()  # no model was kept
+    for step, best in ((2, 2), (6, 6), (4, 4)):
+        (tmp_path / "models" / f"{step:08d}").mkdir(parents=True)
+        mark_best(tmp_path)
+        assert (tmp_path / "best").resolve().name == f"{best:08d}"
 
 
 def test_grids_are_due_where_a_multiple_is_passed() -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -146,6 +147,16 @@ class World:
             texts = [data.new_zeros(longest) for _ in range(self.size)]
             dist.all_gather(texts, nn.functional.pad(data, (0, longest - len(data))), self.control)
         return [bytes(text[: int(n)].tolist()).decode() for text, n in zip(texts, sizes, strict=True)]
+
+    def gathered(self, ours: np.ndarray) -> list[np.ndarray]:
+        """The arrays of all processes, by rank; all have one shape and type. Every process must call this."""
+        if self.size == 1:
+            return [ours]
+        tensor = torch.from_numpy(ours)
+        everyone = [torch.empty_like(tensor) for _ in range(self.size)]
+        with _others_answer():
+            dist.all_gather(everyone, tensor, self.control)
+        return [each.numpy() for each in everyone]
 
     def wait(self) -> None:
         """Wait until every process is here."""

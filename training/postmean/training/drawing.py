@@ -1,6 +1,6 @@
 """Draw images from the averaged weights of a checkpoint into memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 
 from postmean.base.errors import ConfigError
 from postmean.training.checkpoint import DenoiserCard, find_checkpoint, load_denoiser, read_card
-from postmean.training.distributed import device_of
+from postmean.training.distributed import World
 from postmean.training.model.guidance import guided
 from postmean.training.model.sampler_config import SamplerConfig
 from postmean.training.model.sampling import (
@@ -20,6 +20,17 @@ from postmean.training.model.sampling import (
     sample_batches,
 )
 from postmean.training.sample_config import DrawConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Images 0 .. count - 1 of a seed."""
+
+    count: int
+    seed: int
+    labels: np.ndarray | None
+    """int64 [count]; None for an unconditional model."""
+    batch_size: int = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +57,36 @@ class Drawing:
         labels = labels_for(config.label, config.seed, config.count, card, str(checkpoint))
         return cls(config=config, checkpoint=checkpoint, card=card, sampler=sampler, labels=labels)
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """Batches of images, uint8 [B, C, H, W]. The call loads the weights; each batch is drawn on demand."""
-        config, device = self.config, device_of(self.config.device)
-        own = load_denoiser(self.checkpoint, device, ema=config.ema)
-        denoiser = guided_by(config, own, self.card, str(self.checkpoint), device)
-        shape = self.card.image_shape
-        return sample_batches(
-            denoiser, self.sampler, config.count, shape, config.seed, config.batch_size, self.labels, device
+    def batches(self, world: World) -> Iterator[tuple[range, np.ndarray]]:
+        """Batches of this process's part of the images: their numbers, and uint8 [B, C, H, W].
+
+        The call loads the weights; each batch is drawn on demand.
+        """
+        config, denoiser = self.config, self.denoiser(world.device)
+        mine = range(world.rank, config.count, world.size)
+        batches = sample_batches(
+            denoiser,
+            self.sampler,
+            mine,
+            self.card.image_shape,
+            config.seed,
+            config.batch_size,
+            self.labels,
+            world.device,
         )
+        firsts = range(0, len(mine), config.batch_size)
+        return ((mine[n : n + config.batch_size], batch) for n, batch in zip(firsts, batches, strict=True))
+
+    def all_images(self, world: World, progress: Callable[[int], None]) -> np.ndarray:
+        """All images, uint8 [count, C, H, W]; every process draws a part. Every process must call this."""
+        config = self.config
+        wanted = Wanted(count=config.count, seed=config.seed, labels=self.labels, batch_size=config.batch_size)
+        return drawn_by_all(world, self.denoiser(world.device), self.sampler, self.card, wanted, progress)
+
+    def denoiser(self, device: torch.device) -> DenoiserFunction:
+        """The model, with its guidance."""
+        own = load_denoiser(self.checkpoint, device, ema=self.config.ema)
+        return guided_by(self.config, own, self.card, str(self.checkpoint), device)
 
 
 def sampler_for(config: SamplerConfig, card: DenoiserCard, where: str) -> Sampler:
@@ -66,6 +98,34 @@ def sampler_for(config: SamplerConfig, card: DenoiserCard, where: str) -> Sample
     if card.consistency and config.guidance != 1:
         raise ConfigError(f"{where}: a consistency model, which guidance is not for: leave --guidance out")
     return make_sampler(config, card.consistency, card.image_shape[1])
+
+
+def drawn_by_all(
+    world: World,
+    denoiser: DenoiserFunction,
+    sampler: Sampler,
+    card: DenoiserCard,
+    images: Wanted,
+    progress: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """The images, uint8 [count, C, H, W], in every process; each draws a part of them. Every process must call this.
+
+    Args:
+        progress: called with the number of images done.
+    """
+    share = -(-images.count // world.size)
+    mine, parts = range(world.rank, share * world.size, world.size), []
+    labels = images.labels
+    if labels is not None:  # parts have one size: the images past the end are drawn and left out
+        labels = np.resize(labels, share * world.size)
+    batches = sample_batches(
+        denoiser, sampler, mine, card.image_shape, images.seed, images.batch_size, labels, world.device
+    )
+    for batch in batches:
+        parts.append(batch)
+        progress(min(images.count, world.size * sum(map(len, parts))))
+    everyone = world.gathered(np.concatenate(parts))
+    return np.stack(everyone, 1).reshape(-1, *card.image_shape)[: images.count]
 
 
 def labels_for(label: int | None, seed: int, count: int, card: DenoiserCard, where: str) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,11 +40,10 @@ def begin_folder(folder: Path) -> None:
             path.unlink()
 
 
-def write_images(folder: Path, batch: np.ndarray, first: int) -> int:
-    """Write uint8 [B, C, H, W] as PNGs numbered from `first`; returns the next number."""
-    for number, image in enumerate(batch, first):
+def write_images(folder: Path, batch: np.ndarray, numbers: Sequence[int]) -> None:
+    """Write uint8 [B, C, H, W] as PNGs of these numbers."""
+    for number, image in zip(numbers, batch, strict=True):
         to_image(image).save(folder / f"{number:06d}.png")
-    return first + len(batch)
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:

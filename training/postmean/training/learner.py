@@ -129,13 +129,16 @@ class Learner:
         """The denoiser with the averaged weights, in evaluation mode."""
         return Denoiser(self._averages.main, self._config.preconditioning).eval()
 
+    def averaged_denoiser(self) -> AveragedDenoiser:
+        """The network with the averaged weights, and how to build and use it."""
+        return AveragedDenoiser(network=self._averages.main, settings=self._config.network, card=self.card())
+
     def save(self) -> None:
         """Write a checkpoint."""
-        config, run, card = self._config, self._run, self.card()
+        config, run = self._config, self._run
         tensors = training_tensors(self._denoiser, self._averages, self._optimiser)
         place = dict(step=self.step, next_tuple=self.images)
-        averaged = AveragedDenoiser(network=self._averages.main, settings=config.network, card=card)
-        save_checkpoint(run.out, averaged, tensors, place, config.keep_checkpoints)
+        save_checkpoint(run.out, self.averaged_denoiser(), tensors, place, config.keep_checkpoints)
 
     def save_snapshot(self) -> None:
         """Write a snapshot of the power-function averages."""

@@ -80,6 +80,8 @@ def train(
     out = out_folder(config.out, "a training run")
     paths = Paths(targets=str(config.targets), out=out, init=config.init, start_from=config.start_from)
     check_installed("train", "diffusers", "safetensors", "tensorboardX")  # before waiting for targets
+    if config.score_kimg:
+        check_installed("evaluate", "torch_fidelity")
     if config.wandb:
         check_installed("wandb", "wandb")
     lock = OutLock(paths.out)

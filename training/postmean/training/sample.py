@@ -2,15 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from postmean.base.files import write_file
 from postmean.base.json_files import to_json
 from postmean.base.paths import out_folder
-from postmean.base.progress import ShowProgress, shown
+from postmean.base.progress import NoProgress, ShowProgress, shown
+from postmean.training.distributed import World
 from postmean.training.drawing import Drawing
-from postmean.training.images import GRID, RECORD, begin_folder, write_grid, write_images
+from postmean.training.images import GRID, RECORD, ImageFolder, begin_folder, write_grid, write_images
 from postmean.training.model.sampling import ConsistencySampler, SamplerName
 from postmean.training.sample_config import SampleConfig
 
@@ -39,6 +41,8 @@ class SampleReport:
 def sample(config: SampleConfig, progress: bool | ShowProgress = True) -> SampleReport:
     """Draw the images and write them, grid.png and samples.json, which is the report, into the folder.
 
+    Under torchrun each process draws a part of them; the images are the same, but for roundings.
+
     Args:
         progress: whether to show the images.
     Raises:
@@ -46,20 +50,24 @@ def sample(config: SampleConfig, progress: bool | ShowProgress = True) -> Sample
         ConfigError: sampler or label do not fit the checkpoint, or this machine lacks the device.
     """
     out = out_folder(config.out, "samples of a model")
+    with World.join(config.device) as world:
+        return _sample(config, out, world, shown(progress) if world.leads else NoProgress)
+
+
+def _sample(config: SampleConfig, out: Path, world: World, progress: ShowProgress) -> SampleReport:
     drawing = Drawing.of(config)
     start = time.perf_counter()
-    batches = drawing.batches()
-    begin_folder(out)
-    (out / RECORD).write_text("{}\n")  # marks the folder as ours
-    first: list[np.ndarray] = []
-    written = 0
-    with shown(progress)("sample", config.count, "images") as line:
-        for pixels in batches:
-            if written < _SHOWN:
-                first.append(pixels)
-            written = write_images(out, pixels, written)
-            line.update(written)
-    write_grid(out / GRID, np.concatenate(first)[:_SHOWN], columns=min(8, config.count))
+    batches = drawing.batches(world)
+    world.led(lambda: _begin(out))
+    with progress("sample", config.count, "images") as line:
+        for numbers, pixels in batches:
+            write_images(out, pixels, numbers)
+            line.update(min(config.count, numbers[-1] + world.size))
+    world.wait()
+    if world.leads:
+        images = ImageFolder(out)
+        first = np.stack([images[number] for number in range(min(_SHOWN, config.count))])
+        write_grid(out / GRID, first, columns=min(8, config.count))
     seconds = time.perf_counter() - start
     report = SampleReport(
         checkpoint=str(drawing.checkpoint),
@@ -73,5 +81,11 @@ def sample(config: SampleConfig, progress: bool | ShowProgress = True) -> Sample
         seconds=seconds,
         images_per_second=config.count / seconds,
     )
-    write_file(out / RECORD, to_json(report))
+    if world.leads:
+        write_file(out / RECORD, to_json(report))
     return report
+
+
+def _begin(out: Path) -> None:
+    begin_folder(out)
+    (out / RECORD).write_text("{}\n")  # marks the folder as ours

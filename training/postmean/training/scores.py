@@ -1,7 +1,8 @@
-"""FID and Inception Score of images in memory by torch-fidelity: the same numbers as from folders of PNGs.
+"""Scores of images in memory by torch-fidelity: the same numbers as from folders of PNGs.
 
-Heusel et al. 2017, Salimans et al. 2016; Niedoba et al. 2024, App. E evaluate 50 000 images against the training set
-with this package.
+FID: Heusel et al. 2017; Inception Score: Salimans et al. 2016; KID: Binkowski et al. 2018; precision and recall:
+Kynkaanniemi et al. 2019, of Inception features as in Dhariwal & Nichol 2021. Niedoba et al. 2024, App. E evaluate
+50 000 images against the training set with this package.
 """
 
 import glob
@@ -10,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,11 @@ from postmean.contract.image_store import ImageStore
 
 EXTRACTOR = "inception-v3-compat"
 WEIGHTS_FLAG = "--feature-extractor-weights"
+LAYER = "2048"
+"""Features of all scores but the Inception Score."""
+_LOGITS = "logits_unbiased"
+_MOST_NEIGHBOURS = 10_000
+"""Images on each side of precision and recall: their cost grows with the square."""
 _HASH = "6726825d"  # SHA-256 of torch-fidelity's weights begins with it
 
 
@@ -43,6 +49,12 @@ class Scores:
     reference_images: int
     fid: float
     """Frechet Inception Distance to the store, >= 0, lower is better."""
+    kid: float
+    """Kernel Inception Distance to the store, lower is better, unbiased: about 0 for the same distribution."""
+    precision: float
+    """Share of the images near one of the store's, 0 to 1. It and recall depend on the number of images."""
+    recall: float
+    """Share of the store's images near one of the images, 0 to 1."""
     inception_score: float
     """>= 1, higher is better."""
     inception_score_std: float
@@ -60,7 +72,9 @@ def score(
     cache: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Scores:
-    """FID of the images against the whole store, and their Inception Score.
+    """FID and KID of the images against the whole store, their Inception Score, precision and recall.
+
+    Precision and recall are of 10 000 images of each, or of all where there are fewer.
 
     Args:
         weights: Inception weights in torch-fidelity's format; None: downloaded once.
@@ -73,7 +87,7 @@ def score(
             grey nor RGB.
     """
     with needs("evaluate"):
-        from torch_fidelity import calculate_metrics
+        import torch_fidelity  # noqa: F401
 
     if len(images) < 2:
         raise DataError(f"{len(images)} images: FID needs at least two, and is only comparable with thousands")
@@ -88,22 +102,19 @@ def score(
     folder = cache or _torch_hub().parent / "fidelity_cache"  # the default is torch-fidelity's own
     remove_damaged(folder, name)
     counter = _Counter(progress)
+    settings: dict[str, Any] = dict(
+        input1=_FidelityDataset(images, counter),
+        input2=_FidelityDataset(_StoreImages(store), counter),
+        input2_cache_name=name,
+        cache_root=str(folder),
+        cuda=device.type == "cuda",
+        batch_size=batch_size,
+        feature_extractor_weights_path=str(path),
+        save_cpu_ram=True,  # no worker processes: the images are in memory already
+        verbose=False,
+    )
     try:
-        measured = calculate_metrics(
-            input1=_FidelityDataset(images, counter),
-            input2=_FidelityDataset(_StoreImages(store), counter),
-            input2_cache_name=name,
-            cache_root=str(folder),
-            cuda=device.type == "cuda",
-            batch_size=batch_size,
-            isc=True,
-            isc_splits=min(10, len(images)),
-            fid=True,
-            feature_extractor=EXTRACTOR,
-            feature_extractor_weights_path=str(path),
-            save_cpu_ram=True,  # no worker processes: the images are in memory already
-            verbose=False,
-        )
+        measured = _measure(settings, len(images), len(store), name)
     except RuntimeError as error:
         if "state_dict" not in str(error):
             raise
@@ -113,10 +124,44 @@ def score(
         images=len(images),
         reference_images=len(store),
         fid=float(measured["frechet_inception_distance"]),
+        kid=float(measured["kernel_inception_distance_mean"]),
+        precision=float(measured["precision"]),
+        recall=float(measured["recall"]),
         inception_score=float(measured["inception_score_mean"]),
         inception_score_std=float(measured["inception_score_std"]),
         weights_sha256=digest,
     )
+
+
+def _measure(settings: dict[str, Any], images: int, references: int, name: str) -> dict[str, float]:
+    """What `calculate_metrics` of torch-fidelity measures, but precision and recall of a part of the features."""
+    from torch_fidelity.metric_fid import fid_featuresdict_to_statistics_cached, fid_statistics_to_metric
+    from torch_fidelity.metric_isc import isc_featuresdict_to_metric
+    from torch_fidelity.metric_kid import kid_featuresdict_to_metric
+    from torch_fidelity.metric_prc import prc_featuresdict_to_metric
+    from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id_cached
+
+    extractor = create_feature_extractor(EXTRACTOR, [LAYER, _LOGITS], **settings)
+    ours, theirs = (extract_featuresdict_from_input_id_cached(which, extractor, **settings) for which in (1, 2))
+    our_statistics, their_statistics = (
+        fid_featuresdict_to_statistics_cached(features, cached, extractor, LAYER, **settings)
+        for features, cached in ((ours, None), (theirs, name))
+    )
+    our_part, their_part = ({LAYER: _part(features[LAYER])} for features in (ours, theirs))
+    fewest = min(images, references)
+    return {
+        **fid_statistics_to_metric(our_statistics, their_statistics, verbose=False),
+        **isc_featuresdict_to_metric(ours, _LOGITS, isc_splits=min(10, images), **settings),
+        **kid_featuresdict_to_metric(ours, theirs, LAYER, kid_subset_size=min(1000, fewest), **settings),
+        **prc_featuresdict_to_metric(our_part, their_part, LAYER, prc_neighborhood=min(3, fewest - 1), **settings),
+    }
+
+
+def _part(features: torch.Tensor) -> torch.Tensor:
+    if len(features) <= _MOST_NEIGHBOURS:
+        return features
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(features))[:_MOST_NEIGHBOURS]
+    return features[torch.from_numpy(np.sort(order))]
 
 
 class ArrayImages:

@@ -69,13 +69,15 @@ class Steps:
         config, learner = self._run.config, self._learner
         learner.learn(batch, log.sums)
         saves = learner.step % config.checkpoint_every == 0 or learner.step == config.steps
-        if saves or learner.step % config.log_every == 0:
-            log.write_line(learner)
+        with log.aside():
+            more = watch.scores()
+        if saves or watch.has_scores() or learner.step % config.log_every == 0:
+            log.write_line(learner, more)
         log.show(learner)
         if config.snapshot_every and (learner.step % config.snapshot_every == 0 or learner.step == config.steps):
             self._run.world.led(learner.save_snapshot)
         with log.aside():
-            watch.look(learner)
+            watch.look()
         if saves:
             self._save(batch, log)
 

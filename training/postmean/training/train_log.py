@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -46,9 +47,11 @@ class TrainLog:
         waits = self._run.stream.wait_seconds / (time.perf_counter() - self._start)
         self._progress.update(learner.images, f"step {learner.step:,}{loss}  waits {waits:.0%} for targets")
 
-    def write_line(self, learner: Learner) -> None:
+    def write_line(self, learner: Learner, more: dict[str, Any] | None = None) -> None:
         """Write a line about the steps since the last line. Every rank calls this at the same step.
 
+        Args:
+            more: what the line also says.
         Raises:
             TrainingError: the mean loss is not finite; nothing is written.
         """
@@ -70,6 +73,7 @@ class TrainLog:
             ema_decay=learner.ema_decay,
             noise_stage=self._run.config.recipe.noise.stage_at(learner.images - 1),
             peak_memory_bytes=peak_memory(self._run.world.device),
+            **(more or {}),
         )
         self._outlets.write(learner.step, values)
         self._line_at, self._line_wait = now, waited

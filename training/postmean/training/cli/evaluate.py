@@ -1,13 +1,15 @@
 """`postmean evaluate IMAGES --store STORE`, or `--checkpoint CHECKPOINT_OR_RUN` in place of IMAGES."""
 
 from postmean.base.command_line import CommandLine
+from postmean.training.cli.leading import leads
 from postmean.training.sample_config import EvaluateConfig
 
 COMMAND = CommandLine(
     name="evaluate",
     settings=EvaluateConfig,
-    summary="FID and Inception Score of images against an image store, by torch-fidelity.",
-    main="images store checkpoint count seed sampler steps sigmas batch-size device feature-extractor-weights cache",
+    summary="FID, KID, precision, recall and Inception Score of images against an image store, by torch-fidelity.",
+    main="images store checkpoint count seed sampler steps sigmas guidance guide batch-size device "
+    "feature-extractor-weights cache",
 )
 
 
@@ -18,8 +20,10 @@ def run(argv: list[str]) -> int:
 
     scores = evaluate(config, output.progress)
     text = (
-        f"FID {scores.fid:.4g}, Inception Score {scores.inception_score:.4g} +- {scores.inception_score_std:.2g}: "
+        f"FID {scores.fid:.4g}, KID {scores.kid:.3g}, precision {scores.precision:.3g}, recall {scores.recall:.3g}, "
+        f"Inception Score {scores.inception_score:.4g} +- {scores.inception_score_std:.2g}: "
         f"{scores.images:,} images against {scores.reference_images:,} of the store"
     )
-    output.report(scores, text)
+    if leads():
+        output.report(scores, text)
     return 0

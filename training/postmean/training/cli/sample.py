@@ -2,6 +2,7 @@
 
 from postmean.base.command_line import CommandLine
 from postmean.base.progress import duration
+from postmean.training.cli.leading import leads
 from postmean.training.sample_config import SampleConfig
 
 COMMAND = CommandLine(
@@ -22,5 +23,6 @@ def run(argv: list[str]) -> int:
         f"{report.count:,} images of seed {report.seed} by {report.sampler}, {report.steps} steps, in "
         f"{duration(report.seconds)} ({report.images_per_second:.1f} images/s): {report.out}"
     )
-    output.report(report, text)
+    if leads():
+        output.report(report, text)
     return 0

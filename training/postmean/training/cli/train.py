@@ -1,6 +1,5 @@
 """`postmean train PRESET --targets RUN --store STORE --out OUT`. Under torchrun all processes train together."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from postmean.base.command_line import CommandLine
 from postmean.base.flags import incomplete
 from postmean.base.progress import duration
 from postmean.contract.presets import PRESETS as TARGETS
+from postmean.training.cli.leading import leads
 from postmean.training.presets import PRESETS
 from postmean.training.run_config import TrainRunConfig, of_this_version, recipe_fields
 
@@ -45,14 +45,13 @@ def run(argv: list[str]) -> int:
     from postmean.training.loop import train  # imported late: torch takes seconds
     from postmean.training.stop_signals import TrainingStopped
 
-    leads = int(os.environ.get("RANK", "0")) == 0  # under torchrun, rank 0 alone reports
     try:
         report = train(config, progress=output.progress)
     except TrainingStopped as stopped:
-        if leads:
+        if leads():
             raise
         return stopped.exit_code
-    if not leads:
+    if not leads():
         return 0
     if report.step == report.resumed_from:
         text = f"{config.out}: already trained for {report.step:,} steps: nothing to do; pass more --steps to go on"
