@@ -1,13 +1,16 @@
 """A store with hostile class names and duplicates, and runs of it."""
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from postmean.cli.index import run as index
 from postmean.contract.image_store import ImageStore, StoreWriter
+from postmean.training.images import write_grid
 from tests.support.runs import make_by_hand
 from tests.support.settings import generate_config
 from tests.support.stores import digits_store
@@ -39,6 +42,32 @@ def run(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of some 900 records in 9 shards."""
     out = tmp_path_factory.mktemp("pages") / "targets"
     make_by_hand(generate_config(store, out, tuples=1500, records_per_shard=100))
+    return out
+
+
+@pytest.fixture(scope="session")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a training run, 400 steps of 500 done: lines of metrics with two scores, and two grids."""
+    out, rng = tmp_path_factory.mktemp("pages") / "model", np.random.default_rng(0)
+    out.mkdir()
+    recipe = {"steps": 500, "batch_size": 128, "loss": {"kind": "ict"}, "network": {"kind": HOSTILE}}
+    (out / "config.json").write_text(json.dumps({"config": recipe}))
+    lines = []
+    for step in range(10, 410, 10):
+        line: dict[str, Any] = dict(time=1.8e9 + step, step=step, kimg=step * 0.128, loss=100 / step, lr=1e-3)
+        names = ("0..0.05", "0.05..0.2", "0.2..1", "1..4", "4..16", "16..inf")
+        line["loss_by_sigma"] = {name: 90 / step + i for i, name in enumerate(names) if i < 5 or step % 20}
+        line |= dict(data_wait_share=0.01, images_per_second=900 + step, gradient_norm=float(rng.random()) + 1)
+        line |= dict(noise_stage=step // 110, peak_memory_bytes=3 << 30)
+        if step % 200 == 0:
+            scores = dict(fid=10.0 + step, kid=0.1, precision=0.5, recall=0.4, inception_score=3.0)
+            line["scores"] = scores | dict(images=5000, reference_images=200)
+        lines.append(json.dumps(line) + "\n")
+    (out / "metrics.jsonl").write_text("".join(lines))
+    (out / "grids").mkdir()
+    for step in (200, 400):
+        pixels = rng.integers(0, 256, (64, 1, 8, 8), np.uint8)
+        write_grid(out / "grids" / f"{step:08d}.png", pixels, columns=8)
     return out
 
 

@@ -12,6 +12,7 @@ from postmean.pages.page import render
 from postmean.pages.page_server import Address, PageServer
 from postmean.pages.run_page import RunPage
 from postmean.pages.store_page import store_page
+from postmean.pages.training_page import training_page
 from postmean.storage.open import open_storage
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -68,6 +69,13 @@ def test_store(browser: Any, store: ImageStore, tmp_path: Path, width: int) -> N
     page = tmp_path / "store.html"
     page.write_bytes(render(store_page(store, 1e-6)))
     look(browser, page.as_uri(), width, tmp_path / "store.png")
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_training(browser: Any, training: Path, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "training.html"
+    page.write_bytes(render(training_page(training)))
+    look(browser, page.as_uri(), width, tmp_path / "training.png")
 
 
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)

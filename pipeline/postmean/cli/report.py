@@ -8,7 +8,7 @@ from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
 from postmean.base.places import PositionalStore
-from postmean.cli import report_run, report_store
+from postmean.cli import report_run, report_store, report_training
 
 if TYPE_CHECKING:
     from postmean.contract.image_store import ImageStore
@@ -21,10 +21,12 @@ SUMMARY = (
 )
 _USAGE = f"""usage: postmean report run TARGETS ...
        postmean report store STORE ...
+       postmean report training MODEL ...
        postmean report estimators STORE --out FOLDER ...
 
 run         {report_run.SUMMARY}
 store       {report_store.SUMMARY}
+training    {report_training.SUMMARY}
 estimators  {SUMMARY}
 
 postmean report WHAT --help shows the flags."""
@@ -104,8 +106,10 @@ def run(argv: list[str]) -> int:
         return report_run.run(argv[1:])
     if argv[0] == "store":
         return report_store.run(argv[1:])
+    if argv[0] == "training":
+        return report_training.run(argv[1:])
     if argv[0] != "estimators":
-        raise ConfigError(f"no report {argv[0]!r}: it is one of run, store, estimators")
+        raise ConfigError(f"no report {argv[0]!r}: it is one of run, store, training, estimators")
     config, output = COMMAND.parse(argv[1:])
     from postmean.base.cores import usable_cores
     from postmean.base.device import choose_device

@@ -15,7 +15,9 @@ with needs("report"):
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 _INCHES = (3.75, 2.5)
-_COLOURS = ("#1f6fb2", "#d55e00", "#009e73")
+_COLOURS = ("#1f6fb2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#5b6675")
+_MARKED = 60
+"""Points of a line that each have a mark, at most."""
 _STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.linewidth": 0.6,
@@ -42,8 +44,9 @@ def curves(x: np.ndarray, lines: dict[str, np.ndarray], x_label: str, log_x: boo
     """
     with matplotlib.rc_context(_STYLE):
         figure, axis = _axis(x_label)
+        mark = "o-" if len(x) <= _MARKED else "-"
         for (name, y), colour in zip(lines.items(), _COLOURS, strict=False):
-            axis.plot(x, y, "o-", color=colour, label=name)
+            axis.plot(x, y, mark, color=colour, label=name)
         if len(lines) > 1:
             axis.legend()
         _scales(axis, log_x, log_y)

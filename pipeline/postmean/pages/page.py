@@ -72,6 +72,8 @@ class Section:
     table: Table | None = None
     charts: list[Chart] = field(default_factory=list)
     cards: list[Card] = field(default_factory=list)
+    grids: list[Picture] = field(default_factory=list)
+    """Large pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
