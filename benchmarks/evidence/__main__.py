@@ -1,6 +1,6 @@
 """Is it worth it? Trainings on usual targets, STF, knn-snis and exact means, compared over seeds.
 
-    python benchmarks/evidence --out evidence-out                     # digits: 40 minutes on two cores
+    python benchmarks/evidence --out evidence-out                 # digits: 135 trainings, 16 s of a core each
     python benchmarks/evidence --out evidence-out --data cifar10.store --parts targets --seeds 5
 
 Each training is a cell, kept as JSON in OUT/cells: the same command goes on where it was stopped. It then writes
