@@ -47,13 +47,13 @@ def rows(store: Path, store64: Path | None, out: Path) -> list[Row]:
             ["floor/floor.svg", "floor/floor.parquet"],
         ),
         Row(
-            "Tables 1 and 2, Figure 4, at the size of digits: trainings on usual targets, STF, knn-snis and exact means",
+            "Tables 1 and 2, Figure 4, at the size of digits: usual targets, STF, knn-snis and exact means",
             [python, str(HERE / "evidence"), "--out", str(out / "evidence"), "--page", str(out / "evidence" / "page")],
             ["evidence/page/digits.md", "evidence/page/digits-errors.svg"],
         ),
     ]
     if store64 is not None:
-        sigmas = "2 4 5.6 8 11 16 22 32 45 80".split()
+        sigmas = ["2", "4", "5.6", "8", "11", "16", "22", "32", "45", "80"]
         command = [*postmean, "report", "estimators", str(store64), "--out", str(out / "64x64"), "--sigmas", *sigmas]
         found.append(Row("Figures 10 and 11, on your 64x64 images", [*command, *report[4:]], ["64x64/estimators.md"]))
     return found

@@ -30,7 +30,7 @@ PARTS = ("targets", "noise", "dial", "sweep")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("evidence-out"))
     parser.add_argument("--page", type=Path, help="folder of the tables and pictures; default OUT/page")
     parser.add_argument("--data", default="digits", help="digits, or a CIFAR-10 store (taken grey at 16x16)")
     parser.add_argument("--seeds", type=int, default=5)
