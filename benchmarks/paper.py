@@ -47,7 +47,7 @@ def rows(store: Path, store64: Path | None, out: Path) -> list[Row]:
             ["floor/floor.svg", "floor/floor.parquet"],
         ),
         Row(
-            "Tables 1 and 2, Figure 4, on digits: trainings on usual targets, STF, knn-snis and exact means",
+            "Tables 1 and 2, Figure 4, at the size of digits: usual targets, STF, knn-snis and exact means",
             [python, str(HERE / "evidence"), "--out", str(out / "evidence"), "--page", str(out / "evidence" / "page")],
             ["evidence/page/digits.md", "evidence/page/digits-errors.svg"],
         ),

@@ -1,6 +1,6 @@
 """Is it worth it? Trainings on usual targets, STF, knn-snis and exact means, compared over seeds.
 
-    python benchmarks/evidence --out evidence-out                     # digits: 40 minutes on two cores
+    python benchmarks/evidence --out evidence-out                 # digits: 135 trainings, 16 s of a core each
     python benchmarks/evidence --out evidence-out --data cifar10.store --parts targets --seeds 5
 
 Each training is a cell, kept as JSON in OUT/cells: the same command goes on where it was stopped. It then writes
@@ -30,7 +30,7 @@ PARTS = ("targets", "noise", "dial", "sweep")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("evidence-out"))
     parser.add_argument("--page", type=Path, help="folder of the tables and pictures; default OUT/page")
     parser.add_argument("--data", default="digits", help="digits, or a CIFAR-10 store (taken grey at 16x16)")
     parser.add_argument("--seeds", type=int, default=5)

@@ -137,7 +137,7 @@ MISTAKES = {
     "tuplse: 3": "unknown tuplse: did you mean tuples?",
     "recipe: {flisp: true}": "recipe: unknown flisp: did you mean flips?",
     "recipe: {noise: {kind: ict, P_men: 1}}": "recipe.noise: unknown P_men: did you mean P_mean?",
-    "recipe: {noise: {kind: itc}}": "recipe.noise: kind 'itc' is not one of ect, ict, ",
+    "recipe: {noise: {kind: itc}}": "recipe.noise: kind 'itc' is not one of ",
     "tuples: many": "tuples: expected int, got 'many'",
     "tuples: yes": "tuples: expected int, got True",
     "tuples: 0": "--tuples: expected at least 1, got 0",

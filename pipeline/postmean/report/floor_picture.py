@@ -47,4 +47,5 @@ def _density(axis: Any, sigma: np.ndarray, rate: np.ndarray, noise: FloorNoise |
     if noise is not None:
         axis.plot(noise.sigma, noise.density, "--", color="#d55e00", label="--noise floor")
     axis.set_title(r"density of ln $\sigma$")
+    axis.set_ylim(0, 1.35 * axis.get_ylim()[1])
     axis.legend(loc="upper right")
