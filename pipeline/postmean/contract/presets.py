@@ -176,7 +176,7 @@ PRESETS: dict[str, TargetPreset] = {
     ),
     "ct-digits": TargetPreset(
         summary="CT for the 8x8 digits of the demo",
-        recipe=TargetRecipe(noise=CTNoise(total_steps=1000, batch_size=256, s1=50)),
+        recipe=TargetRecipe(noise=CTNoise(total_steps=1000, batch_size=256, s1=10)),
         tuples=1000 * 256,
     ),
     "ect-digits": TargetPreset(
