@@ -32,7 +32,7 @@ def test_help_of_generate_lists_its_flags_and_says_whose_they_are() -> None:
     print(f"postmean generate edm-cifar10 --help: {time.perf_counter() - began:.2f} s")
     assert (done.returncode, done.stderr) == (0, "")
     assert all(
-        flag in done.stdout for flag in ("--store PATH", "--out STR", "--noise {lognormal,ict,ect,", "--estimator")
+        flag in done.stdout for flag in ("--store PATH", "--out STR", "--noise {lognormal,ct,ict,ect,", "--estimator")
     )
     assert "--shard-seconds" not in done.stdout
     listed = postmean("generate", "--help-all").stdout

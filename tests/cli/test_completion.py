@@ -19,15 +19,18 @@ def offered(line: str) -> set[str]:
     return {found for found in candidates([*before, word]) if found.startswith(word)}
 
 
+NOISES = ("lognormal", "ct", "ict", "ect", "uniform-t", "logit-normal-t", "meanflow", "floor")
+
+
 def test_commands_presets_flags_and_values_are_offered() -> None:
     assert offered("") == set(COMMANDS)
     assert offered("ge") == {"generate"}
     assert offered("generate ") == set(PRESETS)
     assert offered("train edm-d") == {"edm-digits"}
-    assert offered("plan --preset edm2") == {"edm2", "edm2-imagenet64"}
+    assert offered("plan --preset edm2") == {"edm2", "edm2-imagenet64", "edm2-digits"}
     assert offered("generate edm --shard-s") == {"--shard-seconds"}
     assert offered("generate edm --no-") >= {"--no-flips", "--no-certificate"}
-    assert offered("generate edm --noise ") == {"lognormal", "ict", "ect", "uniform-t", "logit-normal-t", "floor"}
+    assert offered("generate edm --noise ") == set(NOISES)
     assert offered("generate edm --noise=ic") == {"--noise=ict"}
     assert offered("generate --estimator knn") == {"knn-snis", "knn-stratified"}
     assert offered("report ") == {"estimators"}

@@ -200,7 +200,7 @@ def test_a_run_with_every_fault_is_accounted_for(calls: Calls) -> None:
     """With the dispatcher and its deadline."""
     record = Record()
     fleet = FleetSettings(attempts=1, shard_seconds=10.0, start_seconds=PATIENCE)
-    outcome = Dispatcher(calls, fleet, 2, PlannedShards(FAULTS), [record]).run()
+    outcome = Dispatcher(calls, fleet, 2, PlannedShards(list(FAULTS)), [record]).run()
     assert record.done == [0] and outcome.done == 1
     assert {shard: cause.split(":")[0] for shard, cause in record.causes.items()} == {
         1: "shard 1 is not finite and more",

@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from postmean.base.errors import ConfigError
-from postmean.contract.plan import Plan
 from postmean.fleet.backlog import PlannedShards
 from postmean.fleet.open_fleet import open_fleet
-from postmean.fleet.settings import FleetSettings
+from postmean.fleet.settings import ActorSettings, FleetSettings
 from postmean.runs.job import for_cluster
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from tests.support.listeners import Record
-from tests.support.settings import generate_config, manifest
+from tests.support.settings import generate_config
 
 SHARDS = 8
 
@@ -58,9 +56,8 @@ class Placements(Record):
 
 def placements(settings: FleetSettings) -> dict[int, set[float]]:
     """GPUs of each actor of a run."""
-    plan = Plan(np.arange(SHARDS), np.arange(SHARDS), np.ones(SHARDS, np.int64))
     listener = Placements()
-    with open_fleet(settings, manifest(device="cuda"), plan, "out", GPUProbe, (), SHARDS) as fleet:
+    with open_fleet(settings, ActorSettings(threads_per_actor=1, device="cuda"), GPUProbe, (), SHARDS) as fleet:
         import ray
 
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test

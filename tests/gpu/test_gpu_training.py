@@ -25,7 +25,13 @@ CONFIG = with_flags(  # a student and a teacher
     noise=ICTNoise(total_steps=STEPS, batch_size=BATCH, s0=4, s1=8),
 )
 # after a step, not in one: metrics, soundness and checkpoint
-_BETWEEN = ("training/train_log.py", "training/checkpoint.py", "training/training_state.py", "training/learner.py")
+_BETWEEN = (
+    "training/train_log.py",
+    "training/checkpoint.py",
+    "training/network_files.py",
+    "training/training_state.py",
+    "training/learner.py",
+)
 
 
 def test_steps_are_those_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

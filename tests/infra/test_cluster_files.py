@@ -11,6 +11,7 @@ import jsonschema
 import ray
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -73,7 +74,7 @@ def test_nodes_install_the_versions_of_the_constraints_file() -> None:
     for extra in project["optional-dependencies"].keys() - others:
         wanted += requirements(project, extra)
     for requirement in wanted:
-        assert requirement.specifier.contains(CONSTRAINTS[requirement.name]), requirement
+        assert requirement.specifier.contains(CONSTRAINTS[canonicalize_name(requirement.name)]), requirement
 
 
 def test_image_and_nodes_install_the_same_extras_by_the_constraints_and_no_tools_for_development() -> None:
