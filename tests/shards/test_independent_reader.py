@@ -35,7 +35,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "ect, conditional": {"noise": ECTNoise(stage_tuples=100), "conditional": True},
     "vp": {"process": VPProcess(), "noise": UniformTimeNoise()},
     "flow": {"process": FlowMatchingProcess(), "noise": LogitNormalTimeNoise()},
-    "ct": {"noise": CTNoise(total_steps=40, batch_size=8, s1=30)},
+    "ct": {"noise": CTNoise(total_steps=4, batch_size=60, s1=30)},
     "meanflow": {"noise": MeanFlowNoise(), "process": FlowMatchingProcess()},
     "floor": {"noise": FloorNoise(sigma=(0.01, 0.3, 1.0, 40.0), density=(1.0, 1.0, 6.0, 0.5))},
     "a table": {"process": TABLE, "noise": UniformTimeNoise(t_min=0.01)},
