@@ -10,6 +10,7 @@ from data import DataSet
 
 from postmean.contract.process import karras_grid
 from postmean.estimators.posterior_mean import PosteriorMean
+from postmean.report.frechet import RandomFeatures, frechet
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.model.sampling import ConsistencySampler, HeunSampler, sample_batches
 
@@ -75,8 +76,8 @@ class Measures:
         """Fréchet distances by both extractors, and the distance to the nearest training image."""
         nearest = _nearest(samples, self.data.train)
         return {
-            "frechet_random": _frechet(self._random(samples), self._random(self.data.every)),
-            "frechet_classifier": _frechet(self._classifier(samples), self._classifier(self.data.every)),
+            "frechet_random": frechet(self._random(samples), self._random(self.data.every)),
+            "frechet_classifier": frechet(self._classifier(samples), self._classifier(self.data.every)),
             "nearest": float(nearest[0].mean()),
             "copies": float((nearest[0] < nearest[1] / 3).mean()),
         }
@@ -97,14 +98,8 @@ class Measures:
         return self.exact(z, grid[-1]).float()
 
     @cached_property
-    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
-        rng, dim = np.random.default_rng(3), self.data.store.dim
-        return rng.normal(size=(dim, 256)) / dim**0.5, rng.normal(size=(256, 48)) * (2 / 256) ** 0.5
-
-    def _random(self, x: np.ndarray) -> np.ndarray:
-        """Features of a random network, [n, 48]."""
-        first, second = self._weights
-        return np.maximum(x @ first, 0) @ second
+    def _random(self) -> RandomFeatures:
+        return RandomFeatures(self.data.store.dim)
 
     @cached_property
     def _trained(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -129,12 +124,3 @@ def _nearest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Root mean squared differences of each a to the nearest and second nearest b, [2, n]."""
     squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T
     return np.sqrt(np.maximum(np.partition(squared, 1, axis=1)[:, :2].T, 0) / a.shape[1])
-
-
-def _frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """Fréchet distance of two Gaussians with the moments of the features, over the trace of b's covariance."""
-    ca, cb = np.cov(a.T), np.cov(b.T)
-    # trace of the square root of ca cb: by its eigenvalues, which are real and >= 0
-    cross = np.sqrt(np.maximum(np.linalg.eigvals(ca @ cb).real, 0)).sum()
-    distance = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(ca + cb) - 2 * cross
-    return float(distance / np.trace(cb))

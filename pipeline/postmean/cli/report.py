@@ -8,11 +8,9 @@ from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
 from postmean.base.places import PositionalStore
-from postmean.cli import report_run, report_store, report_training
+from postmean.cli import report_hybrid, report_run, report_store, report_training
 
 if TYPE_CHECKING:
-    from postmean.contract.image_store import ImageStore
-    from postmean.estimators.estimate import Estimator
     from postmean.report.settings import ReportSettings
 
 SUMMARY = (
@@ -23,11 +21,13 @@ _USAGE = f"""usage: postmean report run TARGETS ...
        postmean report store STORE ...
        postmean report training MODEL ...
        postmean report estimators STORE --out FOLDER ...
+       postmean report hybrid STORE --network MODEL --out FOLDER ...
 
 run         {report_run.SUMMARY}
 store       {report_store.SUMMARY}
 training    {report_training.SUMMARY}
 estimators  {SUMMARY}
+hybrid      {report_hybrid.SUMMARY}
 
 postmean report WHAT --help shows the flags."""
 
@@ -108,43 +108,28 @@ def run(argv: list[str]) -> int:
         return report_store.run(argv[1:])
     if argv[0] == "training":
         return report_training.run(argv[1:])
+    if argv[0] == "hybrid":
+        return report_hybrid.run(argv[1:])
     if argv[0] != "estimators":
-        raise ConfigError(f"no report {argv[0]!r}: it is one of run, store, training, estimators")
+        raise ConfigError(f"no report {argv[0]!r}: it is one of run, store, training, estimators, hybrid")
     config, output = COMMAND.parse(argv[1:])
     from postmean.base.cores import usable_cores
     from postmean.base.device import choose_device
     from postmean.contract.image_store import ImageStore
+    from postmean.engine.population import Population
     from postmean.engine.process_setup import threads
     from postmean.report.estimators import report_estimators
+    from postmean.report.load_network import load_network
+    from postmean.report.network import NetworkEstimator
 
     settings = config.settings(choose_device(config.device))
     store = ImageStore.open(config.store, output.progress)
-    network, key = _load_network(config.network, store, settings) if config.network is not None else (None, None)
+    network, key = None, None
+    if config.network is not None:
+        denoiser, key = load_network(config.network, store, settings.device)
+        network = NetworkEstimator(Population(store, settings.flips, device=settings.device), denoiser)
     with threads(config.threads or usable_cores()):
         report = report_estimators(store, config.out, settings, network, key, output.progress)
     text = f"{report.out}: {report.cells} cells, {report.computed} computed now; wrote {', '.join(report.files)}"
     output.report(report, text)
     return 0
-
-
-def _load_network(path: Path, store: "ImageStore", settings: "ReportSettings") -> tuple["Estimator", str]:
-    """A trained denoiser as an estimator, and a hash of its weights."""
-    import hashlib
-
-    from postmean.engine.population import Population
-    from postmean.report.network import NetworkEstimator
-    from postmean.training.checkpoint import find_checkpoint, load_denoiser, read_card
-    from postmean.training.network_files import network_folder
-
-    checkpoint, card = find_checkpoint(path), read_card(path)
-    if card.consistency:
-        raise ConfigError(f"{path}: a consistency model gives no posterior mean: pass a denoiser's checkpoint")
-    if card.classes:
-        raise ConfigError(f"{path}: a conditional network estimates another mean: pass an unconditional checkpoint")
-    if tuple(card.image_shape) != store.image_shape:
-        raise ConfigError(f"{path}: made for images {card.image_shape}, the store's are {store.image_shape}")
-    digest = hashlib.sha256((checkpoint / "denoiser.json").read_bytes())
-    for file in sorted(network_folder(checkpoint).iterdir()):
-        digest.update(file.read_bytes())
-    population = Population(store, settings.flips, device=settings.device)
-    return NetworkEstimator(population, load_denoiser(path, settings.device)), digest.hexdigest()[:16]

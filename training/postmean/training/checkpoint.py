@@ -221,7 +221,7 @@ def load_denoiser(
     """
     checkpoint, card = find_checkpoint(path), read_card(path)
     check_files(checkpoint, f"{network_folder(checkpoint).name}/")
-    made = read_network(checkpoint, card.image_shape, card.classes, network)
+    made = read_network(checkpoint, card.image_shape, card.classes + card.has_null_class, network)
     if ema is not None:
         from postmean.training.snapshots import reconstruct
 

@@ -38,6 +38,9 @@ class TrainConfig:
     """Steps between two snapshots of the power-function averages, for `postmean sample --ema`; 0: none."""
     dial: Dial = Dial()
     """Between the usual target x (beta 0) and the posterior mean (beta 1)."""
+    label_dropout: float = 0.0
+    """Share of the labels replaced by none, for classifier-free guidance, such as 0.1. The target of such a tuple is x,
+    which is unbiased for the unconditional mean and noisier."""
     seed: int = 0
     """Seed of the initial weights and of dropout; the tuples have the seed of their run."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -65,6 +68,7 @@ class TrainConfig:
                 "pass --solver euler (targets made for heun have what it needs), or leave out --dial.*"
             )
         self._check_averages()
+        self._check_label_dropout()
         self._check_loss()
         self._check_noise()
 
@@ -75,6 +79,15 @@ class TrainConfig:
             raise ConfigError(f"ema, more_emas: two are the same: {self.emas}")
         if self.snapshot_every and not self.power_emas:
             raise ConfigError("snapshot_every: there is nothing to keep: pass --ema power, or power in more_emas")
+
+    def _check_label_dropout(self) -> None:
+        if not 0 <= self.label_dropout < 1:
+            raise ConfigError(f"label_dropout: expected 0 <= label_dropout < 1, got {self.label_dropout}")
+        if self.label_dropout and (not self.recipe.conditional or self.loss.needs_sigma_next):
+            raise ConfigError(
+                f"label_dropout {self.label_dropout}: it is for conditional denoisers, and this recipe is "
+                f"{'a consistency model' if self.loss.needs_sigma_next else 'unconditional'}: leave it out"
+            )
 
     def _check_loss(self) -> None:
         loss, noise, preconditioning = self.loss, self.recipe.noise, self.preconditioning

@@ -18,6 +18,7 @@ from postmean.training.checkpoint import (
     save_checkpoint,
 )
 from postmean.training.config import TrainConfig
+from postmean.training.label_dropout import drop_labels
 from postmean.training.metrics import LossSums
 from postmean.training.model.ema.averaged_network import Averages
 from postmean.training.model.losses.loss import floor_of
@@ -44,7 +45,7 @@ class Learner:
         self._run, self._config = run, config
         self._norm: torch.Tensor | None = None
         torch.manual_seed(config.seed)
-        network = config.network.build(run.store.image_shape, run.classes)
+        network = config.network.build(run.store.image_shape, run.classes + (config.label_dropout > 0))
         if run.begun.init and not run.checkpoint:
             _begin_with(network, run.begun.init, config)
         self._denoiser = Denoiser(network, config.preconditioning, config.loss.learned()).to(device).train()
@@ -124,6 +125,7 @@ class Learner:
             process=config.recipe.process,
             image_shape=run.store.image_shape,
             classes=run.classes,
+            has_null_class=config.label_dropout > 0,
             images_seen=self.images,
         )
 
@@ -152,6 +154,10 @@ class Learner:
         return Denoiser(network, self._config.preconditioning, self._denoiser.learned)
 
     def _prepared(self, batch: TargetBatch) -> TargetBatch:
+        config = self._config
+        if config.label_dropout:
+            rate, classes = config.label_dropout, self._run.classes
+            batch = drop_labels(batch, rate, classes, config.batch_size, config.seed, self.step)
         batch = batch.to(self._run.world.device)
         if not self._config.dial.is_mean:
             batch = replace(batch, mean=self._config.dial.target(batch))

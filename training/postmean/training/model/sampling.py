@@ -62,14 +62,21 @@ class HeunSampler:
 
     def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
         """Images, float64 [B, C, H, W], about in [-1, 1]."""
-        grid = self.sigmas
-        if grid is None:
-            grid = karras_grid(max(self.steps, 2), self.sigma_min, self.sigma_max, self.rho)[::-1][
-                : self.steps
-            ].tolist()
-        sigmas = [*grid, 0.0]
-        z = sigmas[0] * noise.draw()
-        for sigma, sigma_next in pairwise(sigmas):
+        return self.integrate(denoiser, self.levels[0] * noise.draw(), noise, label)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Falling noise levels of the steps, without the 0 at the end."""
+        if self.sigmas is not None:
+            return self.sigmas
+        grid = karras_grid(max(self.steps, 2), self.sigma_min, self.sigma_max, self.rho)[::-1]
+        return tuple(grid[: self.steps].tolist())
+
+    def integrate(
+        self, denoiser: DenoiserFunction, z: torch.Tensor, noise: "Noise", label: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Images from z at the first of the levels, both float64 [B, C, H, W]; `noise` is drawn from by churn alone."""
+        for sigma, sigma_next in pairwise([*self.levels, 0.0]):
             if self.churn and self.s_min <= sigma <= self.s_max:
                 gamma = min(self.churn / self.steps, 2**0.5 - 1)
                 z = z + sigma * ((1 + gamma) ** 2 - 1) ** 0.5 * self.s_noise * noise.draw()
