@@ -72,18 +72,9 @@ def train(
         TrainingError: the loss or the weights are not finite.
         TrainingStopped: a signal ended the training; the same call goes on.
     """
-    own: dict[str, Any] = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
-    own["network"] = None if network is None else settings_of(network)
-    config = replace(config, **{name: part for name, part in own.items() if part is not None})
-    if not config.follow_seconds >= 0:
-        raise ConfigError(f"--follow-seconds: expected 0 or more, got {config.follow_seconds}")
-    out = out_folder(config.out, "a training run")
-    paths = Paths(targets=str(config.targets), out=out, init=config.init, start_from=config.start_from)
-    check_installed("train", "diffusers", "safetensors", "tensorboardX")  # before waiting for targets
-    if config.score_kimg:
-        check_installed("evaluate", "torch_fidelity")
-    if config.wandb:
-        check_installed("wandb", "wandb")
+    if config.dry_run:
+        raise ConfigError("dry_run: train trains: call postmean.training.dry_run, or leave it out")
+    config, paths = checked(config, loss, network, optimiser, schedule)
     lock = OutLock(paths.out)
     try:
         with StopSignals() as signals, World.join(config.device, config.follow_seconds) as world:
@@ -96,6 +87,33 @@ def train(
         raise TrainingStopped("", signal.number) from None
     finally:
         lock.release()
+
+
+def checked(
+    config: TrainRunConfig,
+    loss: Loss | None,
+    network: "NetworkLike | None",
+    optimiser: Optimiser | None,
+    schedule: Schedule | None,
+) -> tuple[TrainRunConfig, Paths]:
+    """The settings with those of the caller's own, and the paths; checked as far as they can be before waiting.
+
+    Raises:
+        ConfigError: see `train`; or a package is missing.
+    """
+    own: dict[str, Any] = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
+    own["network"] = None if network is None else settings_of(network)
+    config = replace(config, **{name: part for name, part in own.items() if part is not None})
+    if not config.follow_seconds >= 0:
+        raise ConfigError(f"--follow-seconds: expected 0 or more, got {config.follow_seconds}")
+    out = out_folder(config.out, "a training run")
+    paths = Paths(targets=str(config.targets), out=out, init=config.init, start_from=config.start_from)
+    check_installed("train", "diffusers", "safetensors", "tensorboardX")  # before waiting for targets
+    if config.score_kimg:
+        check_installed("evaluate", "torch_fidelity")
+    if config.wandb:
+        check_installed("wandb", "wandb")
+    return config, paths
 
 
 def _train(run: TrainingRun, signals: StopSignals, watch: WatchConfig, progress: ShowProgress) -> TrainReport:
