@@ -16,6 +16,7 @@ from postmean.storage.open import open_reader
 from postmean.training.checkpoint import complete_checkpoints, step_of
 from postmean.training.config import TrainConfig
 from postmean.training.distributed import World
+from postmean.training.economy import tf32
 from postmean.training.learner import Learner
 from postmean.training.loop import checked
 from postmean.training.metrics import LossSums, peak_memory
@@ -115,7 +116,8 @@ def dry_run(
         parameters, state_bytes = _sizes(recipe, store)
         run, targets = _opened(recipe, paths, store, world)
         first_step = run.first_step if run else _steps_done(paths)
-        each = _seconds_per_step(run, recipe.steps) if run else None
+        with tf32(recipe.tf32):
+            each = _seconds_per_step(run, recipe.steps) if run else None
         return DryRunReport(
             recipe=to_dict(recipe),
             parameters=parameters,

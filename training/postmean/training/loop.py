@@ -11,6 +11,7 @@ from postmean.base.progress import NoProgress, ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import find_checkpoint
 from postmean.training.distributed import World
+from postmean.training.economy import tf32
 from postmean.training.learner import Learner
 from postmean.training.model.losses import Loss
 from postmean.training.model.networks.own import settings_of
@@ -82,7 +83,8 @@ def train(
             show = shown(progress) if world.leads else NoProgress
             store = ImageStore.open(config.store, show)
             run = TrainingRun.open(config.training, paths, store, world, config.follow_seconds)
-            return _train(run, signals, watching(config), show)
+            with tf32(config.tf32):
+                return _train(run, signals, watching(config), show)
     except Interrupted as signal:
         raise TrainingStopped("", signal.number) from None
     finally:
