@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,3 +51,15 @@ def test_steps_are_those_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     in_learner = sum(count for line, count in COUNTS.syncs.items() if line.startswith("training/learner.py"))
     assert not waits
     assert in_learner <= 4, "the check before the only checkpoint"
+
+
+@pytest.mark.parametrize("economy", [dict(precision="fp16"), dict(channels_last=True, gradient_checkpointing=True)])
+def test_steps_that_save_time_or_memory(tmp_path: Path, economy: dict[str, Any]) -> None:
+    plain = replace(SMALL, steps=2, network=replace(SMALL.network, dropout=0.0))
+    store = digits_store(tmp_path / "store", 20)
+    make_run(tmp_path / "run", store, 2 * BATCH, max_support=20)
+    losses = [
+        train(each, tmp_path / "run", store.path, tmp_path / name, device=device).loss
+        for name, each, device in (("plain", plain, "cpu"), ("saves", replace(plain, **economy), "cuda"))
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from postmean.training.checkpoint import load_denoiser as load_denoiser
     from postmean.training.config import TrainConfig as TrainConfig
     from postmean.training.dial import Dial as Dial
+    from postmean.training.dry_run import DryRunReport as DryRunReport
+    from postmean.training.dry_run import dry_run as dry_run
     from postmean.training.evaluate import evaluate as evaluate
     from postmean.training.loop import TrainReport as TrainReport
     from postmean.training.loop import train as train

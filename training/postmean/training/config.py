@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from postmean.base.checks import check_finite_positive
 from postmean.base.errors import ConfigError
 from postmean.contract.recipe import TargetRecipe
 from postmean.training.dial import Dial
@@ -43,8 +44,16 @@ class TrainConfig:
     which is unbiased for the unconditional mean and noisier."""
     seed: int = 0
     """Seed of the initial weights and of dropout; the tuples have the seed of their run."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Numbers that the network computes with; weights and losses are fp32."""
+    loss_scale: float = 100.0
+    """With fp16: factor of the loss while gradients are computed, so that small ones do not vanish."""
+    tf32: bool = False
+    """Let a GPU multiply fp32 matrices in TF32; torch lets convolutions anyway."""
+    channels_last: bool = False
+    """Keep the network's features pixel by pixel, which GPUs convolve faster in 16 bits."""
+    gradient_checkpointing: bool = False
+    """Compute the features of residual blocks again in the backward pass: less memory, a third more work."""
     micro_batch: int | None = None
     """Most tuples per rank in one pass through the network; None: the rank's whole share of the batch."""
     log_every: int = 50
@@ -60,6 +69,7 @@ class TrainConfig:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch: expected at least 1, got {self.micro_batch}")
+        check_finite_positive("train", loss_scale=self.loss_scale)
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
         if self.recipe.solver == "heun" and not self.dial.is_mean:
@@ -106,6 +116,11 @@ class TrainConfig:
         if loss.preconditionings and preconditioning.kind not in loss.preconditionings:
             wanted = " or ".join(loss.preconditionings)
             raise ConfigError(f"loss {loss.kind} needs preconditioning {wanted}, got {preconditioning.kind}")
+        if loss.uses_jvp and self.gradient_checkpointing:
+            raise ConfigError(
+                f"loss {loss.kind} differentiates the network forwards: leave out --gradient-checkpointing, "
+                "or pass --micro-batch to save memory"
+            )
         if loss.needs_second_time and not getattr(self.network, "second_time", True):
             raise ConfigError(f"loss {loss.kind} needs a network with two times: pass --network.second-time")
 
@@ -131,7 +146,7 @@ class TrainConfig:
         return tuple(ema for ema in self.emas if isinstance(ema, PowerEMA))
 
 
-TOLD_FIELDS = frozenset({"micro_batch", "precision"})
+TOLD_FIELDS = frozenset({"micro_batch", "precision", "loss_scale", "tf32", "channels_last", "gradient_checkpointing"})
 """Fields that may change when a run is resumed, and are told: they change roundings and dropout masks."""
 FREE_FIELDS = TOLD_FIELDS | {"snapshot_every", "steps", "log_every", "checkpoint_every", "keep_checkpoints"}
 """Fields that may change when a run is resumed."""

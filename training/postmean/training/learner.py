@@ -18,6 +18,7 @@ from postmean.training.checkpoint import (
     save_checkpoint,
 )
 from postmean.training.config import TrainConfig
+from postmean.training.economy import checkpoint_blocks, unscale
 from postmean.training.label_dropout import drop_labels
 from postmean.training.metrics import LossSums
 from postmean.training.model.ema.averaged_network import Averages
@@ -49,10 +50,14 @@ class Learner:
         if run.begun.init and not run.checkpoint:
             _begin_with(network, run.begun.init, config)
         self._denoiser = Denoiser(network, config.preconditioning, config.loss.learned()).to(device).train()
+        if config.channels_last:
+            network.to(memory_format=torch.channels_last)
         self._averages = Averages(self._denoiser.network, config.emas, config.loss.teacher(config.recipe.noise))
         self._optimiser = config.optimiser.make(self._denoiser.parameters())
         if run.checkpoint:
             _restore(self._denoiser, self._averages, self._optimiser, run.checkpoint, config)
+        if config.gradient_checkpointing:
+            checkpoint_blocks(self._denoiser.network)
         self._before_step = getattr(self._denoiser.network, "before_step", lambda: None)
         self._model = run.world.wrap(self._denoiser)
         self._teacher = self._with(self._averages.teacher or self._denoiser.network)
@@ -92,6 +97,8 @@ class Learner:
         self._before_step()
         self._optimiser.zero_grad(set_to_none=True)
         self._add_gradients(batch, sums)
+        if config.precision == "fp16":
+            unscale(self._denoiser.parameters(), config.loss_scale)
         if config.optimiser.clip_norm is not None:
             self._norm = torch.nn.utils.clip_grad_norm_(self._denoiser.parameters(), config.optimiser.clip_norm)
         self._optimiser.step()
@@ -165,11 +172,13 @@ class Learner:
 
     def _precision(self) -> torch.autocast:
         device = self._run.world.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16")
+        half = torch.float16 if self._config.precision == "fp16" else torch.bfloat16
+        return torch.autocast(device, half, enabled=self._config.precision != "fp32")
 
     def _add_gradients(self, batch: TargetBatch, sums: LossSums) -> None:
         """Add gradients of the mean loss, one micro-batch at a time; the last one averages them over the ranks."""
         config = self._config
+        scale = config.loss_scale if config.precision == "fp16" else 1.0
         size = min(config.micro_batch or len(batch), len(batch))
         for first in range(0, len(batch), size):
             part = batch.rows(first, min(first + size, len(batch)))
@@ -177,7 +186,7 @@ class Learner:
             with nullcontext() if last else self._gradients_stay_here():
                 with self._precision():
                     loss = config.loss(self._model, self._teacher, part)
-                (loss.sum() / len(batch)).backward()
+                (loss.sum() / len(batch) * scale).backward()
             floor = floor_of(config.loss, self._denoiser, part)
             sums.add(loss, part.sigma, floor, held=(1 - config.dial.at(part.sigma)) ** 2 * floor)
 

@@ -11,6 +11,7 @@ from postmean.base.progress import NoProgress, ShowProgress, shown
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import find_checkpoint
 from postmean.training.distributed import World
+from postmean.training.economy import tf32
 from postmean.training.learner import Learner
 from postmean.training.model.losses import Loss
 from postmean.training.model.networks.own import settings_of
@@ -72,6 +73,36 @@ def train(
         TrainingError: the loss or the weights are not finite.
         TrainingStopped: a signal ended the training; the same call goes on.
     """
+    if config.dry_run:
+        raise ConfigError("dry_run: train trains: call postmean.training.dry_run, or leave it out")
+    config, paths = checked(config, loss, network, optimiser, schedule)
+    lock = OutLock(paths.out)
+    try:
+        with StopSignals() as signals, World.join(config.device, config.follow_seconds) as world:
+            world.led(lock.take)
+            show = shown(progress) if world.leads else NoProgress
+            store = ImageStore.open(config.store, show)
+            run = TrainingRun.open(config.training, paths, store, world, config.follow_seconds)
+            with tf32(config.tf32):
+                return _train(run, signals, watching(config), show)
+    except Interrupted as signal:
+        raise TrainingStopped("", signal.number) from None
+    finally:
+        lock.release()
+
+
+def checked(
+    config: TrainRunConfig,
+    loss: Loss | None,
+    network: "NetworkLike | None",
+    optimiser: Optimiser | None,
+    schedule: Schedule | None,
+) -> tuple[TrainRunConfig, Paths]:
+    """The settings with those of the caller's own, and the paths; checked as far as they can be before waiting.
+
+    Raises:
+        ConfigError: see `train`; or a package is missing.
+    """
     own: dict[str, Any] = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
     own["network"] = None if network is None else settings_of(network)
     config = replace(config, **{name: part for name, part in own.items() if part is not None})
@@ -84,18 +115,7 @@ def train(
         check_installed("evaluate", "torch_fidelity")
     if config.wandb:
         check_installed("wandb", "wandb")
-    lock = OutLock(paths.out)
-    try:
-        with StopSignals() as signals, World.join(config.device, config.follow_seconds) as world:
-            world.led(lock.take)
-            show = shown(progress) if world.leads else NoProgress
-            store = ImageStore.open(config.store, show)
-            run = TrainingRun.open(config.training, paths, store, world, config.follow_seconds)
-            return _train(run, signals, watching(config), show)
-    except Interrupted as signal:
-        raise TrainingStopped("", signal.number) from None
-    finally:
-        lock.release()
+    return config, paths
 
 
 def _train(run: TrainingRun, signals: StopSignals, watch: WatchConfig, progress: ShowProgress) -> TrainReport:

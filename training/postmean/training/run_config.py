@@ -33,6 +33,8 @@ class TrainRunConfig(WatchConfig, TrainConfig):
     """If above 0, train while the targets are being generated: longest wait for each shard."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    dry_run: bool = False
+    """Say what this would take, and write nothing."""
 
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)

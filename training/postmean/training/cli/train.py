@@ -33,7 +33,7 @@ COMMAND = CommandLine(
     settings=TrainRunConfig,
     summary="Train on the targets of a run. The same command again goes on where the last one stopped.",
     main="targets store out steps batch-size init from follow-seconds precision network loss preconditioning schedule "
-    "ema noise grid-kimg device seed",
+    "ema noise grid-kimg device seed dry-run",
     presets=preset_configs,
     unpack=settings_of_run,
 )
@@ -42,7 +42,14 @@ COMMAND = CommandLine(
 def run(argv: list[str]) -> int:
     """Run the subcommand."""
     config, output = COMMAND.parse(argv)
-    from postmean.training.loop import train  # imported late: torch takes seconds
+    if config.dry_run:
+        from postmean.training.dry_run import dry_run  # imported late: torch takes seconds
+
+        found = dry_run(config)
+        if leads():
+            output.report(found, found.text())
+        return 0
+    from postmean.training.loop import train
     from postmean.training.stop_signals import TrainingStopped
 
     try:

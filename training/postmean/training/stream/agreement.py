@@ -12,6 +12,10 @@ from postmean.contract.plan import Plan
 from postmean.contract.recipe import TargetRecipe
 
 
+class TooFewTargets(MismatchError):
+    """The targets are the right ones, but not all that the steps need are there."""
+
+
 def check_agreement(
     manifest: Manifest, store: ImageStore, batch_size: int, recipe: TargetRecipe | None, where: str
 ) -> None:
@@ -63,7 +67,7 @@ def check_enough(
         steps: batches from `start` on; None for as many as the run has.
     Raises:
         ConfigError: start is not the beginning of a batch.
-        MismatchError: the run has too few tuples, or some of their shards are not ready.
+        TooFewTargets: the run has too few tuples, or some of their shards are not ready.
     """
     if start < 0 or start % batch_size:
         raise ConfigError(f"start_tuple {start}: expected a multiple of the batch size {batch_size}")
@@ -71,7 +75,7 @@ def check_enough(
         steps = max(0, manifest.tuples - start) // batch_size
     stop = start + steps * batch_size
     if stop > manifest.tuples:
-        raise MismatchError(
+        raise TooFewTargets(
             f"{where}: tuples {manifest.tuples}, {stop // batch_size} steps of {batch_size} need {stop}: "
             f"generate more: `postmean generate` with --tuples {stop}, or train for "
             f"{manifest.tuples // batch_size} steps"
@@ -82,7 +86,7 @@ def check_enough(
     )
     if len(missing):
         until = int(plan.first_tuple[missing[0]])
-        raise MismatchError(
+        raise TooFewTargets(
             f"{where}: {len(missing)} of the shards for tuples {start}..{stop - 1} are not committed, the first is "
             f"{missing[0]:06d} at tuple {until}: generate more: run the same `postmean generate` again to finish, "
             f"train for {until // batch_size} steps, or pass --follow-seconds to wait for them"

@@ -37,6 +37,8 @@ class Loss(ABC):
     """Kinds of preconditioning that it is made for; empty: any."""
     needs_second_time: ClassVar[bool] = False
     """Whether the network takes a second time."""
+    uses_jvp: ClassVar[bool] = False
+    """Whether it differentiates the network forwards."""
     needs_mean: ClassVar[bool] = False
     """Whether the target must be the posterior mean itself, without `dial`."""
 

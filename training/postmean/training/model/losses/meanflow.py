@@ -26,6 +26,7 @@ class MeanFlowLoss(Loss):
     """
 
     kind: ClassVar[str] = "meanflow"
+    uses_jvp: ClassVar[bool] = True
     is_consistency: ClassVar[bool] = True
     needs_sigma_next: ClassVar[bool] = True
     needs_second_time: ClassVar[bool] = True

@@ -26,6 +26,7 @@ class SCMLoss(Loss):
     """
 
     kind: ClassVar[str] = "scm"
+    uses_jvp: ClassVar[bool] = True
     is_consistency: ClassVar[bool] = True
     preconditionings: ClassVar[tuple[str, ...]] = ("trigflow",)
     c: float = 0.1
