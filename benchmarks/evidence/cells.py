@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from postmean.base.files import write_file
+from postmean.base.serialise import to_dict
+from postmean.training.presets import PRESETS
 
 TARGETS = ("single", "stf", "knn-snis", "exact")
 """single is the usual target; the others are estimators of the mean."""
@@ -45,7 +47,9 @@ class Cell:
 
     def path(self, out: Path) -> Path:
         """Its file."""
-        key = json.dumps([VERSION, asdict(self)], sort_keys=True)
+        preset = PRESETS[self.recipe]  # cells of another loss are other cells
+        recipe = [[part.kind, to_dict(part)] for part in (preset.loss, preset.preconditioning)]
+        key = json.dumps([VERSION, asdict(self), recipe], sort_keys=True)
         digest = hashlib.sha256(key.encode()).hexdigest()[:10]
         return out / "cells" / f"{self.data}-{self.recipe}-{self.target}-{self.seed}-{digest}.json"
 
