@@ -17,7 +17,7 @@ from postmean.contract.presets import PRESETS
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 WITH_PRESET = ("plan", "generate", "serve", "train")
-WITH_TOPIC = {"report": "estimators"}
+WITH_TOPIC = {"report": ("estimators", "run", "store", "training", "hybrid")}
 
 
 def fences(page: Path, *languages: str) -> list[str]:
@@ -53,7 +53,8 @@ def problems(words: list[str]) -> list[str]:
     if command not in COMMANDS:
         return [f"no command {command!r}"]
     given = [word.split("=")[0] for word in rest if re.match(r"--?[a-zA-Z]", word)]
-    topic = WITH_TOPIC.get(command, "")
+    topics = WITH_TOPIC.get(command, ())
+    topic = rest[0] if rest and rest[0] in topics else "".join(topics[:1])
     if command in WITH_PRESET:
         topic = rest[0] if rest and rest[0] in PRESETS else "ict-cifar10"
         if rest and not rest[0].startswith("-") and rest[0] not in (*PRESETS, "PRESET", "..."):

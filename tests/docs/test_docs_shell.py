@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from postmean.base.command_line import CommandLine
-from postmean.cli import report_run, report_store, report_training, status
+from postmean.cli import report_hybrid, report_run, report_store, report_training, status
 from postmean.cli.commands import COMMANDS
 from postmean.cli.main import run
 from tests.docs.shell_blocks import PAGES, ROOT, benchmark_commands, postmean_commands, shell_lines
@@ -34,7 +34,7 @@ def parse(words: list[str]) -> None:
         return
     modules = [COMMANDS[name].load()]
     if name == "report":
-        modules += [report_run, report_store, report_training]
+        modules += [report_hybrid, report_run, report_store, report_training]
         name = f"report {rest.pop(0)}"
     if name == "status":
         rest = status._with_address(rest)  # --serve may stand alone

@@ -116,7 +116,7 @@ class Learner:
         if not torch.stack([tensor.isfinite().all().to(self._run.world.device) for tensor in kept]).all():
             return False
         part = self._prepared(batch).rows(0, config.micro_batch or len(batch))
-        for denoiser in (self._denoiser, self.averaged()):
+        for denoiser in (self._denoiser, self._with(self._averages.main)):
             with self._precision():
                 if not config.loss(denoiser, denoiser, part).isfinite().all():
                     return False
