@@ -120,7 +120,7 @@ def test_a_run_watched_contested_killed_and_resumed_has_the_bytes_of_a_folder(
     assert not any(secret in data for data in (*everything.values(), shown) for secret in SECRETS)
 
 
-@pytest.mark.parametrize("format", ["webdataset", "zarr"])
+@pytest.mark.parametrize("format", ["webdataset", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_faults_of_the_store_change_no_byte(
     store: ImageStore,
     expected: Expected,

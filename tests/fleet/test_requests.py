@@ -32,6 +32,7 @@ def job(expected: Expected, store: ImageStore, s3_url: str) -> GenerateConfig:
     return replace(config(store.path, Path("nowhere"), "webdataset"), out=s3_url)
 
 
+@pytest.mark.slow
 def test_commits_are_listed_once_and_each_is_read_once_at_most(
     job: GenerateConfig, store: ImageStore, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,7 +213,7 @@ def test_a_training_over_tls_gives_the_weights_of_a_finished_run(
     assert weights_of(tmp_path / "model") == weights
 
 
-@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("live", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ranks_take_equal_numbers_of_batches_without_overlap_or_gap(
     job: list[str], store: ImageStore, finished: Path, token: Path, tmp_path: Path, live: bool
 ) -> None:
