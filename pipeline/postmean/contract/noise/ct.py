@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from postmean.base.checks import check_finite, check_finite_positive
-from postmean.base.errors import ConfigError
 from postmean.base.lazy_numpy import np
+from postmean.contract.noise.growing_grid import check_growing_grid, levels_on_grids
 from postmean.contract.noise.noise import NoiseLevels
 from postmean.contract.process import AnyProcess, karras_grid
 
@@ -33,14 +32,7 @@ class CTNoise:
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        check_finite("noise", sigma_max=self.sigma_max)
-        check_finite_positive("noise", rho=self.rho, sigma_min=self.sigma_min, batch_size=self.batch_size)
-        if not self.sigma_min < self.sigma_max:
-            raise ConfigError(f"noise: sigma_min {self.sigma_min} must be below sigma_max {self.sigma_max}")
-        if not 2 <= self.s0 <= self.s1:
-            raise ConfigError(f"noise: expected 2 <= s0 <= s1, got s0 {self.s0}, s1 {self.s1}")
-        if self.total_steps < 1:
-            raise ConfigError(f"noise: total_steps must be positive, got {self.total_steps}")
+        check_growing_grid(self, least=2)
 
     @property
     def steps_of(self) -> int | None:
@@ -65,11 +57,8 @@ class CTNoise:
 
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         sizes = self.grid_size(np.asarray(tuple_id, np.int64) // self.batch_size)
-        sigma = np.empty(len(uniform), np.float32)
-        sigma_next = np.empty(len(uniform), np.float32)
-        for size in np.unique(sizes):
-            grid = karras_grid(int(size), self.sigma_min, self.sigma_max, self.rho).astype(np.float32)
-            rows = sizes == size
-            n = (uniform[rows] * (size - 1)).astype(np.int64)  # uniforms are below 1 - 2^-53: n < N - 1
-            sigma_next[rows], sigma[rows] = grid[n], grid[n + 1]
-        return NoiseLevels(sigma, sigma_next)
+        return levels_on_grids(sizes, uniform, self._pick)
+
+    def _pick(self, size: int, uniform: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+        grid = karras_grid(size, self.sigma_min, self.sigma_max, self.rho).astype(np.float32)
+        return grid, (uniform * (size - 1)).astype(np.int64)  # uniforms are below 1 - 2^-53: n < N - 1

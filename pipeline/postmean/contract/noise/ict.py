@@ -6,8 +6,8 @@ from functools import cache
 from typing import ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
-from postmean.base.errors import ConfigError
 from postmean.base.lazy_numpy import np
+from postmean.contract.noise.growing_grid import check_growing_grid, levels_on_grids
 from postmean.contract.noise.noise import NoiseLevels
 from postmean.contract.process import AnyProcess, karras_grid
 
@@ -38,16 +38,9 @@ class ICTNoise:
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        check_finite("noise", P_mean=self.P_mean, sigma_max=self.sigma_max)
-        check_finite_positive(
-            "noise", P_std=self.P_std, rho=self.rho, sigma_min=self.sigma_min, batch_size=self.batch_size
-        )
-        if not self.sigma_min < self.sigma_max:
-            raise ConfigError(f"noise: sigma_min {self.sigma_min} must be below sigma_max {self.sigma_max}")
-        if not 1 <= self.s0 <= self.s1:
-            raise ConfigError(f"noise: expected 1 <= s0 <= s1, got s0 {self.s0}, s1 {self.s1}")
-        if self.total_steps < 1:
-            raise ConfigError(f"noise: total_steps must be positive, got {self.total_steps}")
+        check_finite("noise", P_mean=self.P_mean)
+        check_finite_positive("noise", P_std=self.P_std)
+        check_growing_grid(self, least=1)
 
     @property
     def steps_of(self) -> int | None:
@@ -76,14 +69,11 @@ class ICTNoise:
 
     def levels(self, uniform: "np.ndarray", tuple_id: "np.ndarray", process: AnyProcess) -> NoiseLevels:
         sizes = self.grid_size(np.asarray(tuple_id, np.int64) // self.batch_size)
-        sigma = np.empty(len(uniform), np.float32)
-        sigma_next = np.empty(len(uniform), np.float32)
-        for size in np.unique(sizes):
-            grid, cumulative = _ict_grid(self, int(size))
-            rows = sizes == size
-            i = np.searchsorted(cumulative, uniform[rows], side="right")
-            sigma_next[rows], sigma[rows] = grid[i], grid[i + 1]
-        return NoiseLevels(sigma, sigma_next)
+        return levels_on_grids(sizes, uniform, self._pick)
+
+    def _pick(self, size: int, uniform: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+        grid, cumulative = _ict_grid(self, size)
+        return grid, np.searchsorted(cumulative, uniform, side="right")
 
 
 @cache
