@@ -23,13 +23,13 @@ from torch import nn
 
 from postmean.base.errors import ConfigError, DataError
 from postmean.base.extras import needs
-from postmean.base.files import move_into_place, remove_leftovers, temporary_folder
+from postmean.base.files import remove_leftovers
 from postmean.base.json_files import JsonError, check_schema, parse_json, to_json
 from postmean.base.log import tell
 from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
-from postmean.training.checkpoint_files import check_files, write_hashes
+from postmean.training.checkpoint_files import check_files, whole_folder, write_errors
 from postmean.training.model.networks import NetworkSettings
 from postmean.training.model.networks.modules.diffusers_unet import DiffusersUNet
 from postmean.training.model.preconditioning import Denoiser
@@ -81,23 +81,18 @@ def save_checkpoint(
         DataError: it cannot be written.
     """
     with needs("train"):
-        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
     final = checkpoint_of(run, place["step"])
-    try:
-        with temporary_folder(final) as temporary:
-            write_network(temporary, averaged.network, averaged.settings)
-            _write_pipeline(temporary, averaged)
-            (temporary / "denoiser.json").write_bytes(to_json(averaged.card))
-            save_file(apart(tensors), temporary / "state.safetensors")
-            (temporary / "state.json").write_bytes(to_json(place))
-            write_hashes(temporary)
-            move_into_place(temporary, final)
+    with whole_folder(final) as temporary:
+        write_network(temporary, averaged.network, averaged.settings)
+        _write_pipeline(temporary, averaged)
+        (temporary / "denoiser.json").write_bytes(to_json(averaged.card))
+        save_file(apart(tensors), temporary / "state.safetensors")
+        (temporary / "state.json").write_bytes(to_json(place))
+    with write_errors(final):
         for old in complete_checkpoints(run)[:-keep]:
             shutil.rmtree(old)
-    except (OSError, SafetensorError) as error:  # such as a full disk
-        raise DataError(f"{final}: cannot be written ({error}): make room, and run the same command again") from error
     return final
 
 

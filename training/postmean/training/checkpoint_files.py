@@ -1,12 +1,41 @@
-"""The hashes of a checkpoint's files: CHECKPOINT/files.json, sealed. What is loaded was what training wrote."""
+"""The files of a checkpoint: written whole, with their hashes in CHECKPOINT/files.json, sealed. What is loaded was what
+training wrote."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from postmean.base.errors import DataError
-from postmean.base.files import file_sha256
+from postmean.base.extras import needs
+from postmean.base.files import file_sha256, move_into_place, temporary_folder
 from postmean.base.json_files import JsonError, parse_json, to_sealed_json, unsealed
 
 FILES = "files.json"
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """A folder to write files to, which is `final` with their hashes after the block, or nothing.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with write_errors(final), temporary_folder(final) as temporary:
+        yield temporary
+        write_hashes(temporary)
+        move_into_place(temporary, final)
+
+
+@contextmanager
+def write_errors(final: Path) -> Iterator[None]:
+    """Raise what the file system or safetensors raise as a DataError that names the folder."""
+    with needs("train"):
+        from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # such as a full disk
+        raise DataError(f"{final}: cannot be written ({error}): make room, and run the same command again") from error
 
 
 def write_hashes(folder: Path) -> None:

@@ -16,9 +16,8 @@ import torch
 
 from postmean.base.errors import DataError
 from postmean.base.extras import needs
-from postmean.base.files import move_into_place, temporary_folder
 from postmean.base.json_files import parse_json, to_json
-from postmean.training.checkpoint_files import check_files, write_hashes
+from postmean.training.checkpoint_files import check_files, whole_folder
 from postmean.training.model.ema.power import PowerEMA
 from postmean.training.model.ema.reconstruction import coefficients
 from postmean.training.network_files import apart
@@ -30,20 +29,14 @@ _SUFFIX = ".safetensors"
 def save_snapshot(run: Path, step: int, images: int, averages: Mapping[PowerEMA, torch.nn.Module]) -> Path:
     """Write RUN/snapshots/STEP atomically; DataError where it cannot be written."""
     with needs("train"):
-        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
     final = run / FOLDER / f"{step:08d}"
-    try:
-        with temporary_folder(final) as temporary:
-            for ema, network in averages.items():
-                state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-                save_file(apart(state), temporary / f"{ema.sigma_rel:g}{_SUFFIX}")
-            (temporary / "snapshot.json").write_bytes(to_json({"images": images}))
-            write_hashes(temporary)
-            move_into_place(temporary, final)
-    except (OSError, SafetensorError) as error:  # such as a full disk
-        raise DataError(f"{final}: cannot be written ({error}): make room, and run the same command again") from error
+    with whole_folder(final) as temporary:
+        for ema, network in averages.items():
+            state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+            save_file(apart(state), temporary / f"{ema.sigma_rel:g}{_SUFFIX}")
+        (temporary / "snapshot.json").write_bytes(to_json({"images": images}))
     return final
 
 

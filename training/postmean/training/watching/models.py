@@ -9,13 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from postmean.base.errors import DataError
-from postmean.base.extras import needs
-from postmean.base.files import move_into_place, temporary_folder
 from postmean.base.json_files import JsonError, parse_json, to_json
 from postmean.base.log import tell
 from postmean.training.checkpoint import AveragedDenoiser
-from postmean.training.checkpoint_files import write_hashes
+from postmean.training.checkpoint_files import whole_folder
 from postmean.training.network_files import write_network
 
 FOLDER = "models"
@@ -32,22 +29,14 @@ def save_model(out: Path, step: int, averaged: AveragedDenoiser, stored: Stored)
     Raises:
         DataError: it cannot be written.
     """
-    with needs("train"):
-        from safetensors import SafetensorError
-
     final, network = model_of(out, step), averaged.network
     if stored == "fp16":
         network = copy.deepcopy(network)
         for weight in network.parameters():  # not the buffers: those of embeddings are frequencies
             weight.data = weight.data.half()
-    try:
-        with temporary_folder(final) as temporary:
-            write_network(temporary, network, averaged.settings)
-            (temporary / "denoiser.json").write_bytes(to_json(averaged.card))
-            write_hashes(temporary)
-            move_into_place(temporary, final)
-    except (OSError, SafetensorError) as error:  # such as a full disk
-        raise DataError(f"{final}: cannot be written ({error}): make room, and run the same command again") from error
+    with whole_folder(final) as temporary:
+        write_network(temporary, network, averaged.settings)
+        (temporary / "denoiser.json").write_bytes(to_json(averaged.card))
     return final
 
 
