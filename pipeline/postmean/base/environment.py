@@ -39,6 +39,12 @@ def store_cache_bytes() -> int | None:
     return count
 
 
+def store_cache_of_driver(cache: str | None) -> None:
+    """Take the driver's POSTMEAN_STORE_CACHE, unless this node has its own."""
+    if cache and STORE_CACHE not in os.environ:
+        set_store_cache(cache)
+
+
 def set_store_cache(folder: str | Path) -> None:
     """Move the cache of stores, for this process and those that it starts."""
     os.environ[STORE_CACHE] = str(local_path(folder).absolute())

@@ -4,12 +4,11 @@
 small files are sent to an actor; it loads store and index itself.
 """
 
-import os
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict
 
-from postmean.base.environment import STORE_CACHE, set_store_cache
+from postmean.base.environment import store_cache_of_driver
 from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import prepare_process
 from postmean.estimators.replica import Replica
@@ -98,8 +97,7 @@ class ShardMaker:
 
     def __init__(self, run: RunFolder, store: str, cache: str | None = None) -> None:
         self._run, self._store = run, store
-        if cache and STORE_CACHE not in os.environ:
-            set_store_cache(cache)
+        store_cache_of_driver(cache)
 
     def load(self) -> None:
         """Load the replica."""

@@ -1,9 +1,8 @@
 """The Ray actor of `postmean index`: makes units of one job, on one GPU or on CPU threads."""
 
-import os
 from functools import cached_property
 
-from postmean.base.environment import STORE_CACHE, set_store_cache
+from postmean.base.environment import store_cache_of_driver
 from postmean.contract.image_store import ImageStore
 from postmean.engine.process_setup import prepare_process
 from postmean.neighbours.index_work import IndexWork, UnitDone, read_spec
@@ -22,8 +21,7 @@ class IndexActor:
     """
 
     def __init__(self, parts: str, store: str, device: str, threads: int, cache: str | None = None) -> None:
-        if cache and STORE_CACHE not in os.environ:
-            set_store_cache(cache)
+        store_cache_of_driver(cache)
         self._parts, self._store, self._device, self._threads = open_storage(parts), store, device, threads
 
     def placed(self) -> None:
