@@ -16,6 +16,7 @@ from postmean.estimators.traits import traits_of
 from postmean.report.cells import Cell
 from postmean.report.grids import Z
 from postmean.report.settings import NETWORK, Method
+from postmean.report.vector import STYLE, log_axis
 
 with needs("report"):
     import matplotlib
@@ -24,7 +25,6 @@ with needs("report"):
 
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator
     from PIL import Image
 
 _NETWORK = ("#7b3294", "X")  # colour and marker of the trained network
@@ -33,17 +33,6 @@ LIGHTER = {"stf": "#fdb863", "knn-snis": "#74add1", "knn-stratified": "#7fcdb0"}
 _PANELS = (("mse", "mean squared error"), ("bias2", "squared bias (hollow: upper bound)"), ("variance", "variance"))
 _FLOOR = 1e-13  # errors below it are float32 rounding of the means
 _MOST_BYTES = 190_000  # of a picture; a larger one gets a palette, which takes a third of the bytes
-_STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "grid.linewidth": 0.3,
-    "grid.color": "#cccccc",
-    "legend.frameon": False,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4.0,
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,7 @@ def _look(method: Method) -> tuple[Any, str]:
 
 def error_picture(path: Path, title: str, drawn: Sequence[Curve]) -> None:
     """MSE, squared bias and variance of the posterior mean (above) and of the score (below) over sigma."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(8.2, 5.6), sharex=True)
         for column, (name, heading) in enumerate(_PANELS):
             for row in range(2):
@@ -99,7 +88,7 @@ def error_picture(path: Path, title: str, drawn: Sequence[Curve]) -> None:
 
 def search_picture(path: Path, title: str, drawn: Sequence[Curve]) -> None:
     """Exact against approximate search: errors, and what the search found."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(8.2, 5.6), sharex=True)
         for column, (name, heading) in enumerate(_PANELS):
             _panel(axes[0, column], drawn, name, is_score=False)
@@ -189,11 +178,7 @@ def _panel(axis: Any, drawn: Sequence[Curve], name: str, is_score: bool) -> None
 
 def _sigma_axis(axis: Any, drawn: Sequence[Curve]) -> None:
     sigmas = sorted({c.sigma for curve in drawn for c in curve.cells})
-    axis.set_xscale("log")
-    shown = [s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if sigmas[0] <= s <= sigmas[-1]] or sigmas
-    axis.xaxis.set_major_locator(FixedLocator(shown))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xticklabels([f"{s:g}" for s in shown])
+    log_axis(axis, [s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if sigmas[0] <= s <= sigmas[-1]] or sigmas)
 
 
 def _share_limits(axes: Any, cells: Sequence[Cell], is_score: bool) -> None:

@@ -38,13 +38,17 @@ _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 def sigma_axis(axis: Any, sigmas: Sequence[float]) -> None:
     """A logarithmic x axis from the least to the largest of these noise levels."""
     low, high = min(sigmas), max(sigmas)
-    axis.set_xscale("log")
     shown = [s for s in _TICKS if low <= s <= high] or sorted(set(sigmas))
-    shown = shown[:: -(-len(shown) // 11)]
+    log_axis(axis, shown[:: -(-len(shown) // 11)])
+    axis.set_xlabel(r"noise level $\sigma$")
+
+
+def log_axis(axis: Any, shown: Sequence[float]) -> None:
+    """A logarithmic x axis with ticks at these noise levels alone."""
+    axis.set_xscale("log")
     axis.xaxis.set_major_locator(FixedLocator(shown))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xticklabels([f"{s:g}" for s in shown])
-    axis.set_xlabel(r"noise level $\sigma$")
 
 
 def save_vector(figure: Figure, path: Path) -> None:
