@@ -12,7 +12,6 @@ from postmean.base.errors import ConfigError, MismatchError
 from postmean.contract.image_store import ImageStore
 from postmean.training.dial import Dial
 from postmean.training.model.losses import EDMLoss, ICTLoss
-from postmean.training.model.losses.loss import has_floor
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.presets import PRESETS
 from postmean.training.stream.batch import TargetBatch
@@ -90,7 +89,7 @@ def test_the_log_shows_floor_and_excess_by_sigma(store: ImageStore, targets: Pat
             assert line["excess_by_sigma"][name] == pytest.approx(loss - share * line["floor_by_sigma"][name], abs=1e-6)
     assert lines[0.0]["floor_by_sigma"] == lines[1.0]["floor_by_sigma"]
     assert lines[1.0]["excess_by_sigma"] == lines[1.0]["loss_by_sigma"] != lines[0.0]["loss_by_sigma"]
-    assert has_floor(EDMLoss()) and not has_floor(ICTLoss())
+    assert EDMLoss().has_floor and not ICTLoss().has_floor
 
 
 def test_a_run_keeps_its_dial(store: ImageStore, targets: Path, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from postmean.training.economy import checkpoint_blocks, unscale
 from postmean.training.label_dropout import drop_labels
 from postmean.training.metrics import LossSums
 from postmean.training.model.ema.averaged_network import Averages
-from postmean.training.model.losses.loss import floor_of
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.network_files import load_weights
 from postmean.training.snapshots import save_snapshot
@@ -187,7 +186,7 @@ class Learner:
                 with self._precision():
                     loss = config.loss(self._model, self._teacher, part)
                 (loss.sum() / len(batch) * scale).backward()
-            floor = floor_of(config.loss, self._denoiser, part)
+            floor = config.loss.floor(self._denoiser, part)
             sums.add(loss, part.sigma, floor, held=(1 - config.dial.at(part.sigma)) ** 2 * floor)
 
     def _gradients_stay_here(self) -> AbstractContextManager[None]:

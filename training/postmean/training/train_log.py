@@ -13,7 +13,6 @@ from postmean.base.progress import Progress
 from postmean.training.checkpoint import complete_checkpoints, step_of
 from postmean.training.learner import Learner
 from postmean.training.metrics import LossSums, by_sigma, peak_memory
-from postmean.training.model.losses.loss import has_floor
 from postmean.training.training_run import TrainingRun
 from postmean.training.watching.outlets import Outlets
 
@@ -65,7 +64,7 @@ class TrainLog:
             kimg=learner.images / 1000,
             loss=self.loss,
             loss_by_sigma=by_sigma(totals),
-            **(self._floors(totals) if has_floor(self._run.config.loss) else {}),
+            **(self._floors(totals) if self._run.config.loss.has_floor else {}),
             data_wait_share=(waited - self._line_wait) / (now - self._line_at),
             images_per_second=images / (now - self._line_at),
             lr=learner.rate,

@@ -17,6 +17,7 @@ class EDMLoss(Loss):
     """Karras et al. 2022, Eq. 2 with the posterior mean in place of x: weighted squared distance."""
 
     kind: ClassVar[str] = "edm"
+    has_floor: ClassVar[bool] = True
     weight: Literal["edm", "velocity"] = "edm"
     """edm: that of Table 1, (sigma^2 + sigma_data^2) / (sigma sigma_data)^2; velocity: 1 / t^2 with t = sigma / (1 +
     sigma), so that the loss is the squared error of the flow-matching velocity."""

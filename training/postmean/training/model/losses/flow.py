@@ -22,6 +22,7 @@ class FlowLoss(Loss):
 
     kind: ClassVar[str] = "flow"
     preconditionings: ClassVar[tuple[str, ...]] = ("flow",)
+    has_floor: ClassVar[bool] = True
 
     def __call__(self, model: "torch.nn.Module", denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
         velocity = model(batch.z, batch.sigma, batch.label, raw=True)

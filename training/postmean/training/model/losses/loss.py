@@ -39,6 +39,8 @@ class Loss(ABC):
     """Whether the network takes a second time."""
     uses_jvp: ClassVar[bool] = False
     """Whether it differentiates the network forwards."""
+    has_floor: ClassVar[bool] = False
+    """Whether single-sample targets add to it: to a squared distance to the target they do, to one to a teacher not."""
     needs_mean: ClassVar[bool] = False
     """Whether the target must be the posterior mean itself, without `dial`."""
 
@@ -60,18 +62,9 @@ class Loss(ABC):
         """A module that the loss trains beside the network, freshly initialised: it is `denoiser.learned`."""
         return None
 
-
-def has_floor(loss: Loss) -> bool:
-    """Whether a loss has `floor(denoiser, batch)`: what single-sample targets add to it, in expectation, [B].
-
-    A squared distance to the target has one. A distance to a teacher has none.
-    """
-    return hasattr(loss, "floor")
-
-
-def floor_of(loss: Loss, denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
-    """The floor of each image of a batch, [B]; 0 where the loss has none."""
-    return getattr(loss, "floor")(denoiser, batch) if has_floor(loss) else batch.variance * 0  # noqa: B009
+    def floor(self, denoiser: "Denoiser", batch: "TargetBatch") -> "torch.Tensor":
+        """What single-sample targets add to the loss of each image, in expectation, [B]."""
+        return batch.variance * 0
 
 
 def teacher_point(
