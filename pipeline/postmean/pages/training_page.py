@@ -49,7 +49,8 @@ def _config(out: Path) -> dict[str, Any]:
     path = out / "config.json"
     try:
         plain = parse_json(path.read_bytes())
-        int(plain["config"]["steps"]), int(plain["config"]["batch_size"])
+        for name in ("steps", "batch_size"):
+            int(plain["config"][name])
         return plain
     except FileNotFoundError as error:
         raise DataError(f"{out}: no training run: pass the --out folder of `postmean train`") from error
@@ -63,7 +64,8 @@ def _lines(out: Path) -> Lines:
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
             plain = parse_json(line)
-            float(plain["step"]), float(plain["kimg"]), float(plain["loss"])
+            for name in ("step", "kimg", "loss"):
+                float(plain[name])
             found.append(plain)
         except (JsonError, KeyError, TypeError, ValueError):
             continue  # cut off by a kill: the next call of train drops it
