@@ -147,7 +147,7 @@ class Population:
         flipped, row = np.divmod(member, len(self.images))
         self.pixels.copy_bytes(row, out)
         if flipped.any():
-            mirrored = torch.from_numpy(np.flatnonzero(flipped))
+            mirrored = torch.as_tensor(np.flatnonzero(flipped))
             out[mirrored] = self.flip(out[mirrored])
 
     def x(self, member: np.ndarray) -> torch.Tensor:
