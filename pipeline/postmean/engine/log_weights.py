@@ -49,5 +49,7 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray)
         for half, members in enumerate(population.members_of(start, stop)):
             rows = slice(half * count, (half + 1) * count)
             torch.addcmul(product[rows], norm2[members], half_B1, out=value[:, members])
-    largest_B = torch.maximum(value.amax(1).abs(), value.amin(1).abs()).to(torch.float64)
+    # at most |z| |s| + |s|^2 / 2; to look for the largest value would take two more passes over them
+    norm = population.norm2.max().sqrt()
+    largest_B = (torch.linalg.vector_norm(z[:count], dim=1) * norm + norm.square() / 2) / sigma2_B
     return LogWeights(value, queries.error[:count] * population.spread + 3 * torch.finfo(torch.float32).eps * largest_B)

@@ -73,10 +73,15 @@ class Pixels:
 
     def rows(self, row: np.ndarray) -> torch.Tensor:
         """Pixels of these images, [n, D] on the device."""
+        return self._on_device(self.stored.index_select(0, self._index(row)))[:, : self.dim]
+
+    def copy_bytes(self, row: np.ndarray, out: torch.Tensor) -> None:
+        """Copy these images as they are stored on a CPU, uint8 [n, D]."""
+        torch.index_select(self.stored, 0, self._index(row), out=out)
+
+    def _index(self, row: np.ndarray) -> torch.Tensor:
         index = torch.from_numpy(row).to(self.stored.device)
-        if self.image_of_row is not None:
-            index = self.image_of_row[index]
-        return self._on_device(self.stored.index_select(0, index))[:, : self.dim]
+        return index if self.image_of_row is None else self.image_of_row[index]
 
     def _streamed(self, bounds: list[tuple[int, int]]) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Tiles from pinned memory: each is copied while the one before it is multiplied."""

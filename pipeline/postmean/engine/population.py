@@ -142,6 +142,14 @@ class Population:
             rows[mirrored] = self.flip(rows[mirrored])
         return rows
 
+    def copy_bytes(self, member: np.ndarray, out: torch.Tensor) -> None:
+        """Copy the pixels of these members as they are in the store, uint8 [n, D], on a CPU."""
+        flipped, row = np.divmod(member, len(self.images))
+        self.pixels.copy_bytes(row, out)
+        if flipped.any():
+            mirrored = torch.as_tensor(np.flatnonzero(flipped))
+            out[mirrored] = self.flip(out[mirrored])
+
     def x(self, member: np.ndarray) -> torch.Tensor:
         """These members in units of x, float32 [n, D] on the device."""
         return from_integer_units(self.rows(member).to(torch.float32))

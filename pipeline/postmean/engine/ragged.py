@@ -11,7 +11,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from postmean.engine.population import SCALE
+from postmean.engine.population import SCALE, Population
+
+_TABLE_BYTES = 1 << 26  # pixels gathered at a time on a CPU
+_BYTE_TO_S = torch.tensor([1.0, -128.0]).view(torch.uint8)
+"""Scale and offset of a row of bytes, as the byte sum wants them behind each row: s = byte - 128"""
 
 
 class Members(Protocol):
@@ -70,16 +74,48 @@ def batches(bounds: np.ndarray, population: Members) -> Iterator[Batch]:
         start = stop
 
 
-def weighted_sums(population: Members, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray) -> torch.Tensor:
+def weighted_sums(population: Population, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray) -> torch.Tensor:
     """sum_j weight_j s_j over each list, float32 [R, D] on the device; 0 for an empty list.
 
     Args:
         bounds: as for `batches`. member: int64 [P]. weight: float [P].
     """
+    if population.device == "cpu":
+        return _sums_of_bytes(population, bounds, member, weight)
     total = torch.zeros((len(bounds) - 1, population.dim), dtype=torch.float32, device=population.device)
     for batch in batches(bounds, population):
         s, w = _gather(population, batch, member, weight)
         total[_index(batch.row, s)] = torch.bmm(w[:, None], s)[:, 0]
+    return total
+
+
+def _distinct(member: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like np.unique with `return_inverse`, for numbers below `size`, without a sort."""
+    is_there = np.zeros(size, bool)
+    is_there[member] = True
+    return np.flatnonzero(is_there), (np.cumsum(is_there) - 1)[member]
+
+
+def _sums_of_bytes(population: Population, bounds: np.ndarray, member: np.ndarray, weight: np.ndarray) -> torch.Tensor:
+    """`weighted_sums` on a CPU: pixels are read as bytes, and the rows that several lists share are gathered once."""
+    total = torch.empty((len(bounds) - 1, population.dim))
+    weight_t = torch.from_numpy(weight.astype(np.float32))
+    most = max(1, _TABLE_BYTES // population.dim)
+    start = 0
+    while start < len(total):
+        stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + most, side="right")) - 1)
+        part = slice(bounds[start], bounds[stop])
+        shared, place = _distinct(member[part], len(population))
+        table = torch.empty((len(shared), population.dim + len(_BYTE_TO_S)), dtype=torch.uint8)
+        population.copy_bytes(shared, table[:, : population.dim])
+        table[:, population.dim :] = _BYTE_TO_S
+        total[start:stop] = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
+            table,
+            torch.from_numpy(place),
+            torch.from_numpy(bounds[start:stop] - bounds[start]),
+            per_sample_weights=weight_t[part],
+        )
+        start = stop
     return total
 
 

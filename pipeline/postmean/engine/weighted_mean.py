@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from postmean.engine.dense_means import dense_means
-from postmean.engine.masks import by_row, count_true
+from postmean.engine.masks import few_above, rows_of
 from postmean.engine.population import Population, from_integer_units
 from postmean.engine.ragged import weighted_sums
 
@@ -28,12 +28,18 @@ class WeightedMeans:
 
 
 def weighted_means(
-    population: Population, weight_BM: torch.Tensor, max_support: int, left_out: float, rounding: float
+    population: Population,
+    weight_BM: torch.Tensor,
+    ess_B: np.ndarray,
+    max_support: int,
+    left_out: float,
+    rounding: float,
 ) -> WeightedMeans:
     """Means of the population under each row of weights.
 
     Args:
         weight_BM: non-negative, each row sums to 1, float32 [B, M] on the population's device; may be overwritten.
+        ess_B: 1 / sum of squared weights, float64 [B].
         max_support: most members of a support.
         left_out: most mass of the smallest weights that are left out; the mean squared error is at most left_out^2
             times the mean square distance of two images, which is at most 4.
@@ -41,13 +47,17 @@ def weighted_means(
     """
     mean = torch.empty((len(weight_BM), population.dim), dtype=torch.float32, device=weight_BM.device)
     support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(weight_BM)
-    rows, dense = np.arange(len(weight_BM)), []
+    most = population.at_hand(max(max_support, _MOST_SUMMED))
+    # by the Cauchy-Schwarz inequality n members hold at most sqrt(n / ess) of the weight
+    is_spread = ess_B * (1 - left_out) ** 2 > most
+    rows, dense = np.flatnonzero(~is_spread), [np.flatnonzero(is_spread)]
     for fold in _FOLDS:
+        if len(rows) == 0:
+            break
         # a row with too many members above a high threshold has even more above a lower one: it goes to `dense`
-        carried = _rows_of(weight_BM, rows) > fold * left_out / len(population)
-        few = count_true(carried) <= population.at_hand(max(max_support, _MOST_SUMMED))
+        threshold = fold * left_out / len(population)
+        few, bounds, member, weight = few_above(weight_BM, rows, threshold, most)
         dense.append(rows[~few])
-        bounds, member, weight = by_row(_rows_of(carried, np.flatnonzero(few)), weight_BM, rows[few])
         rows = rows[few]
         total = np.add.reduceat(weight, bounds[:-1]) if len(rows) else np.empty(0)
         is_enough = (total >= 1 - left_out) | (fold == 1)
@@ -61,15 +71,8 @@ def weighted_means(
             if part.stop - part.start <= max_support:
                 support[rows[position]] = (member[part], weight[part])
         rows = rows[~is_enough]
-        if len(rows) == 0:
-            break
     spread = np.sort(np.concatenate(dense))
     if len(spread):
-        means = dense_means(population, _rows_of(weight_BM, spread), rounding)
+        means = dense_means(population, rows_of(weight_BM, spread), rounding)
         mean[torch.from_numpy(spread).to(mean.device)] = means
     return WeightedMeans(mean, support)
-
-
-def _rows_of(matrix: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-    """These rows, rising; the matrix itself if they are all of them."""
-    return matrix if len(rows) == len(matrix) else matrix[torch.from_numpy(rows).to(matrix.device)]

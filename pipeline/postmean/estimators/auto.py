@@ -14,7 +14,7 @@ from postmean.engine.pairs import pair_means
 from postmean.engine.population import Population
 from postmean.estimators.estimate import Estimate, Queries, assemble, checked_means
 from postmean.estimators.exact import Exact
-from postmean.neighbours.candidates import CandidateFinder, Candidates
+from postmean.neighbours.candidates import CandidateFinder
 
 _SHARE, _FEWEST, _MOST = 1 / 400, 32, 384
 """More candidates than this share of all members, within these limits, cost more than the full softmax: on two cores
@@ -22,6 +22,8 @@ for CIFAR-10, on a GPU for ImageNet-64."""
 
 _WORTH = 1 / 8
 """Smallest share of queries spared the full softmax at which finding candidates pays off."""
+
+_FOUND = 256  # queries whose candidates are found at a time: sigma rises, so few look in vain before the search stops
 
 _SMALLEST = 2048  # up to this population size the full product is faster than finding candidates
 
@@ -43,36 +45,53 @@ class Auto:
             self._finder = CandidateFinder(population, population.at_hand(tolerance / 2), most)
 
     def estimate(self, queries: Queries) -> Estimate:
-        if self._finder is None:
-            return self._exact.estimate(queries)
-        step = self.population.queries_at_a_time
         parts: list[Estimate] = []
         order: list[np.ndarray] = []
-        from_source = np.zeros(len(queries), bool) if queries.from_source is None else queries.from_source
-        known, left = np.flatnonzero(from_source), [np.flatnonzero(~from_source)]
-        for start in range(0, len(known), step):
-            rows = known[start : start + step]
-            group = queries.select(rows)
-            candidates = self._finder.find(group.z, group.sigma, group.source)
-            left.append(rows[candidates.open_rows])
-            closed = np.setdiff1d(np.arange(len(rows)), candidates.open_rows)
-            if len(closed):
-                parts.append(self._over_candidates(group.select(closed), candidates, closed))
-                order.append(rows[closed])
-            if len(closed) < _WORTH * len(rows):  # sigma rises: later rows have only more candidates
-                left.append(known[start + step :])
-                break
-        rest = np.sort(np.concatenate(left))
-        if len(rest):
-            groups = self._exact.groups(queries.select(rest))
+        left = self._held(queries, parts, order)
+        left = self._closed(queries, left, parts, order)
+        if len(left):
+            groups = self._exact.groups(queries.select(left))
             parts += groups
-            order += np.split(rest, np.cumsum([len(group.support) for group in groups[:-1]]))
+            order += np.split(left, np.cumsum([len(group.support) for group in groups[:-1]]))
         return assemble(parts, order)
 
-    def _over_candidates(self, queries: Queries, candidates: Candidates, closed: np.ndarray) -> Estimate:
-        """The estimate over their candidates, for the rows that are not open."""
-        row = np.searchsorted(closed, candidates.row)
-        means = pair_means(self.population, queries.z, queries.sigma, row, candidates.member)
+    def _held(self, queries: Queries, parts: list[Estimate], order: list[np.ndarray]) -> np.ndarray:
+        """Estimate the queries whose posterior is held by known members; the rows of the others."""
+        held_by = queries.held_by or [None] * len(queries)
+        known = np.flatnonzero([members is not None for members in held_by])
+        for start in range(0, len(known), self.population.queries_at_a_time):
+            rows = known[start : start + self.population.queries_at_a_time]
+            members = [held_by[row] for row in rows]
+            count = np.array([len(listed) for listed in members if listed is not None])
+            member = np.concatenate([listed for listed in members if listed is not None])
+            parts.append(self._over_candidates(queries.select(rows), np.repeat(np.arange(len(rows)), count), member))
+            order.append(rows)
+        return np.setdiff1d(np.arange(len(queries)), known)
+
+    def _closed(self, queries: Queries, left: np.ndarray, parts: list[Estimate], order: list[np.ndarray]) -> np.ndarray:
+        """Estimate those of the rows left that have few candidates; the other rows, rising."""
+        if self._finder is None or queries.from_source is None:
+            return left
+        is_known = queries.from_source[left]
+        known, rest = left[is_known], [left[~is_known]]
+        for start in range(0, len(known), _FOUND):
+            rows = known[start : start + _FOUND]
+            group = queries.select(rows)
+            candidates = self._finder.find(group.z, group.sigma, group.source)
+            rest.append(rows[candidates.open_rows])
+            closed = np.setdiff1d(np.arange(len(rows)), candidates.open_rows)
+            if len(closed):
+                row = np.searchsorted(closed, candidates.row)
+                parts.append(self._over_candidates(group.select(closed), row, candidates.member))
+                order.append(rows[closed])
+            if len(closed) < _WORTH * len(rows):  # sigma rises: later rows have only more candidates
+                rest.append(known[start + _FOUND :])
+                break
+        return np.sort(np.concatenate(rest))
+
+    def _over_candidates(self, queries: Queries, row: np.ndarray, candidate: np.ndarray) -> Estimate:
+        """The estimate over candidates: members, int64 [P], of these rows, int64 [P]."""
+        means = pair_means(self.population, queries.z, queries.sigma, row, candidate)
         size = len(queries)
         top = np.zeros(size)
         np.maximum.at(top, row, means.weight)
@@ -80,7 +99,7 @@ class Auto:
         bounds = np.concatenate(([0], np.cumsum(counts)))
         support: list[tuple[np.ndarray, np.ndarray] | None] = []
         for r in range(size):
-            member = candidates.member[bounds[r] : bounds[r + 1]]
+            member = candidate[bounds[r] : bounds[r + 1]]
             weight = means.weight[bounds[r] : bounds[r + 1]]
             support.append((member, weight) if len(member) <= self._max_support else None)
         return Estimate(

@@ -33,9 +33,12 @@ class Queries:
     """row -> the generator of its random draws: the same for a tuple in every batch"""
     from_source: np.ndarray | None = None
     """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
+    held_by: list[np.ndarray | None] | None = None
+    """For each query the members, int64, that hold its posterior (see `held`); None where that is unknown"""
 
     def __post_init__(self) -> None:
-        if not bool(torch.isfinite(self.z).all()):
+        # NaN is the least and the largest; isfinite takes ten times longer
+        if len(self.z) and not bool(torch.isfinite(torch.stack(torch.aminmax(self.z))).all()):
             raise EstimatorError("queries: z must be finite")
         if not ((self.sigma >= SIGMA_MIN) & (self.sigma <= SIGMA_MAX)).all():
             bad = self.sigma[~((self.sigma >= SIGMA_MIN) & (self.sigma <= SIGMA_MAX))][0]
@@ -53,6 +56,7 @@ class Queries:
             self.source[rows],
             lambda row: self.generator(int(rows[row])),
             None if self.from_source is None else self.from_source[rows],
+            None if self.held_by is None else [self.held_by[row] for row in rows],
         )
 
     def groups(self, most: int) -> Iterator["Queries"]:
@@ -81,6 +85,12 @@ class Estimate:
     """int64 [B], number of neighbours or members that were used"""
     log_normaliser: np.ndarray | None = None
     """float64 [B], ln of the sum of exp(-|z - x_j|^2 / 2 sigma^2) over the population; None where it is not computed"""
+
+    def select(self, rows: np.ndarray) -> "Estimate":
+        """The estimates at these positions."""
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        log_normaliser = None if self.log_normaliser is None else self.log_normaliser[rows]
+        return Estimate(support=[self.support[row] for row in rows], log_normaliser=log_normaliser, **columns)
 
 
 _COLUMNS = ("mean", "ess", "top_weight", "variance", "tail_mass", "support_size")

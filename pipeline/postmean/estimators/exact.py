@@ -54,7 +54,7 @@ class Exact:
         log_normaliser = _log_normaliser(population, queries, weight_BM, top) if self.normalises else None
         ess = 1 / torch.linalg.vector_norm(weight_BM, dim=1).cpu().numpy().astype(np.float64) ** 2
         second_moment = (weight_BM @ population.norm2.to(torch.float32)).to(torch.float64)
-        means = weighted_means(population, weight_BM, self.max_support, self.left_out, self.rounding)
+        means = weighted_means(population, weight_BM, ess, self.max_support, self.left_out, self.rounding)
         mean_s = to_integer_units(means.mean.to(torch.float64))
         variance = (second_moment - mean_s.square().sum(1)).cpu().numpy() / population.dim / SCALE**2
         _replace_cancelling(population, means.support, variance)
@@ -92,12 +92,13 @@ def posterior_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.nd
     """Posterior probabilities p(x_j | z) of all members, float32 [B, M], each row sums to 1."""
     weights = log_weights(population, z_BD, sigma_B)
     value = weights.value
-    floor_B = (value.amax(1) - (WINDOW + 8 * weights.error)).to(torch.float32)
     inexact = np.flatnonzero((weights.error > NEEDED_ERROR).cpu().numpy())
     for start in range(0, len(inexact), _RECOMPUTED):
         rows = inexact[start : start + _RECOMPUTED]
         rows_t = torch.from_numpy(rows).to(value.device)
-        place, member = positions(value[rows_t] >= floor_B[rows_t, None])
+        of_rows = value[rows_t]
+        floor = (of_rows.amax(1) - (WINDOW + 8 * weights.error[rows_t])).to(torch.float32)
+        place, member = positions(of_rows >= floor[:, None])
         row = rows[place]
         direct = distance2(population, z_BD, row, member)
         nearest = np.minimum.reduceat(direct, np.searchsorted(place, np.arange(len(rows))))

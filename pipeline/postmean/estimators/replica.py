@@ -20,6 +20,7 @@ from postmean.engine.population import Population
 from postmean.estimators.by_class import ByClass, by_class
 from postmean.estimators.choose import make_estimator
 from postmean.estimators.estimate import Estimate, Estimator, Queries, assemble
+from postmean.estimators.held import held_by_support
 
 _NOISY_ROWS = 64  # tuples whose noise a thread makes at a time
 
@@ -70,7 +71,7 @@ class Replica:
         """The records of these tuples."""
         manifest, store = self._manifest, self._store
         z = self.noisy(block)
-        estimate = self._means(block, z, block.sigma, np.ones(len(block), bool), 0)
+        estimate = self._means(block, z, block.sigma, None, 0)
         shape = (len(block), *store.image_shape)
         mean = estimate.mean.reshape(shape)
         is_plain = manifest.shards.self_contained
@@ -104,17 +105,10 @@ class Replica:
     def _next_means(self, block: TupleBlock, z: np.ndarray, estimate: Estimate) -> Means:
         """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
 
-        At sigma_next = 0 the Euler point is the mean itself and Heun's step becomes Euler's: the mean is kept. If the
-        mean is the source image, the Euler point is that image plus sigma_next eps, so it is made from its source too.
+        At sigma_next = 0 the Euler point is the mean itself and Heun's step becomes Euler's: the mean is kept.
         """
         assert block.sigma_next is not None
         mean = estimate.mean
-        from_source = np.array(
-            [
-                s is not None and len(s[0]) == 1 and s[0][0] == e
-                for s, e in zip(estimate.support, block.entry, strict=True)
-            ]
-        )
         ratio = (block.sigma_next / block.sigma)[:, None]
         z_euler = mean + ratio * (z - mean)
         rows = np.flatnonzero(block.sigma_next > 0)
@@ -123,7 +117,8 @@ class Replica:
         if len(rows):
             part = block.select(rows)
             assert part.sigma_next is not None
-            later = self._means(part, z_euler[rows], part.sigma_next, from_source[rows], 1)
+            held_by = held_by_support(estimate.select(rows), part.sigma, part.sigma_next)
+            later = self._means(part, z_euler[rows], part.sigma_next, held_by, 1)
             mean_next[rows] = later.mean
             for row, pair in zip(rows, later.support, strict=True):
                 support[row] = pair
@@ -131,16 +126,25 @@ class Replica:
         return pack_means(mean_next.reshape(shape), support, self._manifest.shards.max_support)
 
     def _means(
-        self, block: TupleBlock, z: np.ndarray, sigma: np.ndarray, from_source: np.ndarray, point: int
+        self,
+        block: TupleBlock,
+        z: np.ndarray,
+        sigma: np.ndarray,
+        held_by: list[np.ndarray | None] | None,
+        point: int,
     ) -> Estimate:
         """Estimates at z; supports hold entries of the data set, not members of a population.
+
+        Args:
+            held_by: entries that hold the posterior of each tuple at the Euler point; None at z, made from the source.
 
         Tuples are estimated in order of class and sigma, because similar ones share work. Only this method sorts them.
         """
         label = self._store.label(block.entry) if self._manifest.recipe.conditional else None
         order = np.lexsort((sigma,) if label is None else (sigma, label))
         # copied before the device's turn
-        block, z, sigma, from_source = block.select(order), z[order], sigma[order], from_source[order]
+        block, z, sigma = block.select(order), z[order], sigma[order]
+        held_by = None if held_by is None else [held_by[row] for row in order]
         label = None if label is None else label[order]
         parts, positions = [], []
         with self._device, gpu_errors():
@@ -160,7 +164,14 @@ class Replica:
                 estimator = self._estimator(None if label is None else int(label[rows[0]]))
                 positions.append(order[rows])
                 parts.append(
-                    self._estimate_rows(estimator, block.select(rows), z[rows], sigma[rows], from_source[rows], point)
+                    self._estimate_rows(
+                        estimator,
+                        block.select(rows),
+                        z[rows],
+                        sigma[rows],
+                        None if held_by is None else [held_by[row] for row in rows],
+                        point,
+                    )
                 )
         return assemble(parts, positions)
 
@@ -170,16 +181,18 @@ class Replica:
         block: TupleBlock,
         z: np.ndarray,
         sigma: np.ndarray,
-        from_source: np.ndarray,
+        held_by: list[np.ndarray | None] | None,
         point: int,
     ) -> Estimate:
         population = estimator.population
+        at_z = held_by is None
         queries = Queries(
             torch.from_numpy(z).to(population.device),
             sigma.astype(np.float64),
             population.member(block.entry),
             lambda row: self._source.draws(int(block.tuple_id[row]), point),
-            from_source,
+            np.full(len(block), at_z),
+            None if at_z else [None if held is None else population.member(held) for held in held_by],
         )
         estimate = estimator.estimate(queries)
         support = [None if s is None else (population.entry[s[0]], s[1]) for s in estimate.support]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from postmean.engine.masks import count_true, positions
+from postmean.engine.masks import few_above
 from postmean.engine.population import SCALE, Population, to_integer_units
 from postmean.neighbours.directions import Directions
 
@@ -60,7 +60,7 @@ class CandidateFinder:
         weight = ((radius + radius.max()) / SCALE).square() / population.dim
         log_weight = weight.clamp(min=1e-30).log().to(torch.float32)
         # all that is kept per member: 4 (m + 2) bytes
-        self._columns = torch.cat([d.coordinates.t(), -d.half_norm2[None], log_weight[None]])
+        self._columns = torch.cat([d.coordinates, -d.half_norm2[:, None], log_weight[:, None]], 1)
         self._log_tolerance = math.log(tolerance)
         half_norm2 = float(d.half_norm2.max())
         self._largest = math.sqrt(2 * half_norm2), half_norm2, float(log_weight.abs().max())
@@ -76,24 +76,21 @@ class CandidateFinder:
         query = along.to(torch.float32) * scale
         ones = torch.ones_like(scale)
         # log r_j^L (R + R_j)^2 / D for all members in one product; the source's own part, `own`, is subtracted below
-        log_term = torch.cat([query, scale, ones], 1) @ self._columns
-        source_t = torch.from_numpy(source).to(z.device)
-        of_source = self._columns[:, source_t]
-        own = (of_source[:-2].t() * query).sum(1) + of_source[-2] * scale[:, 0]
+        log_term = torch.cat([query, scale, ones], 1) @ self._columns.t()
+        of_source = self._columns[torch.from_numpy(source).to(z.device)]
+        own = (of_source[:, :-2] * query).sum(1) + of_source[:, -2] * scale[:, 0]
         own -= self._rounding(query, scale)
         # half of the tolerance for members with tiny terms, half for the smallest of the others
         floor = self._log_tolerance - math.log(2 * len(self._population))
-        kept = log_term > (own + floor)[:, None]
-        wide = count_true(kept) > 8 * self._most  # leaving out the smallest terms will hardly help these
-        narrow = np.flatnonzero(~wide)
-        row, member = positions(kept[narrow])
-        row = narrow[row]
-        row_t, member_t = torch.from_numpy(row).to(z.device), torch.from_numpy(member).to(z.device)
-        term = (log_term[row_t, member_t] - own[row_t]).cpu().numpy().astype(np.float64)
+        rows = np.arange(len(source))
+        # leaving out the smallest terms will hardly help rows with more
+        narrow, bounds, member, term = few_above(log_term, rows, own + floor, 8 * self._most)
+        row = np.repeat(rows[narrow], np.diff(bounds))
+        term = term.astype(np.float64) - own.cpu().numpy()[row]
         keep = self._above_tolerance(row, term) | (member == source[row])
         row, member = row[keep], member[keep]
         per_row = np.bincount(row, minlength=len(source))
-        is_open = wide | (per_row > self._most)
+        is_open = ~narrow | (per_row > self._most)
         row, member = self._with_sources(row, member, source, is_open)
         return Candidates(row, member, np.flatnonzero(is_open))
 
@@ -105,7 +102,7 @@ class CandidateFinder:
         """
         coordinate, half_norm2, log_weight = self._largest
         size = torch.linalg.vector_norm(query, dim=1) * coordinate + half_norm2 * scale[:, 0] + log_weight
-        return 2 * (len(self._columns) + 6) * 2.0**-24 * size
+        return 2 * (self._columns.shape[1] + 6) * 2.0**-24 * size
 
     def _above_tolerance(self, row: np.ndarray, log_term: np.ndarray) -> np.ndarray:
         """Mask of the pairs to keep: without each row's smallest terms, which sum to at most half the tolerance."""
