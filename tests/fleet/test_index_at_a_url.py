@@ -1,4 +1,4 @@
-"""`postmean index s3://…` by a fleet, at a real object-store server: killed, resumed on another node, the same bytes."""
+"""`postmean index s3://…` by a fleet, at a real object-store server: killed, resumed on another node; same bytes."""
 
 import os
 import shutil

@@ -22,7 +22,7 @@ from postmean.base.errors import ConfigError, ShardError
 from postmean.base.files import is_temporary
 from postmean.storage.aws_profile import profile_settings
 from postmean.storage.backoff import Transient, deadline_seconds
-from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsupported, translate
+from postmean.storage.object_errors import CLIENT_ERRORS, VARIABLES, Missing, Unsupported, translate
 from postmean.storage.object_requests import PART, ObjectRequests
 from postmean.storage.storage import check_path
 
@@ -231,8 +231,8 @@ def _connect(
             return S3Store(bucket, **settings, **options)
         return GCSStore(bucket, **options) if scheme == "gs" else AzureStore(bucket, **options)
     except CLIENT_ERRORS as error:
-        reason = "no account: set AZURE_STORAGE_ACCOUNT_NAME" if "Account must be" in str(error) else "settings refused"
-        raise ConfigError(f"{scheme}://{bucket}: {reason}: see the environment variables of {scheme} stores") from None
+        reason = "no account" if "Account must be" in str(error) else "credentials that cannot be used"
+        raise ConfigError(f"{scheme}://{bucket}: {reason}: set {VARIABLES[scheme]}") from None
 
 
 def client_settings(scheme: str) -> dict[str, Any]:
