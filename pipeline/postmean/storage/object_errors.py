@@ -63,7 +63,8 @@ def translate(error: Exception, bucket: str) -> Exception:
         return StorageError(f"{bucket}: no such bucket: make it, or correct the name in the URL")
     if any(service in text for service in _METADATA_SERVICES):
         return StorageError(
-            f"{bucket}: no credentials: set {VARIABLES[bucket.partition('://')[0]]}, or run where the machine has a role"
+            f"{bucket}: no credentials: set {VARIABLES[bucket.partition('://')[0]]}, or run where the machine has "
+            "a role"
         )
     if code in _CREDENTIALS or isinstance(error, UnauthenticatedError) or status == 401:
         return StorageError(f"{bucket}: credentials refused ({reason}): renew them, and check region and endpoint")
