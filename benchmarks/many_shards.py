@@ -1,7 +1,7 @@
 """What a driver, a status and a trainer take of a run of many shards: seconds and peak memory by number of shards.
 
     python benchmarks/many_shards.py --shards 1000 253000 --folder /tmp/many
-    python benchmarks/many_shards.py --shards 253000 --records 13000 --steps make resume --folder /tmp/billions
+    python benchmarks/many_shards.py --shards 253000 --records 12952 --steps make resume verify --folder /tmp/billions
 
 The runs are synthetic: the digits, 16 tuples a shard or --records of them, each a record, and a commit record for each
 shard but one, which the real `postmean generate` makes when it resumes the run. Each step is a process of its own;

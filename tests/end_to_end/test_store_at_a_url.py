@@ -110,7 +110,8 @@ def test_targets_are_those_of_a_store_in_a_folder(
     for store in (str(folder), url):
         assert run("import", [str(source), store]) == 0
         assert run("index", [store]) == 0
-    assert f"{url}/index/" not in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"{url}/index/" not in said.err and f"{url}/index/self-join.npz: self-join of 150 images" in said.out
     index = {path: open_storage(url).get(path) for path in open_storage(url).list("index")}
     assert index == {f"index/{path.name}": path.read_bytes() for path in (folder / "index").iterdir()}
 
