@@ -1,9 +1,11 @@
 """What a driver, a status and a trainer take of a run of many shards: seconds and peak memory by number of shards.
 
     python benchmarks/many_shards.py --shards 1000 253000 --folder /tmp/many
+    python benchmarks/many_shards.py --shards 253000 --records 12952 --steps make resume verify --folder /tmp/billions
 
-The runs are synthetic: the digits, 16 tuples a shard, and a commit record for each shard but one, which the real
-`postmean generate` makes when it resumes the run. Each step is a process of its own.
+The runs are synthetic: the digits, 16 tuples a shard or --records of them, each a record, and a commit record for each
+shard but one, which the real `postmean generate` makes when it resumes the run. Each step is a process of its own;
+`make` plans the run.
 """
 
 import argparse
@@ -15,10 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-RECORDS = 16
-"""Per shard."""
 READ = 64
 """Shards at the run's beginning that have files, to read them."""
 
@@ -28,16 +29,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, nargs="+", default=[1_000, 253_000])
     parser.add_argument("--format", choices=("webdataset", "zarr"), default="webdataset")
+    parser.add_argument("--records", type=int, default=16, help="of a shard")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--folder", type=Path, required=True, help="for the runs: 1 GB for 253 thousand shards")
     parser.add_argument("--step", choices=(*STEPS, ""), default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
-        run_step(args.step, args.folder, args.shards[0], args.format)
+        run_step(args.step, Run(args.folder, args.shards[0], args.records, args.format))
         return
     print(f"{'step':<8} {'shards':>9} {'seconds':>8} {'peak MB':>8}")
     for shards in args.shards:
-        for step in STEPS:
-            command = [sys.executable, __file__, f"--shards={shards}", f"--format={args.format}"]
+        for step in args.steps:
+            command = [sys.executable, __file__, f"--shards={shards}", f"--records={args.records}"]
+            command.append(f"--format={args.format}")
             done = subprocess.run(
                 [*command, f"--folder={args.folder}", f"--step={step}"], capture_output=True, text=True
             )
@@ -47,36 +51,45 @@ def main() -> None:
             print(f"{step:<8} {shards:>9,} {took['seconds']:>8.1f} {took['bytes'] / 1e6:>8.0f}", flush=True)
 
 
-def run_step(step: str, folder: Path, shards: int, format: str) -> None:
+@dataclass(frozen=True)
+class Run:
+    """A synthetic run."""
+
+    folder: Path
+    shards: int
+    records: int
+    format: str
+
+    def settings(self) -> "GenerateConfig":
+        return GenerateConfig.preset(
+            "edm-digits",
+            store=self.folder / "digits.store",
+            out=str(self.folder / f"{self.format}-{self.shards}-{self.records}"),
+            tuples=self.records * self.shards,
+            records_per_shard=self.records,
+            certificate=False,
+            estimator="single-sample",
+            format=self.format,
+            actors=1,
+        )
+
+
+def run_step(step: str, run: Run) -> None:
     """Run a step in this process and print what it took as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
+    run.folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    STEPS[step](folder, shards, format)
+    STEPS[step](run)
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
 
 
-def _settings(folder: Path, shards: int, format: str) -> "GenerateConfig":
-    return GenerateConfig.preset(
-        "edm-digits",
-        store=folder / "digits.store",
-        out=str(folder / f"{format}-{shards}"),
-        tuples=RECORDS * shards,
-        records_per_shard=RECORDS,
-        certificate=False,
-        estimator="single-sample",
-        format=format,
-        actors=1,
-    )
-
-
-def make(folder: Path, shards: int, format: str) -> None:
+def make(synthetic: Run) -> None:
     """Plan the run and write its files, commit records included."""
     from tests.support.stores import digits_store
 
-    if not (folder / "digits.store").exists():
-        digits_store(folder / "digits.store")
-    config = _settings(folder, shards, format)
+    if not (synthetic.folder / "digits.store").exists():
+        digits_store(synthetic.folder / "digits.store")
+    config = synthetic.settings()
     shutil.rmtree(config.out, ignore_errors=True)
     run = RunFolder(open_storage(config.out))
     job = prepare(config, run)
@@ -86,7 +99,7 @@ def make(folder: Path, shards: int, format: str) -> None:
     for shard in range(READ):
         commit = run.commit_shard(job.plan[shard], replica.records(job.plan[shard]))
     text = commit.to_bytes()
-    for shard in range(READ, shards - 1):
+    for shard in range(READ, synthetic.shards - 1):
         row = job.plan[shard]
         plain = json.loads(text) | {"shard": shard, "first_tuple": row.first_tuple, "last_tuple": row.last_tuple}
         for file, path in zip(plain["files"], run.shard_paths(shard), strict=True):
@@ -97,44 +110,54 @@ def make(folder: Path, shards: int, format: str) -> None:
         Path(config.out, commit_path(shard)).write_bytes(to_json(plain))
 
 
-def resume(folder: Path, shards: int, format: str) -> None:
+def resume(run: Run) -> None:
     """Make the missing shard with the real fleet."""
-    assert generate(_settings(folder, shards, format), progress=False).written == 1
+    assert generate(run.settings(), progress=False).written == 1
 
 
-def finished(folder: Path, shards: int, format: str) -> None:
+def finished(run: Run) -> None:
     """Call generate again: nothing is left to make."""
-    assert generate(_settings(folder, shards, format), progress=False).written == 0
+    assert generate(run.settings(), progress=False).written == 0
 
 
-def status(folder: Path, shards: int, format: str) -> None:
+def status(run: Run) -> None:
     """Read the status."""
-    assert read_status(open_storage(_settings(folder, shards, format).out)).shards_done == shards
+    assert read_status(open_storage(run.settings().out)).shards_done == run.shards
 
 
-def train(folder: Path, shards: int, format: str) -> None:
+def verify(run: Run) -> None:
+    """Verify a sample of as many shards as have files; most of those picked have none, which it finds."""
+    folder = RunFolder(open_storage(run.settings().out))
+    report = check_run(folder, ImageStore.open(run.settings().store), 128, shards=READ)
+    assert (report.committed, report.read) == (run.shards, READ)
+
+
+def train(run: Run) -> None:
     """Open a stream and take a batch of each shard that has files."""
-    config = _settings(folder, shards, format)
-    with TargetStream.open(config.out, config.store, RECORDS) as stream:
+    config = run.settings()
+    with TargetStream.open(config.out, config.store, run.records) as stream:
         for _, _ in zip(range(READ), stream, strict=False):
             pass
 
 
-STEPS: dict[str, Callable[[Path, int, str], None]] = {
+STEPS: dict[str, Callable[[Run], None]] = {
     "make": make,
     "resume": resume,
     "finished": finished,
     "status": status,
+    "verify": verify,
     "train": train,
 }
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from postmean.base.json_files import to_json
+    from postmean.contract.image_store import ImageStore
     from postmean.estimators.replica import Replica
     from postmean.pipeline import GenerateConfig, generate
     from postmean.runs.job import prepare
     from postmean.runs.status import read_status
+    from postmean.runs.verify import check_run
     from postmean.shards.run_folder import RunFolder
     from postmean.shards.run_paths import commit_path
     from postmean.storage.open import open_storage

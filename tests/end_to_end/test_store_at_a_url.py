@@ -1,11 +1,16 @@
 """From images to targets with a store that is only in an object store: the same bytes as with one in a folder."""
 
+import os
 import shutil
+import signal
+import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from postmean.cli.main import run
 from postmean.contract.image_store import ImageStore
@@ -15,7 +20,7 @@ from postmean.storage.open import open_storage
 from postmean.training.stream.stream import TargetStream
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.image_files import class_files, make_source, random_images
-from tests.support.runs import assert_one_line, files_of, make_by_hand
+from tests.support.runs import assert_one_line, files_of, make_by_hand, start, wait_until
 from tests.support.settings import generate_config
 
 SETTINGS = {"tuples": 600, "records_per_shard": 64, "estimator": "knn-stratified", "k": 16, "m": 16}
@@ -61,6 +66,42 @@ def test_import_goes_on_where_its_upload_was_stopped(
     assert_one_line(capsys.readouterr().err, "https://: no store is made there")
 
 
+@pytest.mark.slow
+def test_an_import_that_is_killed_while_it_sends_images_leaves_no_store(
+    seaweed_server: str, seaweed_url: str, nodes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3000, 64, 64, 3), np.uint8)
+    np.savez(tmp_path / "photos.npz", images=pixels)
+    assert run("import", [str(tmp_path / "photos.npz"), str(tmp_path / "local")]) == 0
+    parts: list[str] = []
+    hold = threading.Event()
+
+    def hold_second(request: BaseHTTPRequestHandler) -> None:
+        if request.command == "PUT" and "partNumber=" in request.path:
+            parts.append(request.path)
+            if "partNumber=2" in request.path:
+                hold.wait(120)
+
+    with faulty_proxy(seaweed_server, hold_second) as (endpoint, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        running = start("import", tmp_path / "photos.npz", seaweed_url)
+        wait_until(lambda: running.poll() is not None or len(parts) >= 3, "images are being sent")
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+        hold.set()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", seaweed_server)
+    assert len(parts) >= 3
+    assert not {"header.json", "images.npy"} & set(open_storage(seaweed_url).list(""))
+    assert run("index", [seaweed_url]) == 2
+    assert_one_line(capsys.readouterr().err, "no image store there (no header.json)")
+
+    assert run("import", [str(tmp_path / "photos.npz"), seaweed_url]) == 0
+    for path in (tmp_path / "local").iterdir():
+        assert open_storage(seaweed_url).get(path.name) == path.read_bytes()
+    monkeypatch.setenv("POSTMEAN_STORE_CACHE", str(nodes[1]))  # another node
+    ImageStore.open(seaweed_url).check()
+
+
 def test_targets_are_those_of_a_store_in_a_folder(
     s3_url: str, nodes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -69,7 +110,8 @@ def test_targets_are_those_of_a_store_in_a_folder(
     for store in (str(folder), url):
         assert run("import", [str(source), store]) == 0
         assert run("index", [store]) == 0
-    assert f"{url}/index/" not in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"{url}/index/" not in said.err and f"{url}/index/self-join.npz: self-join of 150 images" in said.out
     index = {path: open_storage(url).get(path) for path in open_storage(url).list("index")}
     assert index == {f"index/{path.name}": path.read_bytes() for path in (folder / "index").iterdir()}
 
@@ -102,9 +144,6 @@ def test_a_flag_moves_the_cache(
 
 def make_digits(path: Path) -> None:
     """A source of 150 labelled digits."""
-    import numpy as np
-    from sklearn.datasets import load_digits
-
     digits = load_digits()
     images = np.rint(digits.images[:150] * (255 / 16)).astype(np.uint8)
     np.savez(path, images=images, labels=digits.target[:150])

@@ -263,6 +263,28 @@ def test_every_kind_of_url_opens_its_store(monkeypatch: pytest.MonkeyPatch) -> N
         assert open_storage(url).url == url
 
 
+@pytest.mark.parametrize(
+    ("url", "settings", "says"),
+    [
+        ("gs://bucket/run", {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such/hunter2.json"}, "set GOOGLE_APPLICATION_CRED"),
+        ("gs://bucket/run", {"GOOGLE_SERVICE_ACCOUNT_KEY": '{"private_key": "hunter2"}'}, "credentials that cannot be"),
+        ("az://c/run", {}, "no account: set AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or"),
+        ("az://c/run", {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_ACCOUNT_KEY": "hunter2!"}, "that cannot be"),
+    ],
+)
+def test_credentials_of_google_or_azure_that_cannot_be_used_are_one_line(
+    url: str, settings: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        open_storage(url)
+    message = str(caught.value)
+    assert says in message and "\n" not in message and "hunter2" not in message
+
+
 def test_plain_http_across_the_network_needs_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:9000")
     with pytest.raises(ConfigError, match="use https, or set AWS_ALLOW_HTTP=true"):

@@ -8,7 +8,7 @@ COMMAND = CommandLine(
     name="verify",
     settings=VerifyConfig,
     summary="Re-hash every shard and recompute a sample in float64.",
-    main="out store records seconds",
+    main="out store records seconds shards",
 )
 
 
@@ -36,6 +36,9 @@ def run(argv: list[str]) -> int:
     if report.not_judged:
         lines.append(f"  the distribution of the means was not compared: {report.not_judged}")
     lines += [f"  {count} shards made on {kind}" for kind, count in report.made_on.items()]
+    unread = report.committed - report.deleted - report.read
+    if unread:
+        lines.append(f"  {report.read:,} shards were read, {unread:,} others only listed")
     if report.deleted:
         lines.append(f"  {report.deleted} shards were deleted when all trainers had consumed them: not checked")
     lines.append("all is well" if not problems else f"{len(problems)} problems")

@@ -255,7 +255,7 @@ def _verification(report: VerifyReport | None) -> Section:
     title = "Verification"
     if report is None:
         return Section(title=title, text="Not verified yet: run `postmean verify`.")
-    text = f"{report.committed:,} of {report.shards:,} shards were there. "
+    text = f"{report.committed:,} of {report.shards:,} shards were there, {report.read:,} of them were read. "
     text += (
         "All is well." if not report.problems else f"{len(report.problems)} problems: " + "; ".join(report.problems[:5])
     )

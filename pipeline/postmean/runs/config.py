@@ -131,12 +131,14 @@ class VerifyConfig:
     """Records, and as many certified tuples, to recompute; default 128, with --seconds as many as fit."""
     seconds: float | None = None
     """Time for recomputing: as many records as fit, spread over sigma, but at least 16."""
+    shards: int | None = None
+    """Shards to read and hash, spread evenly over the run, of which the records are sampled too; default all."""
     threads: int | None = None
     """CPU threads; default as many as the usable cores."""
 
     def __post_init__(self) -> None:
         check_at_least(self, "records", 0)
-        check_at_least_one(self, ("threads",))
+        check_at_least_one(self, ("threads", "shards"))
         check_positive(self, ("seconds",))
 
     @property

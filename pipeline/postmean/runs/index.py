@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -33,14 +34,14 @@ class IndexReport:
 
     images: int
     self_join: str
-    """Path of the self-join."""
+    """Path or URL of the self-join."""
     computed: bool
     """Whether this call computed the self-join; False if it existed already."""
     self_join_seconds: float
     certified_sigma: dict[str, float]
     """Quantiles over the images, by name: q1, q10, q50, q90, q99 (in percent)."""
     index: str | None
-    """Path of the FAISS index, None if none was asked for."""
+    """Path or URL of the FAISS index, None if none was asked for."""
     index_seconds: float | None
 
 
@@ -96,13 +97,18 @@ def index(config: IndexConfig, progress: bool | ShowProgress = True) -> IndexRep
         certified = certified_sigma(join, config.tolerance, store.dim)
     return IndexReport(
         images=len(store),
-        self_join=str(join.path(store, config.flips, config.conditional)),
+        self_join=_beside(store, join.path(store, config.flips, config.conditional)),
         computed=stored is None,
         self_join_seconds=time.monotonic() - began - index_seconds,
         certified_sigma={f"q{q}": float(np.quantile(certified, q / 100)) for q in (1, 10, 50, 90, 99)},
-        index=str(index_path(store, faiss, config.flips)) if faiss else None,
+        index=_beside(store, index_path(store, faiss, config.flips)) if faiss else None,
         index_seconds=index_seconds if faiss else None,
     )
+
+
+def _beside(store: ImageStore, path: Path) -> str:
+    """Where a file of the index lies for all: beside the store, not in this node's copy of it."""
+    return str(path) if store.remote is None else f"{store.remote.url}/index/{path.name}"
 
 
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:

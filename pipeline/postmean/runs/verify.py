@@ -11,19 +11,15 @@ from postmean.base.cores import usable_cores
 from postmean.base.errors import DataError, GenerationError, ShardError, VerificationError
 from postmean.base.json_files import JsonError, read_json, to_json
 from postmean.base.progress import NoProgress, ShowProgress, shown
-from postmean.contract.commit import Commit
 from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
-from postmean.contract.plan import shard_tuples
-from postmean.contract.records import Records
-from postmean.contract.tuples import TupleBlock
 from postmean.engine.process_setup import threads
 from postmean.estimators.traits import traits_of
 from postmean.estimators.twin_test import FALSE_ALARM
-from postmean.runs.check_records import check_neighbours, check_tuple_columns, check_values
 from postmean.runs.config import VerifyConfig
+from postmean.runs.look_at_shards import look_at
 from postmean.runs.recompute import Errors, is_judged, recompute
-from postmean.runs.verify_sample import Sample
+from postmean.runs.verify_sample import Sample, spread_places
 from postmean.shards.retention import deleted_shards, kept_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
@@ -75,6 +71,9 @@ class VerifyReport:
     """Name of the estimator that made the means."""
     shards: int
     committed: int
+    """With a valid commit record; of shards that were not read, with any."""
+    read: int
+    """Shards that were read and hashed: all that are committed, or a sample of them (`--shards`)."""
     deleted: int
     """Committed shards deleted after all trainers had consumed them, so not checked."""
     records: int
@@ -112,7 +111,7 @@ def verify(config: VerifyConfig, progress: bool | ShowProgress = True) -> Verify
     manifest = run.read_manifest()
     store = ImageStore.open(config.store, show)
     with threads(config.threads or usable_cores()):
-        report = check_run(run, store, config.most_records, config.seconds, show)
+        report = check_run(run, store, config.most_records, config.seconds, show, config.shards)
     report = replace(report, problems=judge(report, manifest))
     with suppress(GenerationError):  # a folder that this user may only read is verified all the same
         run.storage.put(VERIFICATION, to_json(report))
@@ -133,13 +132,15 @@ def check_run(
     sample: int,
     seconds: float | None = None,
     show: ShowProgress = NoProgress,
+    shards: int | None = None,
 ) -> VerifyReport:
-    """Check a run. A commit record is read once, with its shard.
+    """Check a run. A commit record is read once, with its shard, and several shards at a time.
 
     Args:
         sample: number of records, and of certified tuples, to recompute: about that many, spread over all shards.
         seconds: time for recomputing: as many of the sample as fit.
         show: shows the shards, then the recomputation.
+        shards: read this many, spread evenly over the run; None: all.
     Raises:
         MismatchError: the run was made from another store, or this machine generates other random numbers.
         VerificationError: the store's files do not match its header.
@@ -154,29 +155,26 @@ def check_run(
     certified = run.read_certified_sigma()
     run.check_metadata()
     deleted, listed = deleted_shards(run), kept_shards(run)
-    chosen = Sample(sample, len(listed))
+    picked = listed if shards is None else listed[spread_places(len(listed), shards)]
+    chosen = Sample(sample, len(picked))
     damaged: dict[int, str] = {}
     made_on: Counter[str] = Counter()
-    with show("verify", len(listed), "shards") as line:
-        for position, shard in enumerate(listed.tolist()):
+    with show("verify", len(picked), "shards") as line:
+        for position, found in enumerate(look_at(picked, run, certified, store)):
             line.update(position + 1)
-            try:
-                commit = run.read_commit(shard)
-            except ShardError:
-                continue  # a shard without a valid commit record does not exist
-            made_on[commit.made_on] += 1
-            try:
-                block, records = _checked(run, commit, certified, store)
-            except ShardError as error:
-                damaged[shard] = str(error)
-                continue
-            chosen.take(position, manifest.tuple_source(), block, records, certified)
+            if found.commit is not None:
+                made_on[found.commit.made_on] += 1
+            if found.damage is not None:
+                damaged[int(picked[position])] = found.damage
+            if found.whole is not None:
+                chosen.take(position, manifest.tuple_source(), *found.whole, certified)
     found = recompute(chosen, manifest, store, seconds, show)
     return VerifyReport(
         out=run.storage.url,
         estimator=manifest.estimator.name,
         shards=len(plan),
-        committed=made_on.total() + deleted,
+        committed=made_on.total() + len(listed) - len(picked) + deleted,
+        read=made_on.total(),
         deleted=deleted,
         records=plan.total_records,
         made_on=dict(made_on),
@@ -197,22 +195,6 @@ def check_run(
         ],
         not_judged=_not_judged(manifest),
     )
-
-
-def _checked(
-    run: RunFolder, commit: Commit, certified: np.ndarray | None, store: ImageStore
-) -> tuple[TupleBlock, Records]:
-    """Tuples and records of a shard; ShardError if one of them cannot be the run's."""
-    manifest, shard = run.read_manifest(), commit.shard
-    records = run.read_shard(shard, commit=commit)
-    block = shard_tuples(manifest.tuple_source(), run.read_plan()[shard], manifest.plan_certificate(certified))
-    remedy = run.make_again(shard)
-    if not np.array_equal(records.tuple_id, block.tuple_id):
-        raise ShardError(f"its tuples are not the plan's: {remedy}")
-    check_tuple_columns(records, block, store, remedy)
-    check_values(records, manifest, remedy)
-    check_neighbours(records, block, manifest, store, remedy)
-    return block, records
 
 
 def judge(report: VerifyReport, manifest: Manifest) -> list[str]:

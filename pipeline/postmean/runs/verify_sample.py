@@ -38,7 +38,7 @@ class Sample:
         Args:
             position: the shard's number among the shards to choose from.
         """
-        places = np.linspace(0, self.shards - 1, min(self.most, self.shards)).astype(int)
+        places = spread_places(self.shards, self.most)
         number = int(np.searchsorted(places, position))
         if number == len(places) or places[number] != position:
             return
@@ -59,6 +59,11 @@ class Sample:
         at = spread_order([float(block.sigma[0]) for block, _ in self.records])
         certified = spread_order([float(block.sigma[0]) for block in self.certified])
         return [self.records[i] for i in at], [self.certified[i] for i in certified]
+
+
+def spread_places(count: int, most: int) -> np.ndarray:
+    """At most this many of the places 0 .. count - 1, spread evenly, rising, int64."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
 
 
 def spread_order(sigma: Sequence[float]) -> list[int]:

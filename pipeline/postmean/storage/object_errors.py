@@ -24,6 +24,12 @@ _CREDENTIALS = (
     "InvalidAccessKeyId",
     "AuthorizationHeaderMalformed",
 )
+VARIABLES = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+}
+"""Environment variables with the credentials of a store, by the URL's scheme."""
 _METADATA_SERVICES = ("169.254.", "metadata.google.internal", "[fd00:ec2::254]")
 
 
@@ -57,8 +63,8 @@ def translate(error: Exception, bucket: str) -> Exception:
         return StorageError(f"{bucket}: no such bucket: make it, or correct the name in the URL")
     if any(service in text for service in _METADATA_SERVICES):
         return StorageError(
-            f"{bucket}: no credentials: set them in the environment (for s3 AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), or run where the machine has a role"
+            f"{bucket}: no credentials: set {VARIABLES[bucket.partition('://')[0]]}, or run where the machine has "
+            "a role"
         )
     if code in _CREDENTIALS or isinstance(error, UnauthenticatedError) or status == 401:
         return StorageError(f"{bucket}: credentials refused ({reason}): renew them, and check region and endpoint")

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,13 +22,14 @@ from postmean.base.errors import ConfigError, ShardError
 from postmean.base.files import is_temporary
 from postmean.storage.aws_profile import profile_settings
 from postmean.storage.backoff import Transient, deadline_seconds
-from postmean.storage.object_errors import CLIENT_ERRORS, Missing, Unsupported, translate
+from postmean.storage.object_errors import CLIENT_ERRORS, VARIABLES, Missing, Unsupported, translate
 from postmean.storage.object_requests import PART, ObjectRequests
 from postmean.storage.storage import check_path
 
 _UPLOADS = 4  # parts at once
 _PAGE = 1000  # objects; a store lists no more in one answer
 _REQUEST_SECONDS, _CONNECT_SECONDS = 60.0, 5.0
+_PART_SECONDS, _PART_RETRIES = 240.0, 100  # a request is signed once for all its retries, for five minutes
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -57,17 +59,23 @@ class ObjectStorage:
         self._store = _connect(scheme, bucket, prefix, seconds, retries=3)
         # without the client's own retries, which would hide whether its first attempt created the object
         self._once = _connect(scheme, bucket, prefix, seconds, retries=0)
+        # with all of them: the client repeats a part, while an attempt of ours would begin with the first one
+        self._by_part = partial(_connect, scheme, bucket, prefix, seconds, _PART_RETRIES, _PART_SECONDS)
         self._requests = ObjectRequests(self._store, self.url, seconds, lambda error: translate(error, root))
         self._bucket_seen = False
 
     def put(self, path: str, data: bytes) -> None:
-        self._put(path, lambda: data)
+        self._put(self._store, path, lambda: data)
 
     def put_file(self, path: str, file: Path, progress: Callable[[int], None] = lambda done: None) -> None:
-        """In parts; a kill leaves no object, and the next call sends all of them again."""
+        """In parts, each of which is sent again until the deadline if it fails.
+
+        A kill leaves no object, and the next call sends all parts again.
+        """
         if file.stat().st_size <= PART:
             self.put(path, file.read_bytes())
             return progress(file.stat().st_size)
+        store = self._by_part()
 
         def parts() -> Iterator[bytes]:
             with file.open("rb") as opened:
@@ -75,14 +83,14 @@ class ObjectStorage:
                     yield part
                     progress(opened.tell())
 
-        self._put(path, parts)
+        self._put(store, path, parts)
 
-    def _put(self, path: str, data: Callable[[], Any]) -> None:
+    def _put(self, store: Any, path: str, data: Callable[[], Any]) -> None:
         check_path(path)
 
         def attempt(_: int) -> None:
             try:
-                obstore.put(self._store, path, data(), chunk_size=PART, max_concurrency=_UPLOADS)
+                obstore.put(store, path, data(), chunk_size=PART, max_concurrency=_UPLOADS)
             except CLIENT_ERRORS as error:
                 # a missing bucket has another error: here the end of an upload in parts was carried out and its answer
                 # lost, so that the client's next attempt finds no upload
@@ -203,7 +211,9 @@ def _is_plain(prefix: str) -> bool:
     return True
 
 
-def _connect(scheme: str, bucket: str, prefix: str, seconds: float, retries: int) -> Any:
+def _connect(
+    scheme: str, bucket: str, prefix: str, seconds: float, retries: int, retry_seconds: float = _REQUEST_SECONDS
+) -> Any:
     options: dict[str, Any] = {
         "prefix": prefix or None,
         "client_options": {
@@ -212,7 +222,7 @@ def _connect(scheme: str, bucket: str, prefix: str, seconds: float, retries: int
         },
         "retry_config": {
             "max_retries": retries,
-            "retry_timeout": timedelta(seconds=min(_REQUEST_SECONDS, seconds)),
+            "retry_timeout": timedelta(seconds=min(retry_seconds, seconds)),
         },
     }
     try:
@@ -221,8 +231,8 @@ def _connect(scheme: str, bucket: str, prefix: str, seconds: float, retries: int
             return S3Store(bucket, **settings, **options)
         return GCSStore(bucket, **options) if scheme == "gs" else AzureStore(bucket, **options)
     except CLIENT_ERRORS as error:
-        reason = "no account: set AZURE_STORAGE_ACCOUNT_NAME" if "Account must be" in str(error) else "settings refused"
-        raise ConfigError(f"{scheme}://{bucket}: {reason}: see the environment variables of {scheme} stores") from None
+        reason = "no account" if "Account must be" in str(error) else "credentials that cannot be used"
+        raise ConfigError(f"{scheme}://{bucket}: {reason}: set {VARIABLES[scheme]}") from None
 
 
 def client_settings(scheme: str) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def levels_on_grids(
     """
     sigma = np.empty(len(uniform), np.float32)
     sigma_next = np.empty(len(uniform), np.float32)
-    for size in np.unique(sizes):
+    is_one = len(sizes) > 0 and sizes.min() == sizes.max()  # as in nearly all blocks; a sort would be slow to say so
+    for size in sizes[:1] if is_one else np.unique(sizes):
         rows = sizes == size
         grid, lower = pick(int(size), uniform[rows])
         sigma_next[rows], sigma[rows] = grid[lower], grid[lower + 1]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from postmean.base.checks import check_finite, check_finite_positive
 from postmean.base.lazy_numpy import np
+from postmean.contract.noise.edge_table import EdgeTable
 from postmean.contract.noise.growing_grid import check_growing_grid, levels_on_grids
 from postmean.contract.noise.noise import NoiseLevels
 from postmean.contract.process import AnyProcess, karras_grid
@@ -72,14 +73,14 @@ class ICTNoise:
         return levels_on_grids(sizes, uniform, self._pick)
 
     def _pick(self, size: int, uniform: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
-        grid, cumulative = _ict_grid(self, size)
-        return grid, np.searchsorted(cumulative, uniform, side="right")
+        grid, edges = _ict_grid(self, size)
+        return grid, edges.interval(uniform)
 
 
 @cache
-def _ict_grid(noise: ICTNoise, size: int) -> tuple["np.ndarray", "np.ndarray"]:
+def _ict_grid(noise: ICTNoise, size: int) -> tuple["np.ndarray", EdgeTable]:
     grid = karras_grid(size, noise.sigma_min, noise.sigma_max, noise.rho)
     edges = np.array([math.erf((math.log(s) - noise.P_mean) / (math.sqrt(2) * noise.P_std)) for s in grid])
     cumulative = np.cumsum(np.diff(edges))
-    # without the last edge, searchsorted cannot return a level past the grid
-    return grid.astype(np.float32), (cumulative / cumulative[-1])[:-1]
+    # without the last edge, no interval is past the grid
+    return grid.astype(np.float32), EdgeTable((cumulative / cumulative[-1])[:-1])
