@@ -76,7 +76,7 @@ def decode_or_refuse(each: ShardCodec, row: ShardPlan, layout: Layout, files: di
         return None
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(layout=layouts(), seed=st.integers(0, 99), sparse_share=st.sampled_from([0.0, 0.5, 1.0]))
 @example(layout=replace(LAYOUT, records_per_shard=600, total_records=1113), seed=0, sparse_share=0.5)
 @example(layout=replace(LAYOUT, records_per_shard=256, total_records=257), seed=0, sparse_share=0.5)
@@ -124,7 +124,7 @@ def test_flipped_bits_give_records_or_a_shard_error_but_nothing_else(each: Shard
             decode_or_refuse(each, row, layout, files | {path: bytes(damaged)})
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(junk=st.binary(max_size=3000), keep=st.integers(0, 2000))
 def test_foreign_bytes_are_refused(each: ShardCodec, junk: bytes, keep: int) -> None:
     row = plan_of(LAYOUT)[0]
