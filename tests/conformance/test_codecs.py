@@ -57,6 +57,11 @@ def layout(request: pytest.FixtureRequest) -> Layout:
     return request.param
 
 
+ALL_FILES = ("plain", "heun", "self-contained heun without labels")
+"""Layouts that have every file and every column between them: what is damaged is the bytes of a file."""
+each_file = pytest.mark.parametrize("layout", [KINDS[name] for name in ALL_FILES], ids=ALL_FILES)
+
+
 def reader(files: dict[str, bytes]) -> Callable[[str], bytes]:
     """Like Storage.get: ShardError if there is no such file."""
 
@@ -101,6 +106,7 @@ def test_bytes_are_the_same_every_time(each: ShardCodec, layout: Layout) -> None
     assert each.run_files(layout, {}) == each.run_files(layout, {})
 
 
+@each_file
 def test_a_shard_cut_short_anywhere_is_refused(each: ShardCodec, layout: Layout) -> None:
     row = plan_of(layout)[1]
     files = each.encode(records_of(layout, 1), row, layout)
@@ -111,6 +117,7 @@ def test_a_shard_cut_short_anywhere_is_refused(each: ShardCodec, layout: Layout)
                 each.decode(row, layout, reader(files | {path: data[:cut]}))
 
 
+@each_file
 def test_flipped_bits_give_records_or_a_shard_error_but_nothing_else(each: ShardCodec, layout: Layout) -> None:
     row = plan_of(layout)[1]
     files = each.encode(records_of(layout, 1), row, layout)
