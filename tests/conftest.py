@@ -3,15 +3,26 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # on sizes this small, more threads only wait for each other; children inherit it
+# processes that tests start read the bytecode of the first instead of compiling all modules again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # before any test imports ray, which reads these at import
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+with suppress(ImportError):  # `make gpu` needs no hypothesis
+    from hypothesis import HealthCheck, settings
+
+    # a timing decides no test: a busy machine may take long over an example, or over making it
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,11 @@ def layout(request: pytest.FixtureRequest) -> Layout:
     return request.param
 
 
+ALL_FILES = ("plain", "heun", "self-contained heun without labels")
+"""Layouts that have every file and every column between them: what is damaged is the bytes of a file."""
+each_file = pytest.mark.parametrize("layout", [KINDS[name] for name in ALL_FILES], ids=ALL_FILES)
+
+
 def reader(files: dict[str, bytes]) -> Callable[[str], bytes]:
     """Like Storage.get: ShardError if there is no such file."""
 
@@ -76,7 +81,7 @@ def decode_or_refuse(each: ShardCodec, row: ShardPlan, layout: Layout, files: di
         return None
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(layout=layouts(), seed=st.integers(0, 99), sparse_share=st.sampled_from([0.0, 0.5, 1.0]))
 @example(layout=replace(LAYOUT, records_per_shard=600, total_records=1113), seed=0, sparse_share=0.5)
 @example(layout=replace(LAYOUT, records_per_shard=256, total_records=257), seed=0, sparse_share=0.5)
@@ -101,6 +106,7 @@ def test_bytes_are_the_same_every_time(each: ShardCodec, layout: Layout) -> None
     assert each.run_files(layout, {}) == each.run_files(layout, {})
 
 
+@each_file
 def test_a_shard_cut_short_anywhere_is_refused(each: ShardCodec, layout: Layout) -> None:
     row = plan_of(layout)[1]
     files = each.encode(records_of(layout, 1), row, layout)
@@ -111,6 +117,7 @@ def test_a_shard_cut_short_anywhere_is_refused(each: ShardCodec, layout: Layout)
                 each.decode(row, layout, reader(files | {path: data[:cut]}))
 
 
+@each_file
 def test_flipped_bits_give_records_or_a_shard_error_but_nothing_else(each: ShardCodec, layout: Layout) -> None:
     row = plan_of(layout)[1]
     files = each.encode(records_of(layout, 1), row, layout)
@@ -124,7 +131,7 @@ def test_flipped_bits_give_records_or_a_shard_error_but_nothing_else(each: Shard
             decode_or_refuse(each, row, layout, files | {path: bytes(damaged)})
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(junk=st.binary(max_size=3000), keep=st.integers(0, 2000))
 def test_foreign_bytes_are_refused(each: ShardCodec, junk: bytes, keep: int) -> None:
     row = plan_of(LAYOUT)[0]

@@ -32,7 +32,7 @@ def naive(source: TupleSource, tuples: int, certified: np.ndarray | None, size: 
     return shards
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tuples=st.integers(0, 120),
     size=st.integers(1, 130),
@@ -105,7 +105,7 @@ def test_plan_of_another_run_and_bytes_that_are_none_are_refused():
     assert plan[2] == ShardPlan(2, int(plan.first_tuple[2]), int(plan.last_tuple[2]), 10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ends=st.lists(st.integers(0, 200), min_size=1, max_size=4, unique=True).map(sorted), size=st.integers(1, 40))
 def test_segments_leave_earlier_shards_alone_and_miss_no_record(ends, size):
     source, certified = source_of(), np.full(7, 0.2, np.float32)

@@ -34,7 +34,7 @@ def random_supports(rng: np.random.Generator, records: int) -> list[tuple[np.nda
     return out
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), max_support=st.integers(0, 100))
 def test_packing_and_decoding_costs_less_than_1e_7(store, seed, max_support):
     support = random_supports(np.random.default_rng(seed), 12)
@@ -108,7 +108,7 @@ def assert_same(a: Records, b: Records) -> None:
         assert ours[name].tobytes() == column.tobytes(), name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10**6),
     size=st.integers(0, 9),

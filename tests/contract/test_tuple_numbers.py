@@ -38,7 +38,7 @@ def source_of(seed: int = 0, images: int = 13, flips: bool = False, noise: AnyNo
     return TupleSource(seed=seed, images=images, flips=flips, noise=noise, process=process)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.sampled_from([0, 1, 2**63 - 1]),
     noise=st.sampled_from(NOISES),

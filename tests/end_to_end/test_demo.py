@@ -1,40 +1,34 @@
 """The demo on tiny settings: killed in the middle, then run again to the end."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-DEADLINE = 600.0  # seconds per call; all calls together take 50 s of CPU time
+from postmean.cli.main import run
+from tests.support.runs import start, wait_until
 
 
-def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "postmean", "demo", "--out", str(out), "--tuples", "2000", "--json"]
-
-
-def run_demo(out: Path) -> dict:
-    done = subprocess.run(command(out), capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return json.loads(done.stdout)
-
-
-def test_demo_goes_on_after_a_kill_and_ends_with_model_samples_and_picture(tmp_path: Path) -> None:
+def test_demo_goes_on_after_a_kill_and_ends_with_model_samples_and_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "demo out"
-    with subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        limit = time.monotonic() + DEADLINE
-        while not (out / "targets" / "manifest.json").exists() and time.monotonic() < limit:
-            assert process.poll() is None
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-    report = run_demo(out)
+    arguments = ["--out", str(out), "--tuples", "2000", "--json"]
+    killed = start("demo", *arguments)
+
+    def begun() -> bool:
+        assert killed.poll() is None, killed.communicate()
+        return (out / "targets" / "manifest.json").exists()
+
+    wait_until(begun, "the manifest of the targets")
+    killed.kill()
+    killed.communicate()
+    assert run("demo", arguments) == 0  # in this process, which has loaded most of what it needs
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    report = json.loads(said.out)
 
     assert "import" not in report["seconds"]
     assert report["tuples"] == 2048
@@ -53,7 +47,5 @@ def test_demo_goes_on_after_a_kill_and_ends_with_model_samples_and_picture(tmp_p
 
 
 def test_demo_of_less_than_a_batch_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    from postmean.cli.main import run
-
     assert run("demo", ["--tuples", "5"]) == 2
     assert "--tuples" in capsys.readouterr().err

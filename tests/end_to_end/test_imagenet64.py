@@ -19,6 +19,7 @@ CLASSES, BATCHES, TUPLES = 1000, 10, 2048
 SMALL = {
     "plan": ["--tuples=4096", "--records-per-shard=64"],
     "generate": [f"--tuples={TUPLES}", "--records-per-shard=64", "--device=cpu", "--actors=1"],
+    "verify": ["--records=24"],
     "train": [
         *("--steps=2", "--batch-size=16", "--device=cpu", "--precision=fp32"),
         *("--network.channels=32", "--network.channel-mult", "1", "1", "--network.layers-per-block=1"),

@@ -9,16 +9,18 @@ import pytest
 from postmean.contract.image_store import ImageStore
 from postmean.contract.settings import ShardFormat
 from postmean.runs.config import GenerateConfig
+from tests.support.made_once import made_once
 from tests.support.runs import files_of, indexed_store, make_by_hand
 from tests.support.settings import generate_config
 
+FORMATS: tuple[ShardFormat, ...] = ("webdataset", "zarr")
 TUPLES, RECORDS_PER_SHARD, SEED = 12_000, 128, 5
 """Some 55 shards of 0.1 s each: enough that a kill after the first few hits the middle of the run."""
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
-    return indexed_store(tmp_path_factory.mktemp("fleet") / "store", 300)
+    return ImageStore.open(made_once(tmp_path_factory, "fleet-store", lambda path: indexed_store(path, 300)))
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +42,12 @@ def job(store: ImageStore) -> list[str]:
 @pytest.fixture(scope="session")
 def expected(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
     """Files of the job's run for each format, made by one replica in this process."""
-    tars, arrays = (tmp_path_factory.mktemp(name) for name in ("webdataset", "zarr"))
-    make_by_hand(config(store.path, tars, "webdataset"), config(store.path, arrays, "zarr"))
-    return {"webdataset": files_of(tars), "zarr": files_of(arrays)}
+
+    def make(folder: Path) -> None:
+        make_by_hand(*(config(store.path, folder / format, format) for format in FORMATS))
+
+    folder = made_once(tmp_path_factory, "fleet-runs", make)
+    return {format: files_of(folder / format) for format in FORMATS}
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ class World:
                 self.struck.add(actor)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(SCHEDULES)
 def test_every_shard_is_made_once_or_accounted_for_and_nothing_hangs_or_is_left_behind(schedule: Schedule) -> None:
     world = World(schedule)

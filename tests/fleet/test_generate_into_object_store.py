@@ -17,7 +17,15 @@ from postmean.storage.storage import Storage
 from postmean.training.stream.stream import TargetStream
 from tests.fleet.conftest import config
 from tests.support.faulty_proxy import faulty_proxy, share_of
-from tests.support.runs import assert_one_line, finish, make_by_hand, postmean, start, wait_until
+from tests.support.runs import (
+    assert_one_line,
+    descendants,
+    finish,
+    is_alive,
+    make_by_hand,
+    start,
+    wait_until,
+)
 from tests.support.s3_objects import listings, requests_of
 
 Expected = dict[str, dict[str, bytes]]
@@ -71,12 +79,18 @@ def test_a_run_watched_contested_killed_and_resumed_has_the_bytes_of_a_folder(
     assert in_this_process(["status", s3_url], capsys) == (0, f"{s3_url}: nothing there\n", "")
 
     # while a driver runs, `status` says so and a second one is refused
-    first = start(*job, f"--out={s3_url}")
+    first = start(*job, f"--out={s3_url}", "--actors=3", "--shards-at-a-time=2")
     wait_for_commits(storage, 3, first)
     code, _, said = in_this_process([*job, f"--out={s3_url}"], capsys)
     running = status(s3_url, capsys)
+
+    # SIGKILL of the command: raylet, GCS and actors go with it
+    below = descendants(first.pid)
+    assert any("EstimatorActor" in title for title in below.values())
     first.kill()
     first.communicate()
+    essential = [pid for pid, title in below.items() if "Agent" not in title]
+    wait_until(lambda: not any(map(is_alive, essential)), "Ray's processes end with the command")
     assert code == 3
     assert_one_line(said, "another `postmean generate` is at work there (host ", f"process {first.pid}, last heartbeat")
     assert running["state"] == "running"
@@ -92,9 +106,9 @@ def test_a_run_watched_contested_killed_and_resumed_has_the_bytes_of_a_folder(
         f"{s3_url}: stopped: run the same `postmean generate` again" in in_this_process(["status", s3_url], capsys)[1]
     )
     with requests_of(s3_server, monkeypatch) as made:
-        done = postmean(*job, f"--out={s3_url}", "--json")
-    assert done.returncode == 0, done.stderr
-    assert 0 < json.loads(done.stdout)["written"] < commits(expected)
+        code, *resumed = in_this_process([*job, f"--out={s3_url}", "--json"], capsys)
+    assert code == 0, resumed
+    assert 0 < json.loads(resumed[0])["written"] < commits(expected)
     assert listings(made, "commits") == 1
     assert objects(s3_url) == expected["webdataset"]
 
@@ -116,7 +130,7 @@ def test_a_run_watched_contested_killed_and_resumed_has_the_bytes_of_a_folder(
 
     everything = {path: storage.get(path) for path in storage.list("")}
     assert json.loads(everything["config.json"])["out"] == s3_url
-    shown = (done.stdout + done.stderr + verified + said).encode()
+    shown = "".join([*resumed, verified, said]).encode()
     assert not any(secret in data for data in (*everything.values(), shown) for secret in SECRETS)
 
 

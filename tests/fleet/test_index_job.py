@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from postmean.cli.main import run
 from tests.support.runs import actors_of, finish, index, postmean, start, wait_until
 from tests.support.stores import digits_store
 
@@ -57,25 +58,28 @@ def kill(running: subprocess.Popen) -> None:
 
 
 def test_killed_with_actors_and_resumed_without_gives_the_bytes_of_one_unit(
-    store: Path, expected: dict[str, bytes], ray_root: Path
+    store: Path, expected: dict[str, bytes], ray_root: Path, capsys: pytest.CaptureFixture[str]
 ):
+    def status(*flags: str) -> str:
+        capsys.readouterr()
+        assert run("status", [str(store), *flags]) == 0
+        return capsys.readouterr().out
+
     running = start("index", store, *ARGUMENTS, "--actors=2")
     wait_for_parts(store, 5, running)
     os.kill(running.pid, signal.SIGSTOP)
-    status = json.loads(postmean("status", store, "--json").stdout)
-    assert not status["indexes"] and status["being_made"][0]["state"] == "running"
-    refused = postmean("index", store, *ARGUMENTS)
-    assert refused.returncode == 3 and "another `postmean index` is at work there" in refused.stderr
+    shown = json.loads(status("--json"))
+    assert not shown["indexes"] and shown["being_made"][0]["state"] == "running"
+    assert run("index", [str(store), *ARGUMENTS]) == 3
+    assert "another `postmean index` is at work there" in capsys.readouterr().err
     kill(running)
     done = parts(store)
     assert 5 <= done < UNITS
-    shown = postmean("status", store).stdout
-    assert "stopped: run the same `postmean index` again to go on" in shown and f"of {UNITS}" in shown
-    assert postmean("index", store, *ARGUMENTS).returncode == 0
+    stopped = status()
+    assert "stopped: run the same `postmean index` again to go on" in stopped and f"of {UNITS}" in stopped
+    assert run("index", [str(store), *ARGUMENTS]) == 0
     assert files(store) == expected
-    assert postmean("status", store).stdout.splitlines() == [
-        f"{store}: indexed: ivf4-sq8-flips.faiss, self-join-flips.npz"
-    ]
+    assert status().splitlines() == [f"{store}: indexed: ivf4-sq8-flips.faiss, self-join-flips.npz"]
 
 
 @pytest.mark.slow

@@ -285,7 +285,7 @@ def test_leaving_the_server_releases_who_waits_for_a_shard() -> None:
     assert shards.is_over()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_damaged_requests_get_at_most_one_answer_each(impatient_port: int, data: st.DataObject) -> None:
     damaged = bytearray(GET)

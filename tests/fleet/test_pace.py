@@ -98,7 +98,7 @@ def test_nobody_can_have_passed_a_shard_that_is_not_made(run: RunFolder, tmp_pat
 
 
 @given(st.integers(0, TUPLES), st.integers(0, TUPLES), st.integers(1, 3), st.booleans())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_a_trainer_may_resume_from_is_never_deleted(
     run: RunFolder, next_tuple: int, resume_tuple: int, trainers: int, finished: bool
 ) -> None:

@@ -191,13 +191,13 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(PLAIN, st.sampled_from([3, 4, 5]))
 def test_plain_values_come_back_as_they_are(value, protocol):
     assert load_plain(pickle.dumps(value, protocol), "x") == value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_damaged_pickles_give_a_value_or_an_error(data):
     array = np.arange(20, dtype=np.uint8)

@@ -52,7 +52,7 @@ def test_grey_images_make_a_store_of_one_channel(tmp_path):
     assert np.array_equal(store.images, planes(images))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations(list(class_files(IMAGES).items())), st.sampled_from(["tar", "tar.gz", "zip"]))
 def test_order_does_not_depend_on_the_archive(tmp_path_factory, members, form):
     folder = tmp_path_factory.mktemp("order")

@@ -171,7 +171,7 @@ def test_near_duplicates_keep_the_certified_sigma_of_both_low(tmp_path):
     assert (certified[2:4] > 0.8 * certified[4:].min()).all()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     pixels=arrays(
         np.uint8,

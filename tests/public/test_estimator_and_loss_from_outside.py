@@ -1,4 +1,4 @@
-"""An estimator and a loss from outside the package: generated with by real actors, verified, trained with."""
+"""An estimator and a loss from outside the package: generated with, verified, trained with."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from postmean.pipeline import (
     with_flags,
 )
 from postmean.training import PRESETS, Denoiser, HalfLifeEMA, Loss, TargetBatch, TrainRunConfig, load_denoiser, train
-from tests.support.runs import indexed_store
+from tests.support.runs import files_of, indexed_store, make_by_hand
 
 PACKAGE = '''
 """The exact mean by plain numpy."""
@@ -94,19 +94,32 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("plain_estimator", None)
 
 
-def test_a_run_is_generated_verified_and_trained_on(installed: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def job(installed: Path, tmp_path: Path) -> GenerateConfig:
+    """A run of 640 tuples with the estimator."""
     store = indexed_store(tmp_path / "store", 60)
     job = GenerateConfig(store=store.path, tuples=640, out=str(tmp_path / "run"), fleet=FleetSettings(actors=1))
-    job = with_flags(job, estimator=EstimatorSettings(name="plain"), records_per_shard=128, device="cpu")
+    return with_flags(job, estimator=EstimatorSettings(name="plain"), records_per_shard=128, device="cpu")
+
+
+@pytest.mark.slow
+def test_real_actors_find_it_and_make_the_same_run(job: GenerateConfig, tmp_path: Path) -> None:
+    """Slow: it starts Ray. What the estimator computes is checked by the next test, on a run made in this process."""
+    make_by_hand(replace(job, out=str(tmp_path / "by hand")))
     assert generate(job).written > 1
-    report = verify(VerifyConfig(out=job.out, store=store.path))
+    assert files_of(job.out) == files_of(tmp_path / "by hand")
+
+
+def test_a_run_is_made_verified_and_trained_on(job: GenerateConfig, tmp_path: Path) -> None:
+    assert make_by_hand(job).committed().sum() > 128
+    report = verify(VerifyConfig(out=job.out, store=job.store))
     assert report.estimator == "plain" and report.problems == []
     assert max(row.worst for row in report.rows if row.kind == "records") < 1e-6
 
     small = replace(PRESETS["edm-digits"].network, channels=16)
     config = replace(PRESETS["edm-digits"], batch_size=32, steps=20, network=small, ema=HalfLifeEMA(half_life_kimg=0.1))
     out = tmp_path / "model"
-    training = TrainRunConfig.of(config, targets=job.out, store=store.path, out=out, device="cpu")
+    training = TrainRunConfig.of(config, targets=job.out, store=job.store, out=out, device="cpu")
     first = train(training, loss=AbsoluteLoss())
     assert first.step == 20 and first.loss is not None
     assert '"kind": "absolute"' in (out / "config.json").read_text()

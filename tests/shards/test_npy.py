@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,7 +17,6 @@ DTYPES = [np.uint8, np.int8, np.float16, np.float32, np.float64, np.int32, np.in
 arrays = hnp.arrays(st.sampled_from(DTYPES), hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5))
 
 
-@settings(deadline=None)
 @given(arrays)
 def test_numpy_reads_what_is_written_and_back(array: np.ndarray) -> None:
     data = to_npy(array)
@@ -28,7 +27,6 @@ def test_numpy_reads_what_is_written_and_back(array: np.ndarray) -> None:
     assert data == sink.getvalue()
 
 
-@settings(deadline=None)
 @given(arrays, st.data())
 def test_damage_is_refused_or_changes_values_alone(array: np.ndarray, data: st.DataObject) -> None:
     whole = to_npy(array)

@@ -4,7 +4,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postmean.base.errors import ShardError
@@ -14,7 +14,6 @@ names = st.text(st.sampled_from("abc.09_"), min_size=1, max_size=100)
 members = st.lists(st.tuples(names, st.binary(max_size=1500)), max_size=5)
 
 
-@settings(deadline=None)
 @given(members)
 def test_tarfile_reads_what_is_packed_and_back(members: list[tuple[str, bytes]]) -> None:
     data = pack(members)
@@ -27,7 +26,6 @@ def test_tarfile_reads_what_is_packed_and_back(members: list[tuple[str, bytes]])
     assert all((i.mtime, i.uid, i.gid, i.uname, i.gname, i.isreg()) == (0, 0, 0, "", "", True) for i in infos)
 
 
-@settings(deadline=None)
 @given(members)
 def test_headers_are_those_of_tarfile(members: list[tuple[str, bytes]]) -> None:
     sink = io.BytesIO()
@@ -41,7 +39,6 @@ def test_headers_are_those_of_tarfile(members: list[tuple[str, bytes]]) -> None:
     assert not any(sink.getvalue()[len(ours) :])
 
 
-@settings(deadline=None)
 @given(members, st.data())
 def test_every_cut_and_every_damaged_header_is_refused(members: list[tuple[str, bytes]], data: st.DataObject) -> None:
     whole = pack(members)

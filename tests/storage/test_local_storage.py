@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from postmean.base.errors import ConfigError, GenerationError, ShardError
@@ -30,7 +30,6 @@ def test_a_folder_or_a_pipe_is_not_read(tmp_path: Path) -> None:
     assert storage.list("") == []
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("./\\\0ab~")))
 def test_a_path_that_passes_stays_below_its_root(path: str) -> None:
     try:

@@ -67,7 +67,7 @@ def test_stream_gives_exact_targets_and_the_canonical_z(run: Run, store: ImageSt
     assert seen == TUPLES
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     share=st.integers(1, 40),
     world=st.integers(1, 4),
