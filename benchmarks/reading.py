@@ -45,8 +45,13 @@ REQUIREMENTS = {
     "mosaicml-streaming": ["mosaicml-streaming"],
 }
 IMAGES, SHARD, BATCH, MAX_SUPPORT = 10_000, 2048, 256, 256
-CASES = {"sparse": 16_384, "dense": 8_192}
-"""Records of a case."""
+CASES = {
+    "sparse-3072": (32, 16_384),
+    "dense-3072": (32, 8_192),
+    "sparse-12288": (64, 16_384),
+    "dense-12288": (64, 8_192),
+}
+"""Width of the images, records."""
 
 
 def main() -> None:
@@ -54,6 +59,7 @@ def main() -> None:
     parser.add_argument("kind", choices=["speed", "resume"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=float, default=1.0, help="times the records of each case")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--python", nargs="*", default=[], help="SIDE=PATH: an interpreter instead of uv run")
     parser.add_argument("--json", type=Path, help="write the results here")
     args = parser.parse_args()
@@ -64,29 +70,27 @@ def main() -> None:
             results = [resume(Path(folder), args.rounds, int(args.records * 1_000_000))]
         else:
             given = dict(item.split("=", 1) for item in args.python)
-            results = list(speed(Path(folder), args.rounds, args.records, given))
+            results = list(speed(Path(folder), args.cases, args.rounds, args.records, given))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def speed(folder: Path, rounds: int, share: float, given: dict[str, str]) -> Iterator[dict]:
+def speed(folder: Path, cases: list[str], rounds: int, share: float, given: dict[str, str]) -> Iterator[dict]:
     """Print one line of records a second for each case."""
     sides = ["postmean", "stream", *REQUIREMENTS]
     print(f"{'records/s':18}" + "".join(f"{side:>20}" for side in sides) + f"{'best of the others':>20}", flush=True)
-    for side_length in (32, 64):
-        store = make_store(folder / f"{side_length}.store", (3, side_length, side_length))
-        for kind, records in CASES.items():
-            count = max(1, int(records * share) // SHARD) * SHARD
-            case = folder / "case"
-            run = make_case(case, store, count, kind == "dense")
-            speeds = in_turns(case, run, store, rounds, given)
-            best = max(speeds[side] for side in REQUIREMENTS)
-            name = f"{kind}, {store.dim:,}"
-            print(
-                f"{name:18}" + "".join(f"{speeds[s]:>20,.0f}" for s in sides) + f"{speeds['postmean'] / best:>19.1f}x"
-            )
-            yield {"case": name, "records": count, "records_per_second": speeds}
-            shutil.rmtree(case)
+    for name in cases:
+        width, records = CASES[name]
+        path = folder / f"{width}.store"
+        store = ImageStore.open(path) if path.exists() else make_store(path, (3, width, width))
+        count = max(1, int(records * share) // SHARD) * SHARD
+        case = folder / "case"
+        run = make_case(case, store, count, name.startswith("dense"))
+        speeds = in_turns(case, run, store, rounds, given)
+        best = max(speeds[side] for side in REQUIREMENTS)
+        print(f"{name:18}" + "".join(f"{speeds[s]:>20,.0f}" for s in sides) + f"{speeds['postmean'] / best:>19.1f}x")
+        yield {"case": name, "records": count, "records_per_second": speeds}
+        shutil.rmtree(case)
 
 
 def in_turns(case: Path, run: RunFolder, store: ImageStore, rounds: int, given: dict[str, str]) -> dict[str, float]:
@@ -267,6 +271,7 @@ def manifest_of(store: ImageStore, tuples: int) -> Manifest:
         shards=ShardSettings(records_per_shard=SHARD, max_support=MAX_SUPPORT),
         device="cpu",
         threads_per_actor=1,
+        queries_per_pass=512,
         tuple_fingerprint="",
     )
 
