@@ -4,10 +4,10 @@
     python benchmarks/reading.py resume         # the first batch at random places of a million records
 
 Each side delivers batches of 256: eight numbers a record, and its mean as float32 (a sparse mean is summed from the
-images of a store, in the same way by all). One process each, without worker processes; postmean and litData read the
-next file in a thread of their own. Files are in the page cache. postmean compares SHA-256 of every shard, the others
-check nothing. The others run in environments of their own, made by `uv run --with`, as they want other versions of
-numpy. `stream` is postmean's TargetStream, which makes z and eps of the same tuples too.
+images of a store, in the same way by all). One process each, without worker processes; postmean reads the next two
+shards in threads of their own, litData the next file. Files are in the page cache. postmean compares SHA-256 of every
+shard, the others check nothing. The others run in environments of their own, made by `uv run --with`, as they want
+other versions of numpy. `stream` is postmean's TargetStream, which makes z and eps of the same tuples too.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def read_ours(run: RunFolder, store: ImageStore, check: bool = False) -> tuple[i
     began, seen, checksum = time.perf_counter(), 0, 0.0
     reader = RunFolder(run.storage)
     shards = range(len(reader.read_plan()))
-    ahead = Ahead(reader.read_parts, shards, 1, "reading")  # as TargetStream does
+    ahead = Ahead(reader.read_parts, shards, 2, "reading", 2)  # as TargetStream does
     for _ in shards:
         for part in ahead.take():  # of 256 records each
             numbers = np.stack([part.tuple_id, part.sigma, part.label, *(getattr(part, n) for n in QUALITY_COLUMNS)], 1)
