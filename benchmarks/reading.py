@@ -4,10 +4,10 @@
     python benchmarks/reading.py resume         # the first batch at random places of a million records
 
 Each side delivers batches of 256: eight numbers a record, and its mean as float32 (a sparse mean is summed from the
-images of a store, in the same way by all). One process each, without worker processes; postmean and litData read the
-next file in a thread of their own. Files are in the page cache. postmean compares SHA-256 of every shard, the others
-check nothing. The others run in environments of their own, made by `uv run --with`, as they want other versions of
-numpy. `stream` is postmean's TargetStream, which makes z and eps of the same tuples too.
+images of a store, in the same way by all). One process each, without worker processes; postmean reads the next two
+shards in threads of their own, litData the next file. Files are in the page cache. postmean compares SHA-256 of every
+shard, the others check nothing. The others run in environments of their own, made by `uv run --with`, as they want
+other versions of numpy. `stream` is postmean's TargetStream, which makes z and eps of the same tuples too.
 """
 
 import argparse
@@ -45,8 +45,13 @@ REQUIREMENTS = {
     "mosaicml-streaming": ["mosaicml-streaming"],
 }
 IMAGES, SHARD, BATCH, MAX_SUPPORT = 10_000, 2048, 256, 256
-CASES = {"sparse": 16_384, "dense": 8_192}
-"""Records of a case."""
+CASES = {
+    "sparse-3072": (32, 16_384),
+    "dense-3072": (32, 8_192),
+    "sparse-12288": (64, 16_384),
+    "dense-12288": (64, 8_192),
+}
+"""Width of the images, records."""
 
 
 def main() -> None:
@@ -54,6 +59,7 @@ def main() -> None:
     parser.add_argument("kind", choices=["speed", "resume"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=float, default=1.0, help="times the records of each case")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--python", nargs="*", default=[], help="SIDE=PATH: an interpreter instead of uv run")
     parser.add_argument("--json", type=Path, help="write the results here")
     args = parser.parse_args()
@@ -64,29 +70,27 @@ def main() -> None:
             results = [resume(Path(folder), args.rounds, int(args.records * 1_000_000))]
         else:
             given = dict(item.split("=", 1) for item in args.python)
-            results = list(speed(Path(folder), args.rounds, args.records, given))
+            results = list(speed(Path(folder), args.cases, args.rounds, args.records, given))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def speed(folder: Path, rounds: int, share: float, given: dict[str, str]) -> Iterator[dict]:
+def speed(folder: Path, cases: list[str], rounds: int, share: float, given: dict[str, str]) -> Iterator[dict]:
     """Print one line of records a second for each case."""
     sides = ["postmean", "stream", *REQUIREMENTS]
     print(f"{'records/s':18}" + "".join(f"{side:>20}" for side in sides) + f"{'best of the others':>20}", flush=True)
-    for side_length in (32, 64):
-        store = make_store(folder / f"{side_length}.store", (3, side_length, side_length))
-        for kind, records in CASES.items():
-            count = max(1, int(records * share) // SHARD) * SHARD
-            case = folder / "case"
-            run = make_case(case, store, count, kind == "dense")
-            speeds = in_turns(case, run, store, rounds, given)
-            best = max(speeds[side] for side in REQUIREMENTS)
-            name = f"{kind}, {store.dim:,}"
-            print(
-                f"{name:18}" + "".join(f"{speeds[s]:>20,.0f}" for s in sides) + f"{speeds['postmean'] / best:>19.1f}x"
-            )
-            yield {"case": name, "records": count, "records_per_second": speeds}
-            shutil.rmtree(case)
+    for name in cases:
+        width, records = CASES[name]
+        path = folder / f"{width}.store"
+        store = ImageStore.open(path) if path.exists() else make_store(path, (3, width, width))
+        count = max(1, int(records * share) // SHARD) * SHARD
+        case = folder / "case"
+        run = make_case(case, store, count, name.startswith("dense"))
+        speeds = in_turns(case, run, store, rounds, given)
+        best = max(speeds[side] for side in REQUIREMENTS)
+        print(f"{name:18}" + "".join(f"{speeds[s]:>20,.0f}" for s in sides) + f"{speeds['postmean'] / best:>19.1f}x")
+        yield {"case": name, "records": count, "records_per_second": speeds}
+        shutil.rmtree(case)
 
 
 def in_turns(case: Path, run: RunFolder, store: ImageStore, rounds: int, given: dict[str, str]) -> dict[str, float]:
@@ -117,7 +121,7 @@ def read_ours(run: RunFolder, store: ImageStore, check: bool = False) -> tuple[i
     began, seen, checksum = time.perf_counter(), 0, 0.0
     reader = RunFolder(run.storage)
     shards = range(len(reader.read_plan()))
-    ahead = Ahead(reader.read_parts, shards, 1, "reading")  # as TargetStream does
+    ahead = Ahead(reader.read_parts, shards, 2, "reading", 2)  # as TargetStream does
     for _ in shards:
         for part in ahead.take():  # of 256 records each
             numbers = np.stack([part.tuple_id, part.sigma, part.label, *(getattr(part, n) for n in QUALITY_COLUMNS)], 1)
@@ -267,6 +271,7 @@ def manifest_of(store: ImageStore, tuples: int) -> Manifest:
         shards=ShardSettings(records_per_shard=SHARD, max_support=MAX_SUPPORT),
         device="cpu",
         threads_per_actor=1,
+        queries_per_pass=512,
         tuple_fingerprint="",
     )
 

@@ -14,6 +14,7 @@ from postmean.cli.main import COMMANDS
 from postmean.cli.main import run as in_process
 from postmean.contract.image_store import ImageStore
 from postmean.contract.presets import PRESETS
+from postmean.training.presets import PRESETS as TRAININGS
 from tests.support.runs import postmean, without_progress
 
 
@@ -58,16 +59,21 @@ def test_help_groups_the_flags_and_a_plan_has_only_those_it_uses(capsys: pytest.
 
 
 def test_help_waits_for_no_heavy_module_and_fits_a_screen() -> None:
-    lines = ["--help", *(f"{name} --help" for name in COMMANDS), "report estimators --help", "train ict --help-all"]
+    presets = {"plan": PRESETS, "train": TRAININGS}
+    general = [f"{each} {name} --help" for each, names in presets.items() for name in names if "-" not in name]
+    reports = [f"report {what} --help" for what in ("run", "store", "training", "estimators", "hybrid")]
+    lines = ["--help", *(f"{name} --help" for name in COMMANDS), *general, *reports, "train ict --help-all"]
     code = (
         "import contextlib, io, sys; from postmean.cli.main import main\n"
         f"for line in {lines!r}:\n"
         "    sys.argv = ['postmean', *line.split()]\n"
         "    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit): main()\n"
         "    loaded = {'torch', 'ray', 'faiss', 'zarr', 'scipy', 'numpy', 'PIL'} & sys.modules.keys()\n"
-        "    print(line, '-', *sorted(loaded), said.getvalue().count('\\n'))"
+        "    rows = sum(max(1, -(-len(row) // 80)) for row in said.getvalue().splitlines())\n"
+        "    print(line, '-', *sorted(loaded), rows)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    terminal = os.environ | {"COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=terminal)
     found = [line.rpartition("- ") for line in done.stdout.splitlines()]
     assert [line.strip() for line, _, _ in found] == lines
     assert all(rest.isdigit() for _, _, rest in found), done.stdout

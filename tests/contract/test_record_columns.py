@@ -56,6 +56,28 @@ def test_packing_and_decoding_costs_less_than_1e_7(store, seed, max_support):
         assert count < 1 or weight.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
 
 
+def test_a_mean_is_the_same_to_the_bit_whatever_is_decoded_with_it(tmp_path):
+    """One record needs more images than are summed at once, others share the memory."""
+    rng = np.random.default_rng(0)
+    with StoreWriter(tmp_path / "store", None, {}) as writer:
+        writer.append(rng.integers(0, 256, (50, 3, 64, 64)).astype(np.uint8), None)
+        store = writer.finish()
+    count = np.array([3, 4, -1, 40, 2, 1], np.int32)
+    entry = rng.integers(0, 100, 50).astype(np.uint32)
+    weight = rng.random(50).astype(np.float32)
+    dense = rng.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float16)
+    means = Means(count, entry, weight, dense)
+    together = means.decode(store)
+    for start, stop in ((0, 1), (1, 3), (2, 3), (3, 6), (5, 6)):
+        assert np.array_equal(means.slice(start, stop).decode(store), together[start:stop])
+    pixels = np.concatenate([store.images, store.images[..., ::-1]])
+    x, stops = pixels.astype(np.float64) / 127.5 - 1, np.cumsum(np.maximum(count, 0))
+    for row in (0, 1, 3, 4, 5):
+        pairs = slice(stops[row] - count[row], stops[row])
+        expected = np.tensordot(weight[pairs].astype(np.float64), x[entry[pairs]], 1)
+        np.testing.assert_allclose(together[row], expected, atol=1e-5)
+
+
 def test_means_that_are_not_in_need_of_many_entries_are_sparse(store):
     weight = np.full(20, 1e-7)
     weight[3] = 1

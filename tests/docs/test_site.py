@@ -1,9 +1,10 @@
-"""The site builds, with no link or anchor that leads nowhere, and has every public name."""
+"""The site: no link or anchor leads nowhere, every public name is there, and nothing is loaded from elsewhere."""
 
 import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -28,5 +29,24 @@ def test_the_site_builds_strictly_and_has_the_whole_api(tmp_path: Path) -> None:
         page = (tmp_path / "site" / "reference" / f"{module.__name__.partition('.')[2]}.html").read_text()
         shown = set(re.findall(r'id="postmean\.\w+\.(\w+)"', page))
         assert shown >= set(module.__all__)
+    for path in (tmp_path / "site").rglob("*.html"):
+        loaded = _Loaded(path.read_text())
+        assert not [url for url in loaded.urls if re.match(r"(https?:)?//", url)], path
+        assert not loaded.has_mermaid, f"{path}: the theme loads mermaid's script from elsewhere"
     search = (tmp_path / "site" / "search" / "search_index.json").read_text()
     assert "TargetStream" in search and "Troubleshooting" in search
+
+
+class _Loaded(HTMLParser):
+    """What a browser loads with a page: scripts, styles, fonts, pictures, frames; not where its links lead."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+        self.has_mermaid = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.has_mermaid |= "mermaid" in (dict(attrs).get("class") or "").split()
+        if tag != "a":
+            self.urls += [url or "" for name, url in attrs if name in ("src", "href", "srcset", "data", "poster")]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from postmean.base.errors import MismatchError
 from postmean.contract.image_store import ImageStore
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.stream import TargetStream
@@ -72,12 +73,37 @@ def test_accelerate_resumes_at_the_next_batch(run: tuple[Path, ImageStore], tmp_
 
 @pytest.mark.parametrize("how", ["the stream itself", "a StatefulDataLoader"])
 def test_lightning_resumes_at_the_next_batch(run: tuple[Path, ImageStore], tmp_path: Path, how: str) -> None:
-    import pytorch_lightning
     from torchdata.stateful_dataloader import StatefulDataLoader
 
-    class Model(pytorch_lightning.LightningModule):
-        """Learns a number, and keeps what it saw."""
+    def fit(steps: int, ckpt_path: str | None = None) -> list[int]:
+        stream = opened(run)
+        batches = stream if how == "the stream itself" else StatefulDataLoader(stream, batch_size=None)
+        trainer, model = lightning(tmp_path, max_steps=steps)
+        trainer.fit(model, batches, ckpt_path=ckpt_path)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return model.seen
 
+    seen = fit(5)
+    assert seen + fit(BATCHES, str(tmp_path / "last.ckpt")) == ORDER
+
+
+def test_lightning_ends_after_one_epoch_or_with_an_error_that_says_what_to_do(
+    run: tuple[Path, ImageStore], tmp_path: Path
+) -> None:
+    trainer, model = lightning(tmp_path, max_epochs=1)
+    trainer.fit(model, opened(run))
+    assert model.seen == ORDER
+    trainer, model = lightning(tmp_path, max_steps=BATCHES + 1)
+    with pytest.raises(MismatchError, match=f"no batch is left: all {BATCHES} of this stream were taken: open it"):
+        trainer.fit(model, opened(run))
+    assert model.seen == ORDER
+
+
+def lightning(folder: Path, **limits: int) -> tuple[Any, Any]:
+    """A trainer, and a model that learns a number and keeps what it saw."""
+    import pytorch_lightning
+
+    class Model(pytorch_lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.number = torch.nn.Parameter(torch.zeros(()))
@@ -90,15 +116,7 @@ def test_lightning_resumes_at_the_next_batch(run: tuple[Path, ImageStore], tmp_p
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    def fit(steps: int, ckpt_path: str | None = None) -> list[int]:
-        trainer = pytorch_lightning.Trainer(
-            accelerator="cpu", max_steps=steps, logger=False, enable_progress_bar=False, default_root_dir=tmp_path
-        )
-        model, stream = Model(), opened(run)
-        batches = stream if how == "the stream itself" else StatefulDataLoader(stream, batch_size=None)
-        trainer.fit(model, batches, ckpt_path=ckpt_path)
-        trainer.save_checkpoint(tmp_path / "last.ckpt")
-        return model.seen
-
-    seen = fit(5)
-    assert seen + fit(BATCHES, str(tmp_path / "last.ckpt")) == ORDER
+    trainer = pytorch_lightning.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=folder, **limits
+    )
+    return trainer, Model()

@@ -127,17 +127,26 @@ class CommandLine(Generic[T]):
                 arguments,
                 args=words,
                 prog=command,
-                description=self._description(shown),
+                description=self._description(preset, shown),
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.PositionalMetavarFromFieldName, *short),
             )
         return parsed.settings, parsed.output
 
-    def _description(self, shown: list[str] | None) -> str:
+    def _description(self, preset: str, shown: list[str] | None) -> str:
         lines = [self.summary]
         if self.presets:
-            lines.append(f"PRESET is one of {', '.join(self.presets())}: `postmean config` describes them.")
+            presets = self.presets()
+            general = [name for name in presets if "-" not in name]
+            if preset:
+                lines.append(f"Preset {preset}: {presets[preset][0]}.")
+            elif shown is None or not general:
+                lines.append(f"PRESET is one of {', '.join(presets)}: `postmean config` describes them.")
+            else:
+                example = next(name for name in presets if "-" in name)
+                names = f"{', '.join(general)}, or one of a data set, such as {example}"
+                lines.append(f"PRESET is {names}: `postmean config` describes them all.")
         if shown is not None:
-            lines.append(f"--help-all shows every flag. {OF_EVERY_COMMAND}")
+            lines.append(f"All flags: --help-all. {OF_EVERY_COMMAND}")
         return "\n\n".join(lines)
 
 

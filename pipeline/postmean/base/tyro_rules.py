@@ -12,6 +12,7 @@ from postmean.base.flags import FlagGroup, flag_name
 
 Choices = Mapping[str, Sequence[str]]
 """Flag -> its allowed values, where the dataclass does not know them."""
+_NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
 class _OneOf:
@@ -99,8 +100,10 @@ class Rules:
                 if options := kinds(spec.type):
                     yield flag, _chooser(spec.name, flag, options, self._chosen[flag], tyro.conf.arg(name=flag))
                 else:
-                    text = _first_sentence(spec.helptext)
-                    yield flag, dataclasses.replace(self._field(info.type, spec), helptext=text)
+                    field = self._field(info.type, spec)
+                    if spec.default is None or spec.default is False or spec.default == "":  # says nothing
+                        field = dataclasses.replace(field, type=Annotated[field.type, _NO_DEFAULT])
+                    yield flag, dataclasses.replace(field, helptext=_first_sentence(spec.helptext))
 
 
 def _chooser(name: str, flag: str, options: Mapping[str, type], kind: str, named: object) -> StructFieldSpec:
@@ -108,7 +111,7 @@ def _chooser(name: str, flag: str, options: Mapping[str, type], kind: str, named
         name=name,
         type=Annotated[Literal[tuple(options)], named],  # type: ignore[arg-type]
         default=kind if kind in options else tyro.MISSING_NONPROP,
-        helptext=f"Settings of a kind: --{flag}.NAME.",
+        helptext=f"Its settings: --{flag}.NAME.",
     )
 
 

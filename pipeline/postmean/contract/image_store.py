@@ -182,10 +182,11 @@ class ImageStore:
             out: array of that shape to put them in and return; None for a new one.
         """
         entry = np.asarray(entry)
-        out = self.blocks.rows(entry % len(self), out)
         flipped = entry >= len(self)
-        if flipped.any():
-            out[flipped] = out[flipped][..., ::-1]
+        if not flipped.any():
+            return self.blocks.rows(entry, out)
+        out = self.blocks.rows(entry % len(self), out)
+        out[flipped] = out[flipped][..., ::-1]
         return out
 
     def label(self, entry: np.ndarray) -> np.ndarray | None:

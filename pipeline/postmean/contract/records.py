@@ -11,12 +11,12 @@ import numpy as np
 
 from postmean.base.errors import ShardError
 from postmean.contract.image_store import ImageStore
+from postmean.contract.weighted_images import weighted_images
 
 QUALITY_COLUMNS = ("ess", "top_weight", "variance", "tail_mass", "support_size")
 PLAIN_COLUMNS = ("z", "x")
 DROPPED_MASS = 1e-5
 """Posterior mass that a sparse mean may leave out. It costs at most (2 DROPPED_MASS)^2 = 4e-10 mean squared error."""
-_VALUES_AT_ONCE = 1 << 17  # of the images of sparse means
 
 
 @dataclass(frozen=True)
@@ -51,35 +51,10 @@ class Means:
         """The means as float32 [R, C, H, W] in [-1, 1]."""
         if len(self.dense) == len(self):
             return self.dense.astype(np.float32)
-        out = np.zeros((len(self), store.dim), np.float32)
+        out = np.empty((len(self), store.dim), np.float32)
         out[self.count < 0] = self.dense.reshape(len(self.dense), store.dim)
-        sparse = np.flatnonzero(self.count > 0).tolist()
-        if not sparse:
-            return out.reshape(len(self), *store.image_shape)
-        stops = np.cumsum(self.count[sparse], dtype=np.int64)
-        starts = stops - self.count[sparse]
-        total = np.add.reduceat(self.weight, starts)
-        spans = list(zip(sparse, starts.tolist(), stops.tolist(), total, strict=True))
-        # few images at a time in the same memory, which stays in the processor's cache: 2.5 times faster
-        images = max(1, _VALUES_AT_ONCE // store.dim)
-        pixels = np.empty((images, *store.image_shape), np.uint8)
-        values = np.empty((images, store.dim), np.float32)
-        place = 0
-        for first in range(0, len(self.entry), images):
-            last = min(first + images, len(self.entry))
-            n = last - first
-            values[:n] = store.pixels(self.entry[first:last], pixels[:n]).reshape(n, store.dim)
-            while place < len(spans) and spans[place][1] < last:
-                row, start, stop, weight = spans[place]
-                part = slice(max(start, first), min(stop, last))
-                mean = out[row]
-                mean += self.weight[part] @ values[part.start - first : part.stop - first]
-                if stop > last:
-                    break
-                # to_unit of the sum rather than the sum of to_unit: one scaling for each mean instead of each image
-                mean *= np.float32(1 / 127.5)
-                mean -= weight
-                place += 1
+        sparse = np.flatnonzero(self.count >= 0)
+        weighted_images(store, self.entry, self.weight, self.count[sparse], out, sparse)
         return out.reshape(len(self), *store.image_shape)
 
 

@@ -18,6 +18,8 @@ from postmean.training.stream.ahead import Ahead
 from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.follow import Follower
 
+_SHARDS_AHEAD = 2
+"""One core hashes a shard of dense means no faster than another decodes it."""
 _CERTIFIED = {"ess": 1.0, "variance": 0.0, "top_weight": 1.0}
 """Quality of a mean that is the source image."""
 
@@ -62,7 +64,7 @@ class OpenRun:
 
 
 class TargetReader:
-    """Reads any range of tuples of a run. Rising ranges are fastest: it holds one shard and reads the next ahead.
+    """Reads any range of tuples of a run. Rising ranges are fastest: it holds one shard and reads the next two ahead.
 
     Args:
         stop: end of the tuples that will be read; later shards are not read ahead.
@@ -154,7 +156,7 @@ class TargetReader:
         return asked
 
     def _load(self, number: int) -> list[Records]:
-        """The records of a shard; the next shard is read in the background."""
+        """The records of a shard; the next ones are read in the background."""
         held, self._held = self._held, None  # on an exception nothing stays held: a shard that failed is read again
         if held is None or held[0] != number:
             if held is None or held[0] + 1 != number:
@@ -168,7 +170,8 @@ class TargetReader:
         """Read ahead from this shard on."""
         if self._ahead is not None:
             self._ahead.close()
-        self._ahead = Ahead(self._read, range(number, self._stop_shard), 1, "postmean-shard")
+        threads = _SHARDS_AHEAD if self._follower is None else 1  # of a run that grows, shards come one by one
+        self._ahead = Ahead(self._read, range(number, self._stop_shard), threads, "postmean-shard", threads)
         if self._closed:  # closed by another thread, which may not have seen the new `_ahead`
             self._ahead.close()
             raise CancelledError

@@ -210,16 +210,15 @@ class TargetStream(IterableDataset[TargetBatch]):
             ShardError: a shard is missing or damaged, or was not there in time.
             ConfigError: the stream cannot be read in this worker process of a DataLoader.
         """
+        self._check_left()  # now, not with the first batch: Lightning asks for none where `len` is 0, for ever
+        return self._batches(on_wait)
+
+    def _batches(self, on_wait: Callable[[], None]) -> Generator[TargetBatch, None, None]:
         self._end_iteration()
         self._place = self._place.here()
-        tuples = self._share.tuples
         self._check_process()
-        # one of several workers may have no batch, once
-        if self.next_tuple >= tuples.stop and (self._place.worker == Worker() or self._has_ended):
-            raise MismatchError(
-                f"{self.where}: no batch is left: all {len(tuples)} of this stream were taken: open it again for "
-                "another pass, or generate more: `postmean generate` with a larger --tuples"
-            )
+        self._check_left()
+        tuples = self._share.tuples
         if self._report is not None:
             self._report.start()
         places, opening = self._place.left(tuples.stop), self._opening
@@ -256,6 +255,15 @@ class TargetStream(IterableDataset[TargetBatch]):
             self._report.abandon()
         else:
             self._report.close(finished=self.next_tuple >= self._share.tuples.stop)
+
+    def _check_left(self) -> None:
+        tuples = self._share.tuples
+        # one of several workers may have no batch, once
+        if self.next_tuple >= tuples.stop and (self._place.here().worker == Worker() or self._has_ended):
+            raise MismatchError(
+                f"{self.where}: no batch is left: all {len(tuples)} of this stream were taken: open it again for "
+                "another pass, or generate more: `postmean generate` with a larger --tuples"
+            )
 
     def _check_process(self) -> None:
         if self._report is not None and self._place.worker.count > 1:
