@@ -177,7 +177,7 @@ def test_settings_of_earlier_versions_are_those_of_this_one(store: ImageStore, c
     assert call(store, copy).resumed_from == 6
     plain["config"]["loss"]["weight"] = "velocity"
     path.write_text(json.dumps(plain))
-    with pytest.raises(MismatchError, match="loss.kind is 'flow' there, 'edm' here"):
+    with pytest.raises(MismatchError, match=r"loss\.kind is 'flow' there, 'edm' here"):
         call(store, copy)
     assert call(store, copy, dataclasses.replace(CONFIG, loss=FlowLoss())).resumed_from == 6
 

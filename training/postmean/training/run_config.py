@@ -82,7 +82,8 @@ def of_this_version(config: dict[str, Any]) -> dict[str, Any]:
 
     Networks had no kind once, and the loss edm a weight: `velocity` is the loss flow.
     """
-    network, loss = config.get("network"), config.get("loss")
+    network: dict[str, Any] | None = config.get("network")
+    loss: dict[str, Any] | None = config.get("loss")
     if isinstance(network, dict) and "kind" not in network:
         config = config | {"network": {"kind": UNet2DNetwork.kind} | network}
     if isinstance(loss, dict) and loss.get("kind") == EDMLoss.kind and "weight" in loss:
