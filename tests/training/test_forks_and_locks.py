@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from postmean.base.errors import ConfigError, DataError, MismatchError
 from postmean.contract.image_store import ImageStore
 from postmean.training.checkpoint import complete_checkpoints
+from postmean.training.checkpoint_files import whole_folder
 from postmean.training.config import TrainConfig
 from postmean.training.loop import TrainReport
+from postmean.training.model.losses import FlowLoss
 from postmean.training.optimiser import OptimiserConfig
 from postmean.training.out_lock import LOCK, OutLock
 from postmean.training.train_log import TrainingError
@@ -137,6 +139,12 @@ def test_what_cannot_be_forked_is_refused(store: ImageStore, whole: Path, copy: 
     wider = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, channels=16))
     with pytest.raises(MismatchError, match="another network"):
         call(store, tmp_path / "out", wider, start_from=f"{whole}@2")
+    light = tmp_path / "light"  # as imported weights are
+    with whole_folder(light) as made:
+        shutil.copytree(whole / "checkpoints" / "00000002" / "unet", made / "unet")
+        shutil.copy(whole / "checkpoints" / "00000002" / "denoiser.json", made)
+    with pytest.raises(ConfigError, match=r"light has the averaged weights alone.* begin with --init \S+light$"):
+        call(store, tmp_path / "out", start_from=str(light))
     flip(copy / "checkpoints" / "00000004" / AVERAGE)
     with pytest.raises(DataError, match=r"--from: .*damaged"):
         call(store, tmp_path / "out", start_from=f"{copy}@4")
@@ -159,6 +167,19 @@ def test_a_run_goes_on_only_from_where_it_began(store: ImageStore, whole: Path, 
     assert call(store, out, start_from=f"{whole}@2").resumed_from == 2
     with pytest.raises(MismatchError, match="--init is 'nothing' there"):
         call(store, whole, init=str(out))
+
+
+def test_settings_of_earlier_versions_are_those_of_this_one(store: ImageStore, copy: Path) -> None:
+    path = copy / "config.json"
+    plain = json.loads(path.read_text())
+    plain["config"]["loss"] = {"kind": "edm", "weight": "edm"}
+    path.write_text(json.dumps(plain))
+    assert call(store, copy).resumed_from == 6
+    plain["config"]["loss"]["weight"] = "velocity"
+    path.write_text(json.dumps(plain))
+    with pytest.raises(MismatchError, match=r"loss\.kind is 'flow' there, 'edm' here"):
+        call(store, copy)
+    assert call(store, copy, dataclasses.replace(CONFIG, loss=FlowLoss())).resumed_from == 6
 
 
 def test_micro_batch_precision_and_ranks_may_change_and_are_told(

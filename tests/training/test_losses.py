@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from postmean.contract.score import velocity
 from postmean.training.model.losses.ect import ECTLoss, ect_loss
 from postmean.training.model.losses.edm import EDMLoss, edm_loss
 from postmean.training.model.losses.ict import ICTLoss, ict_loss
@@ -42,13 +41,6 @@ def test_edm_loss(images: Images) -> None:
     a, b, sigma, _ = images
     expected = (sigma**2 + 0.25) / (0.5 * sigma) ** 2 * norm(a - b) ** 2
     np.testing.assert_allclose(edm_loss(*tensors(a, b, sigma), 0.5), expected)
-
-
-def test_edm_loss_with_the_weight_of_a_velocity_is_the_error_of_the_velocity(images: Images) -> None:
-    a, b, sigma, _ = images
-    z = np.random.default_rng(1).normal(size=a.shape)
-    expected = norm(velocity(a, z, sigma) - velocity(b, z, sigma)) ** 2
-    np.testing.assert_allclose(edm_loss(*tensors(a, b, sigma), 0.5, "velocity"), expected)
 
 
 def test_ict_loss_takes_the_norm_of_whole_images(images: Images) -> None:

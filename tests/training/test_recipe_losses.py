@@ -19,7 +19,7 @@ from postmean.training.model.losses.scm import normalised
 from postmean.training.model.losses.uncertainty import Uncertainty
 from postmean.training.model.networks import DDPMppNetwork, UNet2DNetwork
 from postmean.training.model.preconditioning import Denoiser
-from postmean.training.model.preconditionings import FlowPreconditioning, TrigFlowPreconditioning
+from postmean.training.model.preconditionings import EDMPreconditioning, FlowPreconditioning, TrigFlowPreconditioning
 from postmean.training.stream.batch import TargetBatch
 from tests.training.test_losses import batch_of
 
@@ -56,6 +56,11 @@ def test_flow_loss_is_the_error_of_the_velocity() -> None:
     u = velocity(batch.mean.double().numpy(), batch.z.double().numpy(), batch.sigma.double().numpy())
     expected = ((output.double().numpy() - u) ** 2).sum((1, 2, 3))
     np.testing.assert_allclose(FlowLoss()(denoiser, denoiser, batch).detach(), expected, rtol=1e-4)
+    other = Denoiser(Constant(output), EDMPreconditioning())  # whose network predicts no velocity
+    z, level = batch.z.double().numpy(), batch.sigma.double().numpy()
+    v = velocity(other(batch.z, batch.sigma).double().detach().numpy(), z, level)
+    expected = ((v - u) ** 2).sum((1, 2, 3))
+    np.testing.assert_allclose(FlowLoss()(other, other, batch).detach(), expected, rtol=1e-4)
 
 
 def test_edm2_loss_is_the_published_one_averaged_over_the_posterior() -> None:

@@ -149,6 +149,7 @@ def _checkpoint(config: InspectConfig, output: Output) -> int:
         "network": f"{view.weights:,} averaged weights in {view.tensors:,} tensors, "
         f"{kind} of {'x'.join(map(str, card['image_shape']))}, {card['classes'] or 'no'} classes",
         "use": f"preconditioning {_part(card['preconditioning'])}; process {_part(card['process'])}",
+        "diffusers": view.diffusers,
         "files": ", ".join(f"{name} {byte_size(size)}" for name, size in view.files.items()),
     }
     if view.checkpoints:

@@ -10,7 +10,8 @@ from postmean.base.errors import DataError
 from postmean.base.serialise import to_dict
 from postmean.training.checkpoint import complete_checkpoints, find_checkpoint, read_card, read_place
 from postmean.training.checkpoint_files import check_files
-from postmean.training.network_files import weight_files
+from postmean.training.diffusers_export import export_of
+from postmean.training.network_files import UNET, network_folder, weight_files
 
 _LONGEST_HEADER = 100_000_000
 """Bytes, as in the safetensors library."""
@@ -28,6 +29,8 @@ class CheckpointView:
     tensors: int
     card: dict[str, Any]
     """How to use the network: denoiser.json."""
+    diffusers: str
+    """What diffusers samples from it with, or why it cannot."""
     files: dict[str, int]
     """Bytes by path below the checkpoint."""
     checkpoints: list[str]
@@ -38,7 +41,7 @@ def inspect_checkpoint(path: Path) -> CheckpointView:
     """Look at a checkpoint, or at the newest of a training run; DataError if it is damaged."""
     checkpoint = find_checkpoint(path)
     check_files(checkpoint)
-    place = read_place(checkpoint)
+    place, card = read_place(checkpoint), read_card(checkpoint)
     shapes = {name: shape for file in weight_files(checkpoint) for name, shape in _shapes(file).items()}
     files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
     return CheckpointView(
@@ -47,7 +50,8 @@ def inspect_checkpoint(path: Path) -> CheckpointView:
         next_tuple=place["next_tuple"],
         weights=sum(map(prod, shapes.values())),
         tensors=len(shapes),
-        card=to_dict(read_card(checkpoint)),
+        card=to_dict(card),
+        diffusers=str(export_of(card, network_folder(checkpoint).name == UNET)),
         files={file.relative_to(checkpoint).as_posix(): file.stat().st_size for file in files},
         checkpoints=[each.name for each in complete_checkpoints(path)],
     )

@@ -19,6 +19,19 @@ _POINTS = 150
 _GRIDS = 6
 """Grids shown at most: the first, the last, and some between."""
 _SCORES = ("fid", "kid", "precision", "recall", "inception_score")
+_BY_SIGMA = {
+    "loss_by_sigma": "Mean loss by σ",
+    "floor_by_sigma": "Floor of the loss by σ",
+    "excess_by_sigma": "Loss above its floor by σ",
+}
+_STEPS = {
+    "gradient_norm": ("Norm of the gradient", True),
+    "lr": ("Learning rate", False),
+    "images_per_second": ("Images a second", False),
+    "data_wait_share": ("Share of the time that waits for targets", False),
+}
+_ELSEWHERE = {"step", "time", "kimg", "loss", "ema_decay", "noise_stage", "peak_memory_bytes", "scores"}
+"""Values of a line that are shown elsewhere or not at all; what is in none of these is a metric of the user's own."""
 
 Lines = list[dict[str, Any]]
 
@@ -33,7 +46,7 @@ def training_page(run: Path) -> Page:
     config, lines = _config(out), _lines(out)
     sections = [_progress(config, lines, out)]
     if lines:
-        sections += [_loss(lines), _steps(lines), _scores(lines, out), _grids(out, config)]
+        sections += [_loss(lines), _steps(lines), _scores(lines, out), _own(lines), _grids(out, config)]
     steps = config["config"]["steps"]
     done = bool(lines) and lines[-1]["step"] >= steps
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -103,11 +116,7 @@ def _progress(config: dict[str, Any], lines: Lines, out: Path) -> Section:
 
 def _loss(lines: Lines) -> Section:
     drawn = [_chart(lines, {"loss": _column(lines, "loss")}, "Mean loss", log_y=True)]
-    for name, title in (
-        ("loss_by_sigma", "Mean loss by σ"),
-        ("floor_by_sigma", "Floor of the loss by σ"),
-        ("excess_by_sigma", "Loss above its floor by σ"),
-    ):
+    for name, title in _BY_SIGMA.items():
         bins = sorted({b for line in lines for b in line.get(name) or ()}, key=lambda b: float(b.split("..")[0]))
         if bins:
             curves = {f"σ {b}": np.array([(line.get(name) or {}).get(b, np.nan) for line in lines]) for b in bins}
@@ -118,15 +127,9 @@ def _loss(lines: Lines) -> Section:
 
 
 def _steps(lines: Lines) -> Section:
-    named = {
-        "gradient_norm": ("Norm of the gradient", True),
-        "lr": ("Learning rate", False),
-        "images_per_second": ("Images a second", False),
-        "data_wait_share": ("Share of the time that waits for targets", False),
-    }
     drawn = [
         _chart(lines, {title: _column(lines, name)}, title, log_y=log_y)
-        for name, (title, log_y) in named.items()
+        for name, (title, log_y) in _STEPS.items()
         if any(line.get(name) is not None for line in lines)
     ]
     return Section(title="Steps", charts=drawn)
@@ -153,6 +156,20 @@ def _scores(lines: Lines, out: Path) -> Section | None:
         table=Table(heads=["", "FID", "KID", "precision", "recall", "Inception Score"], rows=rows),
         charts=drawn,
     )
+
+
+def _own(lines: Lines) -> Section | None:
+    """The metrics that were given to `train`: numbers, or numbers by name."""
+    known = _ELSEWHERE | _BY_SIGMA.keys() | _STEPS.keys()
+    drawn = []
+    for name in dict.fromkeys(name for line in lines for name in line if name not in known):
+        measured = [line for line in lines if name in line]
+        trees = [value if isinstance(value := line[name], dict) else {name: value} for line in measured]
+        parts = [part for part in trees[-1] if isinstance(trees[-1][part], int | float)]
+        if parts:
+            curves = {part: np.array([float(tree.get(part, np.nan)) for tree in trees]) for part in parts}
+            drawn.append(_chart(measured, curves, name))
+    return Section(title="Metrics", charts=drawn) if drawn else None
 
 
 def _grids(out: Path, config: dict[str, Any]) -> Section:

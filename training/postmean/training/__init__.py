@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from postmean.training.stream.batch import TargetBatch as TargetBatch
     from postmean.training.stream.stream import TargetStream as TargetStream
     from postmean.training.train_log import TrainingError as TrainingError
+    from postmean.training.watching.metrics import Metric as Metric
 
 if not TYPE_CHECKING:  # else any name would seem to be there
     __getattr__, __dir__, __all__ = exports(__name__)

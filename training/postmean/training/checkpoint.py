@@ -6,7 +6,7 @@ CHECKPOINT/denoiser.json      preconditioning, time conditioning, process: how t
 CHECKPOINT/state.safetensors  raw weights, what the loss learns, further averages and optimiser, to resume training
 CHECKPOINT/state.json         step, next tuple
 CHECKPOINT/files.json         SHA-256 of all these files, which is checked before they are loaded
-CHECKPOINT/scheduler/, model_index.json    consistency models with unet/: the folder is a ConsistencyModelPipeline
+CHECKPOINT/scheduler/, model_index.json    with unet/: what diffusers needs to sample, see `diffusers_export`
 
 The checkpoint of step 1000 is RUN/checkpoints/00001000. Such a folder is complete: it is renamed into place.
 """
@@ -30,10 +30,10 @@ from postmean.base.paths import local_path
 from postmean.base.serialise import from_dict
 from postmean.contract.process import AnyProcess
 from postmean.training.checkpoint_files import check_files, whole_folder, write_errors
+from postmean.training.diffusers_export import write_export
 from postmean.training.model.networks import NetworkSettings
-from postmean.training.model.networks.modules.diffusers_unet import DiffusersUNet
 from postmean.training.model.preconditioning import Denoiser
-from postmean.training.model.preconditionings import AnyPreconditioning, CMPreconditioning
+from postmean.training.model.preconditionings import AnyPreconditioning
 from postmean.training.network_files import apart, network_folder, read_network, read_weights, write_network
 
 SCHEMA_VERSION = 1
@@ -86,7 +86,7 @@ def save_checkpoint(
     final = checkpoint_of(run, place["step"])
     with whole_folder(final) as temporary:
         write_network(temporary, averaged.network, averaged.settings)
-        _write_pipeline(temporary, averaged)
+        write_export(temporary, averaged.network, averaged.card)
         (temporary / "denoiser.json").write_bytes(to_json(averaged.card))
         save_file(apart(tensors), temporary / "state.safetensors")
         (temporary / "state.json").write_bytes(to_json(place))
@@ -229,21 +229,3 @@ def load_averages(path: Path | str) -> dict[str, torch.Tensor]:
     checkpoint = find_checkpoint(path)
     check_files(checkpoint, f"{network_folder(checkpoint).name}/")
     return read_weights(checkpoint)
-
-
-def _write_pipeline(folder: Path, averaged: AveragedDenoiser) -> None:
-    """Make the folder a pipeline of diffusers, if it has one for such a model."""
-    unet, preconditioning = averaged.network, averaged.card.preconditioning
-    if not isinstance(unet, DiffusersUNet):
-        return
-    if not (averaged.card.consistency and isinstance(preconditioning, CMPreconditioning)):
-        return
-    if preconditioning.time_conditioning != "250 ln sigma":
-        return
-    from diffusers.pipelines.consistency_models.pipeline_consistency_models import ConsistencyModelPipeline
-    from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
-
-    scheduler = CMStochasticIterativeScheduler(
-        sigma_min=preconditioning.sigma_min, sigma_data=preconditioning.sigma_data
-    )
-    ConsistencyModelPipeline(unet.unet, scheduler).save_pretrained(folder, safe_serialization=True)

@@ -54,6 +54,8 @@ class TrainConfig:
     """Keep the network's features pixel by pixel, which GPUs convolve faster in 16 bits."""
     gradient_checkpointing: bool = False
     """Compute the features of residual blocks again in the backward pass: less memory, a third more work."""
+    compile: bool = False
+    """Let torch.compile make the network faster, which takes a minute or more at the start."""
     micro_batch: int | None = None
     """Most tuples per rank in one pass through the network; None: the rank's whole share of the batch."""
     log_every: int = 50
@@ -146,7 +148,9 @@ class TrainConfig:
         return tuple(ema for ema in self.emas if isinstance(ema, PowerEMA))
 
 
-TOLD_FIELDS = frozenset({"micro_batch", "precision", "loss_scale", "tf32", "channels_last", "gradient_checkpointing"})
+TOLD_FIELDS = frozenset(
+    {"micro_batch", "precision", "loss_scale", "tf32", "channels_last", "gradient_checkpointing", "compile"}
+)
 """Fields that may change when a run is resumed, and are told: they change roundings and dropout masks."""
 FREE_FIELDS = TOLD_FIELDS | {"snapshot_every", "steps", "log_every", "checkpoint_every", "keep_checkpoints"}
 """Fields that may change when a run is resumed."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from postmean.base.errors import ConfigError
 from postmean.training.model.networks.modules.diffusers_unet import DiffusersUNet
 from postmean.training.model.networks.modules.edm2_unet import EDM2Block
 from postmean.training.model.networks.modules.residual_block import ResidualBlock
+from postmean.training.model.preconditioning import Denoiser
 
 
 @contextmanager
@@ -42,6 +44,27 @@ def checkpoint_blocks(network: nn.Module) -> None:
         )
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise ConfigError unless torch.compile works on this device: it needs a C++ compiler or Triton."""
+    try:
+        torch.compile(torch.neg)(torch.ones(1, device=device))
+    except Exception as error:  # each backend raises its own kinds
+        said = str(error).strip().splitlines()[:1]
+        raise ConfigError(
+            f"compile: torch.compile does not work on {device} here ({type(error).__name__}: {''.join(said)}): install "
+            "a C++ compiler, or leave --compile out"
+        ) from error
+
+
+def compiled(denoiser: Denoiser) -> Denoiser:
+    """The denoiser, which is compiled when it is first called, in each precision anew.
+
+    Its dropout masks are those that it draws uncompiled, so student and teacher still share theirs. `output`, which
+    losses differentiate forwards, stays uncompiled.
+    """
+    return cast(Denoiser, torch.compile(denoiser, options={"fallback_random": True}))
 
 
 def unscale(weights: Iterable[nn.Parameter], scale: float) -> None:

@@ -26,7 +26,7 @@ def check_origin(origin: Path, out: Path) -> None:
     Args:
         out: folder of the new run.
     Raises:
-        ConfigError: there is no such checkpoint, or it is one of `out` itself.
+        ConfigError: there is no such checkpoint, or it is one of `out` itself, or has the averaged weights alone.
         DataError: it is damaged.
     """
     if not (origin / "denoiser.json").is_file():
@@ -38,6 +38,11 @@ def check_origin(origin: Path, out: Path) -> None:
         check_files(origin)
     except DataError as error:
         raise DataError(f"--from: {error}") from error
+    if not (origin / "state.safetensors").is_file():
+        raise ConfigError(
+            f"--from: {origin} has the averaged weights alone, as imported weights and light models do, and no place "
+            f"in the targets to go on from: begin with --init {origin}"
+        )
 
 
 def first_step(origin: Path, batch_size: int, steps: int) -> int:

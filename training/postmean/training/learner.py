@@ -18,7 +18,7 @@ from postmean.training.checkpoint import (
     save_checkpoint,
 )
 from postmean.training.config import TrainConfig
-from postmean.training.economy import checkpoint_blocks, unscale
+from postmean.training.economy import check_compiler, checkpoint_blocks, compiled, unscale
 from postmean.training.label_dropout import drop_labels
 from postmean.training.metrics import LossSums
 from postmean.training.model.ema.averaged_network import Averages
@@ -36,6 +36,7 @@ class Learner:
     Raises:
         MismatchError: the weights to begin with are of another network or time conditioning.
         DataError: the checkpoint is damaged.
+        ConfigError: torch.compile is asked for and does not work here.
     """
 
     def __init__(self, run: TrainingRun) -> None:
@@ -58,8 +59,11 @@ class Learner:
         if config.gradient_checkpointing:
             checkpoint_blocks(self._denoiser.network)
         self._before_step = getattr(self._denoiser.network, "before_step", lambda: None)
-        self._model = run.world.wrap(self._denoiser)
-        self._teacher = self._with(self._averages.teacher or self._denoiser.network)
+        model, teacher = self._denoiser, self._with(self._averages.teacher or self._denoiser.network)
+        if config.compile:
+            check_compiler(device)
+            model, teacher = compiled(model), compiled(teacher)
+        self._model, self._teacher = run.world.wrap(model), teacher
 
     @property
     def images(self) -> int:

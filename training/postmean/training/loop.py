@@ -1,6 +1,7 @@
 """`train`: one call of a training run, from opening its inputs to its report."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from postmean.training.steps import Steps
 from postmean.training.stop_signals import Interrupted, StopSignals, TrainingStopped
 from postmean.training.training_run import Paths, TrainingRun
 from postmean.training.watching.config import WatchConfig, watching
+from postmean.training.watching.metrics import Metric, metrics_of
+from postmean.training.watching.metrics.metric import check_metrics
 
 if TYPE_CHECKING:
     from postmean.training.model.networks.own import NetworkLike
@@ -53,6 +56,7 @@ def train(
     network: "NetworkLike | None" = None,
     optimiser: Optimiser | None = None,
     schedule: Schedule | None = None,
+    metrics: Sequence[Metric] = (),
     progress: bool | ShowProgress = True,
 ) -> TrainReport:
     """Train, or resume the run in `config.out`; a finished run is left as it is.
@@ -65,9 +69,10 @@ def train(
             trained itself, or a function of (image_shape, classes) that makes one, or settings with a `build`.
         optimiser: the same, of the form of `Optimiser`.
         schedule: the same, of the form of `Schedule`.
+        metrics: further lines' values in metrics.jsonl: objects of the form of `Metric`. They change no weight.
         progress: whether to show the images, on rank 0.
     Raises:
-        ConfigError: `network` is none of these, or a setting is out of range.
+        ConfigError: `network` is none of these, a metric is none or takes a name, or a setting is out of range.
         MismatchError: targets, store, config and the run in `config.out` do not agree, the ranks do not, or another
             trainer is at work there.
         TrainingError: the loss or the weights are not finite.
@@ -76,6 +81,8 @@ def train(
     if config.dry_run:
         raise ConfigError("dry_run: train trains: call postmean.training.dry_run, or leave it out")
     config, paths = checked(config, loss, network, optimiser, schedule)
+    measured = (*metrics_of(config), *metrics)
+    check_metrics(measured)
     lock = OutLock(paths.out)
     try:
         with StopSignals() as signals, World.join(config.device, config.follow_seconds) as world:
@@ -84,7 +91,7 @@ def train(
             store = ImageStore.open(config.store, show)
             run = TrainingRun.open(config.training, paths, store, world, config.follow_seconds)
             with tf32(config.tf32):
-                return _train(run, signals, watching(config), show)
+                return _train(run, signals, watching(config), measured, show)
     except Interrupted as signal:
         raise TrainingStopped("", signal.number) from None
     finally:
@@ -118,7 +125,9 @@ def checked(
     return config, paths
 
 
-def _train(run: TrainingRun, signals: StopSignals, watch: WatchConfig, progress: ShowProgress) -> TrainReport:
+def _train(
+    run: TrainingRun, signals: StopSignals, watch: WatchConfig, metrics: tuple[Metric, ...], progress: ShowProgress
+) -> TrainReport:
     """Take the steps that are left, and report."""
     start, last_loss = time.perf_counter(), None
     try:
@@ -126,7 +135,7 @@ def _train(run: TrainingRun, signals: StopSignals, watch: WatchConfig, progress:
             learner = Learner(run)
             run.begin()
             start = time.perf_counter()
-            last_loss = Steps(run, learner, signals, watch).take(progress)
+            last_loss = Steps(run, learner, signals, watch, metrics).take(progress)
     except BaseException:
         run.stream.close(failed=True)
         raise

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from postmean.base.from_preset import from_preset, named
 from postmean.base.places import Place
 from postmean.training.config import TrainConfig
+from postmean.training.model.losses import EDMLoss, FlowLoss
 from postmean.training.model.networks import UNet2DNetwork
 from postmean.training.presets import PRESETS
 from postmean.training.watching.config import WatchConfig
@@ -77,8 +78,14 @@ def recipe_fields(config: TrainConfig) -> dict[str, Any]:
 
 
 def of_this_version(config: dict[str, Any]) -> dict[str, Any]:
-    """The config in the config.json of a run, as this version writes it: networks had no kind once."""
-    network = config.get("network")
+    """The config in the config.json of a run, as this version writes it.
+
+    Networks had no kind once, and the loss edm a weight: `velocity` is the loss flow.
+    """
+    network: dict[str, Any] | None = config.get("network")
+    loss: dict[str, Any] | None = config.get("loss")
     if isinstance(network, dict) and "kind" not in network:
-        return config | {"network": {"kind": UNet2DNetwork.kind} | network}
+        config = config | {"network": {"kind": UNet2DNetwork.kind} | network}
+    if isinstance(loss, dict) and loss.get("kind") == EDMLoss.kind and "weight" in loss:
+        config = config | {"loss": {"kind": FlowLoss.kind if loss["weight"] == "velocity" else EDMLoss.kind}}
     return config

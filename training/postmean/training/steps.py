@@ -10,6 +10,7 @@ from postmean.training.stream.batch import TargetBatch
 from postmean.training.train_log import TrainLog
 from postmean.training.training_run import TrainingRun
 from postmean.training.watching.config import WatchConfig
+from postmean.training.watching.metrics import Metric
 from postmean.training.watching.outlets import Outlets
 from postmean.training.watching.watcher import Watcher
 
@@ -21,8 +22,15 @@ class Steps:
     at one step, and no rank waits for the targets of another one inside a sum of gradients.
     """
 
-    def __init__(self, run: TrainingRun, learner: Learner, signals: StopSignals, watch: WatchConfig) -> None:
-        self._run, self._learner, self._signals, self._watch = run, learner, signals, watch
+    def __init__(
+        self,
+        run: TrainingRun,
+        learner: Learner,
+        signals: StopSignals,
+        watch: WatchConfig,
+        metrics: tuple[Metric, ...],
+    ) -> None:
+        self._run, self._learner, self._signals, self._watch, self._metrics = run, learner, signals, watch, metrics
         self._saved = learner.step
 
     def take(self, progress: ShowProgress) -> float | None:
@@ -39,7 +47,7 @@ class Steps:
         ):
             line.start_at(learner.images)
             log = TrainLog(self._run, line, outlets)
-            watch = Watcher(self._run, self._watch, learner, outlets)
+            watch = Watcher(self._run, self._watch, learner, outlets, self._metrics)
 
             def on_wait() -> None:
                 log.show(learner)
@@ -70,8 +78,8 @@ class Steps:
         learner.learn(batch, log.sums)
         saves = learner.step % config.checkpoint_every == 0 or learner.step == config.steps
         with log.aside():
-            more = watch.scores()
-        if saves or watch.has_scores() or learner.step % config.log_every == 0:
+            more = watch.measure()
+        if saves or more or learner.step % config.log_every == 0:
             log.write_line(learner, more)
         log.show(learner)
         if config.snapshot_every and (learner.step % config.snapshot_every == 0 or learner.step == config.steps):

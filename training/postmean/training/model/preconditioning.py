@@ -38,14 +38,14 @@ class Denoiser(nn.Module):
 
         Args:
             z: [B, C, H, W].
-            sigma: [B].
+            sigma: [B], or one number for all as a tensor.
             label: int64 [B] for a class-conditional network, else None.
             sigma_next: [B], for a network with two times: the level that it steps to; None: 0, the image.
             raw: whether to give the network's own output F instead.
         Returns:
             float32 [B, C, H, W].
         """
-        sigma, z = sigma.to(torch.float32), z.to(torch.float32)
+        sigma, z = sigma.to(torch.float32).expand(len(z)), z.to(torch.float32)
         c_skip, c_out, c_in = (c[:, None, None, None] for c in self.preconditioning.scalings(sigma))
         time = self.preconditioning.time(sigma)
         step = None
