@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-SOURCE = "import os\nraise SystemExit('the code of the snapshot was run')\n"
+SOURCE = "# a whole module of their code, so longer than short strings of pickles\n" * 9
+SOURCE += "import os\nraise SystemExit('the code of the snapshot was run')\n"
 
 
 def _reconstruct_persistent_obj(meta: dict[str, Any]) -> None:
@@ -38,12 +39,15 @@ class Persistent(nn.Module):
 class PersistentPlain:
     """An object that is no module, such as a loss."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+
     def __reduce__(self) -> tuple[Any, ...]:
-        meta = dict(type="class", version=6, module_src=SOURCE, class_name="EDMLoss", state={"P_mean": -1.2})
+        meta = dict(type="class", version=6, module_src=SOURCE, class_name=self.name, state={"P_mean": -1.2})
         return _reconstruct_persistent_obj, (meta,), None
 
 
-def persistent(module: nn.Module, name: str = "", **kwargs: Any) -> nn.Module:
+def persistent(module: nn.Module, name: str = "", **kwargs: Any) -> Any:
     """The parameters, buffers and modules of a module in persistent ones; torch's own containers stay."""
     inner = {key: persistent(child) for key, child in module.named_children()}
     if isinstance(module, nn.ModuleDict):
@@ -77,8 +81,13 @@ def _as_in_their_repository() -> Iterator[None]:
             thing.__module__ = module
 
 
-def snapshot(ema: nn.Module, **more: Any) -> bytes:
-    """The bytes of a snapshot, with more than the network in it as in the released ones."""
-    data = EasyDict(ema=ema, loss_fn=PersistentPlain(), dataset_kwargs=EasyDict(resolution=8, max_size=None), **more)
+def snapshot(ema: Persistent, **more: Any) -> bytes:
+    """The bytes of a snapshot, with what the training loops of EDM and of EDM2 write beside the network."""
+    if ema.persistent_name == "Precond":
+        beside = dict(encoder=PersistentPlain("StandardRGBEncoder"), loss_fn=PersistentPlain("EDM2Loss"))
+        data = EasyDict(dataset_kwargs=EasyDict(path="x.zip", max_size=None), **beside, ema=ema, **more)
+    else:
+        beside = dict(loss_fn=PersistentPlain("EDMLoss"), augment_pipe=PersistentPlain("AugmentPipe"))
+        data = dict(ema=ema, **beside, dataset_kwargs=dict(path="x.zip", max_size=None)) | more
     with _as_in_their_repository(), torch.no_grad():
         return pickle.dumps(data)

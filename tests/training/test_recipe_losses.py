@@ -12,14 +12,22 @@ from torch import nn
 from postmean.base.errors import ConfigError, DataError
 from postmean.contract.noise import CTNoise, ICTNoise
 from postmean.contract.score import velocity
+from postmean.training.dial import Dial
 from postmean.training.model.losses import CTLoss, EDM2Loss, FlowLoss, MeanFlowLoss, SCMLoss
 from postmean.training.model.losses.edm2 import edm2_loss
+from postmean.training.model.losses.flow import marginal_velocity
 from postmean.training.model.losses.lpips import LPIPS, lpips_of
 from postmean.training.model.losses.scm import normalised
 from postmean.training.model.losses.uncertainty import Uncertainty
 from postmean.training.model.networks import DDPMppNetwork, UNet2DNetwork
 from postmean.training.model.preconditioning import Denoiser
-from postmean.training.model.preconditionings import EDMPreconditioning, FlowPreconditioning, TrigFlowPreconditioning
+from postmean.training.model.preconditionings import (
+    CMPreconditioning,
+    EDMPreconditioning,
+    FlowPreconditioning,
+    TrigFlowPreconditioning,
+)
+from postmean.training.presets import PRESETS
 from postmean.training.stream.batch import TargetBatch
 from tests.training.test_losses import batch_of
 
@@ -196,6 +204,26 @@ def test_meanflow_with_equal_times_is_flow_matching_and_its_weight_is_adaptive()
     torch.testing.assert_close(published, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_the_dial_gives_conditional_marginal_or_mixed_velocity(beta: float) -> None:
+    for name in ("scm-cifar10", "meanflow-cifar10", "flow-cifar10"):
+        assert replace(PRESETS[name], dial=Dial(beta=(beta,))).dial.beta == (beta,)
+    batch = gaussian_batch([0.5, 1.0, 4.0], [0.1, 0.4, 0.5])
+    x, eps, dialled = batch.x, batch.eps, replace(batch, mean=Dial(beta=(beta,)).target(batch))
+    marginal = (batch.z - batch.mean) / batch.sigma[:, None, None, None] - batch.mean
+    velocity = (1 - beta) * (eps - x) + beta * marginal
+    torch.testing.assert_close(marginal_velocity(dialled), velocity, rtol=1e-4, atol=1e-5)
+    meanflow = Denoiser(ExactMeanVelocity(), FlowPreconditioning())
+    aims = [MeanFlowLoss()._aim(meanflow, replace(batch, mean=mean)) for mean in (x, batch.mean, dialled.mean)]
+    torch.testing.assert_close(aims[2], (1 - beta) * aims[0] + beta * aims[1], rtol=1e-4, atol=1e-4)
+    scm = Denoiser(ExactConsistency(offset=0.3), TrigFlowPreconditioning())
+    with torch.no_grad():
+        tangents = [
+            SCMLoss()._frozen_and_tangent(scm, replace(batch, mean=mean))[1] for mean in (x, batch.mean, dialled.mean)
+        ]
+    torch.testing.assert_close(tangents[2], (1 - beta) * tangents[0] + beta * tangents[1], rtol=1e-4, atol=1e-4)
+
+
 SMALL = dict(channels=8, channel_mult=(1, 2), layers_per_block=1, attention_resolutions=(4,))
 
 
@@ -251,5 +279,10 @@ def test_lpips_is_the_weighted_distance_of_vgg_features(tmp_path: Path) -> None:
             shown.append((weight * (unit[0] - unit[1]) ** 2).sum(1).mean())
         expected = sum(shown)
         torch.testing.assert_close(distance(a, b)[0], expected, rtol=1e-4, atol=1e-6)
+        batch = batch_of(a, torch.tensor([2.0]), torch.tensor([0.0]), b)  # the teacher point is the mean, b
+        loss = CTLoss(distance="lpips", lpips_weights=str(tmp_path / "lpips.safetensors"))
+        skips = Denoiser(Constant(torch.zeros(1)), CMPreconditioning(sigma_min=1e-6))
+        student = skips(a, batch.sigma)
+        torch.testing.assert_close(loss(skips, skips, batch), a[0].numel() * distance(student, b), rtol=1e-4, atol=1e-4)
     with pytest.raises(DataError, match="not the weights of LPIPS"):
         lpips_of(tmp_path / "none.safetensors", torch.device("cpu"))

@@ -135,8 +135,8 @@ PRESETS: dict[str, TargetPreset] = {
         tuples=800_000 * 512,
     ),
     "ct-imagenet64": TargetPreset(
-        summary="CT, ImageNet-64, class-conditional, 800k x 2048",
-        recipe=TargetRecipe(noise=CTNoise(s1=200, batch_size=2048), conditional=True),
+        summary="CT, ImageNet-64, class-conditional, 800k x 2048, flips",
+        recipe=TargetRecipe(noise=CTNoise(s1=200, batch_size=2048), flips=True, conditional=True),
         tuples=800_000 * 2048,
     ),
     "ect-cifar10-1h": TargetPreset(

@@ -4,7 +4,7 @@
     edm-cifar10       DDPM++ 128 [2,2,2]    512  200 M   Adam 1e-3          0.13          half-life 0.5 M, ramp 0.05
     edm-imagenet64    ADM 192 [1,2,3,4]    4096  2500 M  Adam 1e-4          0.10          half-life 50 M, ramp 0.05
     edm2-imagenet64   EDM2-M 256           2048  2147 M  Adam 9e-3, 1/sqrt  0.10          powers 0.05 and 0.10
-    ct-cifar10        NCSN++ 128 [2,2,2]    512  410 M   RAdam 2e-4         0             0.9999
+    ct-cifar10        NCSN++ 128 [2,2,2]    512  410 M   RAdam 4e-4         0             0.9999
     ct-imagenet64     ADM 192 [1,2,3,4]    2048  1638 M  RAdam 1e-4         0             0.999943 and two more
     ict-cifar10       NCSN++ 128 [2,2,2]   1024  410 M   RAdam 1e-4         0.3           0.99993
     ict-imagenet64    ADM 192 [1,2,3,4]    4096  3277 M  RAdam 1e-4         0.2           0.99997
@@ -85,7 +85,7 @@ def _ct(name: str) -> TrainConfig:
         network=NCSNppNetwork(),
         preconditioning=CMPreconditioning(time_conditioning="0.25 ln sigma"),
         loss=CTLoss(mu0=0.9),
-        optimiser=OptimiserConfig(name="radam", lr=2e-4),
+        optimiser=OptimiserConfig(name="radam", lr=4e-4),
         ema=ConstantEMA(decay=0.9999),
     )
 
