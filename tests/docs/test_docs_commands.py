@@ -111,4 +111,4 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 
 def test_anchors_are_those_that_github_makes() -> None:
     assert "machines-in-a-cloud-ray-up" in anchors(ROOT / "docs" / "running.md")
-    assert "3-what-rounding-costs" in anchors(ROOT / "docs" / "certificate.md")
+    assert "4-what-rounding-costs" in anchors(ROOT / "docs" / "certificate.md")

@@ -1,4 +1,4 @@
-"""Threads of the process: the requested number inside a block, the earlier number after it."""
+"""Threads and denormal numbers of the process: as the engine wants them inside a block, as before after it."""
 
 import pytest
 import torch
@@ -15,3 +15,12 @@ def test_a_block_has_its_threads_and_gives_back_those_from_before() -> None:
             raise KeyError
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+def test_denormal_numbers_are_flushed_inside_a_block_alone() -> None:
+    denormal = torch.full((4,), 1e-40)
+    with threads(1):
+        with threads(1):
+            assert float((denormal * 1).sum()) == 0
+        assert float((denormal * 1).sum()) == 0
+    assert float((denormal * 1).sum()) > 0

@@ -43,12 +43,19 @@ def prepare_process(threads: int) -> None:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Call `prepare_process` for a block, then restore torch's number of threads; freed memory is still kept."""
+    """Call `prepare_process` for a block, then restore threads and denormal numbers; freed memory is still kept."""
     import torch
 
-    before = torch.get_num_threads()
+    before, flushed = torch.get_num_threads(), _flushes_denormal()
     prepare_process(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(flushed)
+
+
+def _flushes_denormal() -> bool:
+    import torch
+
+    return float(torch.tensor([1e-310], dtype=torch.float64) * 1.0) == 0.0
