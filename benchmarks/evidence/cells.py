@@ -47,8 +47,9 @@ class Cell:
 
     def path(self, out: Path) -> Path:
         """Its file."""
-        preset = PRESETS[self.recipe]  # cells of another loss are other cells
-        recipe = [[part.kind, to_dict(part)] for part in (preset.loss, preset.preconditioning)]
+        preset = PRESETS.get(self.recipe)  # cells of another loss are other cells; real images have none
+        parts = (preset.loss, preset.preconditioning) if preset else ()
+        recipe = [[part.kind, to_dict(part)] for part in parts]
         key = json.dumps([VERSION, asdict(self), recipe], sort_keys=True)
         digest = hashlib.sha256(key.encode()).hexdigest()[:10]
         return out / "cells" / f"{self.data}-{self.recipe}-{self.target}-{self.seed}-{digest}.json"
