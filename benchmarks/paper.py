@@ -34,7 +34,7 @@ def rows(store: Path, store64: Path | None, out: Path) -> list[Row]:
         Row(
             "Figures 2, 3, 6, 7, 8 and 12: errors of the estimators on CIFAR-10",
             [*postmean, "report", "estimators", str(store), "--out", str(out / "cifar10"), *report],
-            [f"cifar10/{name}" for name in ("estimators.md", "estimators.png", "search.png", "images-1.png")],
+            [f"cifar10/{name}" for name in ("estimators.md", "estimators.svg", "search.svg", "images-1.png")],
         ),
         Row(
             "Figure 4, before training: errors of knn-snis over k and n",

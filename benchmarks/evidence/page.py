@@ -1,13 +1,13 @@
 """The page of the evidence: tables, pictures and a Parquet file of what the cells hold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from cells import RECIPES, Cell
+from cells import RECIPES, Cell, distillation
 from measures import SIGMAS
 from pictures import error_picture, path_picture
 from scipy.stats import t as student
@@ -35,7 +35,7 @@ def write_page(out: Path, page: Path, data: str, cells: Sequence[Cell]) -> None:
         print(f"{out}: no cells of {data} yet")
         return
     write_parquet(pa.Table.from_pylist(list(_rows(found))), page / f"{data}.parquet")
-    settings = next(iter(found))
+    settings = min(found, key=lambda cell: cell.steps)
     lines = [
         f"# Evidence: {data}",
         "",
@@ -50,10 +50,15 @@ def write_page(out: Path, page: Path, data: str, cells: Sequence[Cell]) -> None:
         "",
     ]
     by_recipe: dict[str, Results] = {}
+    distilled = {name: of for name, of in _distilled(found).items() if of}
     for cell, result in found.items():
+        if cell.noise in ("18 levels", "to 0", "8 4 2 1") or cell.steps != settings.steps:
+            continue  # of the distillation alone
         by_recipe.setdefault(cell.recipe, {}).setdefault(cell.label, {})[cell.seed] = result
     for recipe in (r for r in RECIPES if r in by_recipe):
         lines += _recipe(recipe, by_recipe[recipe])
+    if len(distilled) > 1:
+        lines += _one_step(distilled)
     lines += [f"![Error by sigma]({data}-errors.svg)", "", f"![Fréchet distance by step]({data}-path.svg)", ""]
     write_file(page / f"{data}.md", "\n".join(lines).encode())
     error_picture(page / f"{data}-errors.svg", by_recipe)
@@ -120,6 +125,37 @@ def _recipe(recipe: str, results: Results) -> list[str]:
             lines += ["", f"{title}, by σ:", "", "| target | " + " | ".join(f"{s:g}" for s in SIGMAS) + " |"]
             lines.append("|---|" + "---:|" * len(SIGMAS))
             lines += [_by_sigma(label, of, base, name) for label, of in results.items()]
+    return [*lines, ""]
+
+
+def _distilled(found: dict[Cell, dict[str, Any]]) -> Results:
+    """The one-step models that are compared with each other: what makes them -> seed -> result."""
+    by_name: Results = {}
+    for cell in found:
+        for name, one in distillation(replace(cell, steps=min(c.steps for c in found))).items():
+            if one in found:
+                by_name.setdefault(name, {})[one.seed] = found[one]
+    return by_name
+
+
+_ONE_STEP: dict[str, Callable[[dict[str, Any]], float]] = {
+    "Fréchet, random features": lambda r: r["path"][-1]["frechet_random"],
+    "Fréchet, classifier": lambda r: r["path"][-1]["frechet_classifier"],
+    "error to the exact ODE's end, σ 12": lambda r: r["errors"][SIGMAS.index(12.0)] if "errors" in r else np.nan,
+    "distance to the nearest training image": lambda r: r["path"][-1]["nearest"],
+    "copies": lambda r: r["path"][-1]["copies"],
+    "seconds for targets": lambda r: r["target_seconds"],
+    "seconds in all": lambda r: r["seconds"],
+}
+
+
+def _one_step(results: Results) -> list[str]:
+    lines = ["## Distillation from scratch", "", "One-step models; values, not changes.", ""]
+    lines += ["| made by | seeds | " + " | ".join(_ONE_STEP) + " |", "|---|---:|" + "---:|" * len(_ONE_STEP)]
+    for name, of in results.items():
+        found = [interval([measure(r) for r in of.values()]) for measure in _ONE_STEP.values()]
+        cells = ["–" if np.isnan(mean) else f"{mean:.3g} (±{half:.1g})" for mean, half in found]
+        lines.append(f"| {name} | {len(of)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from cells import Cell
 from data import DataSet
+from measures import SIGMA_MAX
 from torch import nn
 
 from postmean.contract.noise import AnyNoise, ECTNoise, FloorNoise, ICTNoise, LogitNormalTimeNoise, LogNormalNoise
@@ -14,11 +15,13 @@ from postmean.contract.noise.floor import floor_noise
 from postmean.contract.noisy import noisy
 from postmean.contract.process import EDMProcess, FlowMatchingProcess
 from postmean.contract.settings import EstimatorSettings
+from postmean.contract.teacher_path import path_mean
 from postmean.contract.tuples import TupleSource
 from postmean.engine.population import Population
 from postmean.estimators.choose import make_estimator
 from postmean.estimators.estimate import Queries
 from postmean.report.floor import FloorSettings, floor_curve
+from postmean.runs.verify_sample import joined
 from postmean.training.config import TrainConfig
 from postmean.training.dial import Dial
 from postmean.training.model.preconditioning import Denoiser
@@ -64,11 +67,14 @@ class Tuples:
 
 def make_tuples(data: DataSet, cell: Cell) -> Tuples:
     """x, eps and sigma of every step of a cell."""
-    preset, count = PRESETS[cell.recipe], cell.steps * cell.batch
-    noise = _noise(data, cell)
+    preset, count, noises = PRESETS[cell.recipe], cell.steps * cell.batch, _noises(data, cell)
     process = FlowMatchingProcess() if cell.recipe == "flow" else EDMProcess()
-    source = TupleSource(seed=cell.seed, images=len(data.store), flips=False, noise=noise, process=process)
-    block = source.block(0, count)
+    sources = [
+        TupleSource(seed=cell.seed, images=len(data.store), flips=False, noise=noise, process=process)
+        for noise in noises
+    ]
+    source, each = sources[-1], -(-count // len(sources))
+    block = joined([s.block(i * each, min((i + 1) * each, count)) for i, s in enumerate(sources)])
     x, eps, z = (torch.from_numpy(a) for a in noisy(source, data.store, block))
     sigma = torch.from_numpy(block.sigma)
     batch = TargetBatch(
@@ -86,20 +92,33 @@ def make_tuples(data: DataSet, cell: Cell) -> Tuples:
         variance=torch.zeros(count),
         top_weight=torch.ones(count),
     )
-    recipe = replace(preset.recipe, noise=noise, process=process, solver="euler")
+    solver = cell.target if cell.substeps else "euler"
+    recipe = replace(preset.recipe, noise=noises[-1], process=process, solver=solver)
     config = replace(preset, recipe=recipe, batch_size=cell.batch, steps=cell.steps)
     return Tuples(config, batch, block.entry, source.draws)
 
 
-def _noise(data: DataSet, cell: Cell) -> AnyNoise:
+def _noises(data: DataSet, cell: Cell) -> list[AnyNoise]:
+    """The noise of each part of the training; the parts have equal lengths."""
     if cell.noise == "floor":
-        return _floor(data)
-    return {
+        return [_floor(data)]
+    if cell.noise == "to 0":  # with q = 1 the gap is more than sigma
+        return [ECTNoise(q=1 + 1e-9)]
+    if cell.noise == "18 levels":
+        return [_fixed_grid(cell, 17, 80.0)]
+    if cell.noise == "8 4 2 1":
+        return [_fixed_grid(cell, steps, SIGMA_MAX) for steps in (8, 4, 2, 1)]
+    own: dict[str, AnyNoise] = {
         "edm": LogNormalNoise(),
         "flow": LogitNormalTimeNoise(),
         "ict": ICTNoise(total_steps=cell.steps, batch_size=cell.batch, s0=10, s1=160),
         "ect": ECTNoise(q=4.0, stage_tuples=cell.steps * cell.batch // 4),
-    }[cell.recipe]
+    }
+    return [own[cell.recipe]]
+
+
+def _fixed_grid(cell: Cell, steps: int, sigma_max: float) -> ICTNoise:
+    return ICTNoise(total_steps=cell.steps, batch_size=cell.batch, s0=steps, s1=steps, sigma_max=sigma_max)
 
 
 def _floor(data: DataSet) -> FloorNoise:
@@ -113,21 +132,30 @@ def with_target(data: DataSet, tuples: Tuples, cell: Cell) -> TargetBatch:
     if cell.target == "single":
         return tuples.batch
     population = Population(data.store, False)
-    settings = EstimatorSettings(name=cell.target, k=cell.k, n=cell.n)
+    settings = EstimatorSettings(name="exact" if cell.substeps else cell.target, k=cell.k, n=cell.n)
     estimator = make_estimator(settings, population, 0)
-    batch, means = tuples.batch, torch.empty_like(tuples.batch.x)
-    order = np.argsort(batch.sigma.numpy(), kind="stable")
-    for start in range(0, len(batch), 4096):
-        rows = order[start : start + 4096]
-        queries = Queries(
-            batch.z[rows].flatten(1),
-            batch.sigma[rows].double().numpy(),
-            population.member(tuples.source[rows]),
-            lambda row, rows=rows: tuples.draws(int(rows[row])),
-            np.ones(len(rows), bool),
-        )
-        means[rows] = torch.from_numpy(estimator.estimate(queries).mean).reshape(-1, *data.shape)
-    batch = replace(batch, mean=means)
+    batch, z, sigma = tuples.batch, tuples.batch.z.flatten(1).numpy(), tuples.batch.sigma.double().numpy()
+
+    def mean_at(rows: np.ndarray, z: np.ndarray, sigma: np.ndarray, number: int) -> np.ndarray:
+        means, order = np.empty_like(z), np.argsort(sigma, kind="stable")
+        for start in range(0, len(rows), 4096):
+            part = order[start : start + 4096]
+            queries = Queries(
+                torch.from_numpy(z[part].astype(np.float32)),
+                sigma[part],
+                population.member(tuples.source[rows[part]]),
+                lambda row, part=part: tuples.draws(int(rows[part[row]])),
+                np.full(len(part), number == 0),
+            )
+            means[part] = estimator.estimate(queries).mean
+        return means
+
+    if cell.substeps:
+        assert batch.sigma_next is not None
+        means = path_mean(z, sigma, batch.sigma_next.double().numpy(), cell.substeps, mean_at)[0]
+    else:
+        means = mean_at(np.arange(len(batch)), z, sigma, 0)
+    batch = replace(batch, mean=torch.from_numpy(means.astype(np.float32)).reshape(batch.x.shape))
     return replace(batch, mean=Dial(beta=(cell.beta,)).target(batch))
 
 

@@ -106,8 +106,9 @@ class TupleSource:
         return out
 
     def draws(self, tuple_id: int, point: int = 0) -> np.random.Generator:
-        """The random generator of an estimator for this tuple: `point` 0 at z, 1 at its teacher point."""
-        return _generator(self.seed, _DRAWS, 2 * int(tuple_id) + point)
+        """The random generator of an estimator for this tuple: `point` 0 at z, then 1, 2, ... on the way to its teacher
+        point."""
+        return _generator(self.seed, _DRAWS, 2 * int(tuple_id) + point % 2, point // 2)
 
     def fingerprint(self) -> str:
         """Hash of a few tuples and their eps: it differs if the random numbers do (with another numpy, say)."""
@@ -164,14 +165,14 @@ def _stable_order(words: np.ndarray) -> np.ndarray:
     return np.argsort(words, kind="stable") if (rising[1:] == rising[:-1]).any() else order
 
 
-def _generator(seed: int, stream: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=_key(seed, stream), counter=_counter(index)))
+def _generator(seed: int, stream: int, index: int, second: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=_key(seed, stream), counter=_counter(index, second)))
 
 
 def _key(seed: int, stream: int) -> np.ndarray:
     return np.array([seed, stream], np.uint64)
 
 
-def _counter(index: int) -> np.ndarray:
-    # the index is the highest word: streams of different index are at least 2^192 blocks apart
-    return np.array([0, 0, 0, index], np.uint64)
+def _counter(index: int, second: int = 0) -> np.ndarray:
+    # the indices are the highest words: streams of different ones are at least 2^128 blocks apart
+    return np.array([0, 0, second, index], np.uint64)

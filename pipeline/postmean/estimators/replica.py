@@ -13,14 +13,14 @@ from postmean.contract.image_store import ImageStore
 from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy
 from postmean.contract.plan import ShardPlan, shard_tuples
-from postmean.contract.records import Means, Records, pack_means
+from postmean.contract.records import Records, pack_means
 from postmean.contract.tuples import TupleBlock
 from postmean.engine.gpu_errors import gpu_errors
 from postmean.engine.population import Population
 from postmean.estimators.by_class import ByClass, by_class
 from postmean.estimators.choose import make_estimator
 from postmean.estimators.estimate import Estimate, Estimator, Queries, assemble
-from postmean.estimators.held import held_by_support
+from postmean.estimators.teacher_means import euler_point_means, path_means
 
 _NOISY_ROWS = 64  # tuples whose noise a thread makes at a time
 
@@ -72,16 +72,21 @@ class Replica:
         manifest, store = self._manifest, self._store
         z = self.noisy(block)
         estimate = self._means(block, z, block.sigma, None, 0)
-        shape = (len(block), *store.image_shape)
-        mean = estimate.mean.reshape(shape)
+        shape, recipe = (len(block), *store.image_shape), manifest.recipe
+        mean, support, mean_next = estimate.mean, estimate.support, None
+        if recipe.substeps:
+            mean, support = path_means(block, z, estimate, recipe.substeps, self._means)
+        if recipe.solver == "heun":
+            mean_next, support_next = euler_point_means(block, z, estimate, self._means)
+            mean_next = pack_means(mean_next.reshape(shape), support_next, manifest.shards.max_support)
         is_plain = manifest.shards.self_contained
         return Records(
             tuple_id=block.tuple_id,
             sigma=block.sigma,
             sigma_next=block.sigma_next,
             label=store.label(block.entry),
-            mean=pack_means(mean, estimate.support, manifest.shards.max_support),
-            mean_next=self._next_means(block, z, estimate) if manifest.recipe.solver == "heun" else None,
+            mean=pack_means(mean.reshape(shape), support, manifest.shards.max_support),
+            mean_next=mean_next,
             ess=estimate.ess.astype(np.float32),
             top_weight=estimate.top_weight.astype(np.float32),
             variance=estimate.variance.astype(np.float32),
@@ -101,29 +106,6 @@ class Replica:
         with ThreadPoolExecutor(self._manifest.threads_per_actor) as pool:
             list(pool.map(fill, range(0, len(block), _NOISY_ROWS)))
         return z
-
-    def _next_means(self, block: TupleBlock, z: np.ndarray, estimate: Estimate) -> Means:
-        """Means at the Euler points z + (sigma_next - sigma) (z - mean) / sigma.
-
-        At sigma_next = 0 the Euler point is the mean itself and Heun's step becomes Euler's: the mean is kept.
-        """
-        assert block.sigma_next is not None
-        mean = estimate.mean
-        ratio = (block.sigma_next / block.sigma)[:, None]
-        z_euler = mean + ratio * (z - mean)
-        rows = np.flatnonzero(block.sigma_next > 0)
-        mean_next = mean.copy()
-        support: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(block)
-        if len(rows):
-            part = block.select(rows)
-            assert part.sigma_next is not None
-            held_by = held_by_support(estimate.select(rows), part.sigma, part.sigma_next)
-            later = self._means(part, z_euler[rows], part.sigma_next, held_by, 1)
-            mean_next[rows] = later.mean
-            for row, pair in zip(rows, later.support, strict=True):
-                support[row] = pair
-        shape = (len(block), *self._store.image_shape)
-        return pack_means(mean_next.reshape(shape), support, self._manifest.shards.max_support)
 
     def _means(
         self,

@@ -79,14 +79,14 @@ def _pictures(
     from postmean.report import pictures  # imported late: matplotlib takes a second
 
     main = pictures.curves(settings.main_methods(has_network), cells)
-    pictures.error_picture(out / "estimators.png", f"Estimators of the posterior mean: {name}", main)
-    files = ["estimators.png"]
+    pictures.error_picture(out / "estimators.svg", f"Estimators of the posterior mean: {name}", main)
+    files = ["estimators.svg"]
     for n in settings.sweep_n:
-        files.append(f"sweep-n{n}.png")
+        files.append(f"sweep-n{n}.svg")
         swept = pictures.curves(settings.sweep_methods(n), cells)
         pictures.error_picture(out / files[-1], f"Number of neighbours k at n = {n}: {name}", swept)
     if settings.index is not None:
-        files.append("search.png")
+        files.append("search.svg")
         searched = pictures.curves(settings.search_methods(), cells)
         pictures.search_picture(out / files[-1], f"Exact against approximate search: {name}", searched)
     for file, images in (("images-1.png", range(1)), ("images-2.png", range(1, settings.images))):

@@ -1,4 +1,4 @@
-"""Pictures of a report as PNG files: curves over sigma, and grids of images. Equal cells give equal bytes."""
+"""Pictures of a report: curves over sigma as vector graphics, grids of images as PNG. Equal cells give equal bytes."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from postmean.estimators.traits import traits_of
 from postmean.report.cells import Cell
 from postmean.report.grids import Z
 from postmean.report.settings import NETWORK, Method
-from postmean.report.vector import STYLE, log_axis
+from postmean.report.vector import STYLE, log_axis, save_vector
 
 with needs("report"):
     import matplotlib
@@ -152,7 +152,7 @@ def grid_picture(path: Path, title: str, grids: dict[str, np.ndarray], images: r
             for row, name in enumerate(grids):
                 y = 1 - (top + number * block + row * cell_h + height * scale / 2) / pixels_h
                 figure.text((left - 6) / pixels_w, y, name, ha="right", va="center")
-        _save(figure, path, dpi=100, is_drawing=False)
+        _save(figure, path, dpi=100)
 
 
 def _panel(axis: Any, drawn: Sequence[Curve], name: str, is_score: bool) -> None:
@@ -205,17 +205,17 @@ def _finish(figure: Figure, path: Path, title: str, drawn: Sequence[Curve]) -> N
     figure.suptitle(title, fontsize=10)
     figure.tight_layout(rect=(0, 0.03 + 0.03 * rows, 1, 0.99))
     figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.0), fontsize=8)
-    _save(figure, path, dpi=150, is_drawing=True)
+    save_vector(figure, path)
 
 
-def _save(figure: Figure, path: Path, dpi: int, is_drawing: bool) -> None:
+def _save(figure: Figure, path: Path, dpi: int) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="rgba", dpi=dpi)
     plt.close(figure)
     width, height = figure.canvas.get_width_height()
     size = (round(width * dpi / figure.dpi), round(height * dpi / figure.dpi))
     picture = Image.frombytes("RGBA", size, buffer.getvalue()).convert("RGB")
-    encoded = _png(picture.quantize(128, dither=Image.Dither.NONE) if is_drawing else picture)
+    encoded = _png(picture)
     if len(encoded) > _MOST_BYTES:
         encoded = _png(picture.quantize(256))
     write_file(path, encoded)

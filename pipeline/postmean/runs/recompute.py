@@ -1,7 +1,8 @@
 """Recompute sampled tuples in float64: records, Euler points and certified tuples together, in passes over the images.
 
 A pass serves up to 512 queries, and needs as much time for the images as for 50 of them, so few records cost nearly as
-much as many. Heun's Euler points depend on the means before them: they are a second pass.
+much as many. Heun's Euler points depend on the means before them: they are a second pass. Where the mean is an average
+over the way to a teacher point, each evaluation on the way is a pass.
 """
 
 import time
@@ -16,10 +17,10 @@ from postmean.contract.manifest import Manifest
 from postmean.contract.noisy import noisy
 from postmean.contract.records import Means, Records
 from postmean.contract.tuples import TupleBlock
-from postmean.estimators.float64 import exact_posterior
 from postmean.estimators.float64_twins import TWINS, TwinPoint
 from postmean.estimators.traits import traits_of
 from postmean.estimators.twin_test import StoredMean, TwinComparison, TwinTest
+from postmean.runs.exact_populations import ExactPopulations
 from postmean.runs.verify_sample import Sample, joined
 
 _AT_ONCE = 256  # records of a batch, and certified tuples: with Euler points 512 queries, 100 kB each at D = 12 288
@@ -78,8 +79,10 @@ def recompute(
 
 
 def is_judged(manifest: Manifest) -> bool:
-    """Whether the run's estimator has a twin. An approximate search has none: its neighbours are not the nearest."""
-    return manifest.estimator.name in TWINS and not manifest.estimator.index.startswith("ivf")
+    """Whether the run's means have a twin. Those of an approximate search have none, as its neighbours are not the
+    nearest, nor have averages over the way to a teacher point."""
+    searches_exactly = not manifest.estimator.index.startswith("ivf")
+    return manifest.estimator.name in TWINS and searches_exactly and not manifest.recipe.substeps
 
 
 @dataclass
@@ -90,6 +93,7 @@ class _Queries:
     entry: np.ndarray
     z: np.ndarray
     sigma: np.ndarray
+    sigma_next: np.ndarray | None
     mean: np.ndarray
     is_dense: np.ndarray
 
@@ -111,9 +115,7 @@ class _Recomputation:
     tests: dict[str, TwinTest] = field(default_factory=dict[str, TwinTest])
 
     def __post_init__(self) -> None:
-        entries = np.arange(self.manifest.tuple_source().entries)
-        label = self.store.label(entries) if self.manifest.recipe.conditional else None
-        self._entries, self._label = entries, label
+        self._populations = ExactPopulations(self.manifest, self.store)
 
     def run(
         self,
@@ -126,7 +128,8 @@ class _Recomputation:
         first = [self._stored("records", picked)] if picked else []
         first += [self._certified(certified)] if certified else []
         later = picked and picked[0][1].mean_next is not None
-        members = self._members(first) + (self._members(first[:1]) if later else 0)
+        evaluations = max(1, 2 * self.manifest.recipe.substeps)
+        members = evaluations * self._members(first) + (self._members(first[:1]) if later else 0)
         with show("recompute", self.read + members * batches, "images") as line:
             line.start_at(self.read)
 
@@ -159,13 +162,20 @@ class _Recomputation:
     def _stored(self, kind: str, picked: list[tuple[TupleBlock, Records]]) -> _Queries:
         block = joined([block for block, _ in picked])
         z = self._flat(noisy(self.manifest.tuple_source(), self.store, block)[2])
-        return _Queries(kind, block.entry, z, block.sigma, *self._decode([records.mean for _, records in picked]))
+        means = self._decode([records.mean for _, records in picked])
+        return _Queries(kind, block.entry, z, block.sigma, block.sigma_next, *means)
 
     def _certified(self, tuples: list[TupleBlock]) -> _Queries:
         block = joined(tuples)
         x, _, z = noisy(self.manifest.tuple_source(), self.store, block)
         return _Queries(
-            "certified", block.entry, self._flat(z), block.sigma, self._flat(x), np.zeros(len(block), np.bool_)
+            "certified",
+            block.entry,
+            self._flat(z),
+            block.sigma,
+            block.sigma_next,
+            self._flat(x),
+            np.zeros(len(block), np.bool_),
         )
 
     def _euler(self, picked: list[tuple[TupleBlock, Records]], at: _Queries, exact: np.ndarray) -> _Queries:
@@ -178,27 +188,23 @@ class _Recomputation:
         mean, is_dense = self._decode([r.mean_next for _, r in picked if r.mean_next is not None])
         moves = block.sigma_next > 0
         return _Queries(
-            "mean_next", block.entry[moves], z[moves], block.sigma_next[moves], mean[moves], is_dense[moves]
+            "mean_next", block.entry[moves], z[moves], block.sigma_next[moves], None, mean[moves], is_dense[moves]
         )
 
     def _pass(self, parts: list[_Queries], progress: Callable[[int], None]) -> np.ndarray:
         """Recompute the points of all parts together, and keep their errors; their exact means, float64 [B, D]."""
-        entry = np.concatenate([part.entry for part in parts] or [np.empty(0, np.int64)])
+        entry = self._entries(parts)
         exact, slope = np.empty((2, len(entry), self.store.dim))
         points: list[TwinPoint | None] = [None] * len(entry)
         if len(entry) == 0:
             return exact
         z, sigma = (np.concatenate([getattr(part, name) for part in parts]) for name in ("z", "sigma"))
         k = self.manifest.estimator.k if is_judged(self.manifest) else 0
-        for entries, rows in self._populations(entry):
-            seen = 0
-
-            def read(done: int) -> None:
-                nonlocal seen
-                progress(done - seen)
-                seen = done
-
-            found = exact_posterior(self.store, entries, z[rows], sigma[rows], k, entry[rows], read)
+        substeps = self.manifest.recipe.substeps
+        if substeps:
+            sigma_next = np.concatenate([part.sigma_next for part in parts if part.sigma_next is not None])
+            exact = self._populations.path_means(entry, z, sigma, sigma_next, substeps, progress)
+        for entries, rows, found in () if substeps else self._populations.posteriors(entry, z, sigma, k, progress):
             exact[rows] = found.mean
             if k:
                 slope[rows] = found.slope
@@ -237,16 +243,11 @@ class _Recomputation:
             )
             self.pending.append((part.kind, one))
 
-    def _populations(self, entry: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(entries of the population, rows of the queries over it) for queries made from these entries."""
-        if self._label is None:
-            return [(self._entries, np.arange(len(entry)))]
-        label = self._label[entry]
-        return [(np.flatnonzero(self._label == value), np.flatnonzero(label == value)) for value in np.unique(label)]
-
     def _members(self, parts: list[_Queries]) -> int:
-        entry = np.concatenate([part.entry for part in parts] or [np.empty(0, np.int64)])
-        return sum(len(entries) for entries, _ in self._populations(entry)) if len(entry) else 0
+        return self._populations.members(self._entries(parts))
+
+    def _entries(self, parts: list[_Queries]) -> np.ndarray:
+        return np.concatenate([part.entry for part in parts] or [np.empty(0, np.int64)])
 
     def _decode(self, means: list[Means]) -> tuple[np.ndarray, np.ndarray]:
         """float32 [n, D], and whether each is dense."""

@@ -231,6 +231,8 @@ def _not_judged(manifest: Manifest) -> str | None:
         return None
     if estimator.index.startswith("ivf"):
         return f"{estimator.index} finds other neighbours than the nearest, so its twin is not known"
+    if manifest.recipe.substeps:
+        return f"solver {manifest.recipe.solver} averages means, which no twin does"
     return f"{estimator.name} has no twin"
 
 

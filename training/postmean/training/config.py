@@ -79,10 +79,22 @@ class TrainConfig:
                 f"dial.beta {self.dial.beta}, solver heun: mean_next belongs to the Euler point of the mean: "
                 "pass --solver euler (targets made for heun have what it needs), or leave out --dial.*"
             )
+        self._check_substeps()
         self._check_averages()
         self._check_label_dropout()
         self._check_loss()
         self._check_noise()
+
+    def _check_substeps(self) -> None:
+        if not self.recipe.substeps:
+            return
+        where = f"solver {self.recipe.solver} has averages of means over the way to a teacher point as targets"
+        if self.loss.needs_mean or self.loss.uses_jvp:
+            raise ConfigError(
+                f"{where}, and loss {self.loss.kind} needs the mean at z: pass another --loss or --solver"
+            )
+        if not self.dial.is_mean or self.label_dropout:
+            raise ConfigError(f"{where}, which no single image stands for: leave out --dial.* and --label-dropout")
 
     def _check_averages(self) -> None:
         if self.snapshot_every < 0:
@@ -103,7 +115,8 @@ class TrainConfig:
 
     def _check_loss(self) -> None:
         loss, noise, preconditioning = self.loss, self.recipe.noise, self.preconditioning
-        if loss.needs_sigma_next != noise.has_teacher:
+        distils = bool(self.recipe.substeps)  # a denoiser learns the average, whatever is at the teacher point
+        if loss.needs_sigma_next != noise.has_teacher and not distils:
             raise ConfigError(
                 f"loss {loss.kind} does not go with noise {noise.kind}: a loss with a teacher point or a second time "
                 "needs the noise of its name, whose tuples have a sigma_next, and others have no use for one"

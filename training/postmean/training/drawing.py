@@ -93,7 +93,7 @@ def sampler_for(config: SamplerConfig, card: DenoiserCard, where: str) -> Sample
     """The sampler of a model; ConfigError where the settings do not suit it."""
     if config.sampler == "consistency" and not card.consistency:
         raise ConfigError(f"{where}: a denoiser, not a consistency model: pass --sampler heun")
-    if config.sampler == "heun" and card.consistency:
+    if config.sampler in ("heun", "euler") and card.consistency:
         raise ConfigError(f"{where}: a consistency model, it has no ODE to solve: pass --sampler consistency")
     if card.consistency and config.guidance != 1:
         raise ConfigError(f"{where}: a consistency model, which guidance is not for: leave --guidance out")

@@ -13,7 +13,7 @@ from postmean.base.progress import NoProgress, ShowProgress, shown
 from postmean.training.distributed import World
 from postmean.training.drawing import Drawing
 from postmean.training.images import GRID, RECORD, ImageFolder, begin_folder, write_grid, write_images
-from postmean.training.model.sampling import ConsistencySampler, SamplerName
+from postmean.training.model.sampling import HeunSampler, SamplerName
 from postmean.training.sample_config import SampleConfig
 
 _SHOWN = 64
@@ -30,9 +30,9 @@ class SampleReport:
     seed: int
     sampler: SamplerName
     steps: int
-    """Evaluations for a consistency model, steps of two evaluations for heun."""
+    """Steps: of two evaluations for heun, of one for the others."""
     sigmas: list[float] | None
-    """Levels of a consistency model."""
+    """Levels of the steps; null for heun."""
     labels: list[int] | None
     seconds: float
     images_per_second: float
@@ -76,7 +76,7 @@ def _sample(config: SampleConfig, out: Path, world: World, progress: ShowProgres
         seed=config.seed,
         sampler=drawing.sampler.name,
         steps=drawing.sampler.steps,
-        sigmas=list(drawing.sampler.sigmas) if isinstance(drawing.sampler, ConsistencySampler) else None,
+        sigmas=None if isinstance(drawing.sampler, HeunSampler) else list(drawing.sampler.sigmas),
         labels=None if drawing.labels is None else drawing.labels.tolist(),
         seconds=seconds,
         images_per_second=config.count / seconds,

@@ -12,10 +12,10 @@ from postmean.base.errors import ConfigError
 class SamplerConfig:
     """How images are drawn from a model: by `postmean sample` and `evaluate`, and while it trains."""
 
-    sampler: Literal["auto", "heun", "consistency"] = "auto"
-    """auto: consistency for a consistency model, else heun."""
+    sampler: Literal["auto", "heun", "euler", "consistency"] = "auto"
+    """auto: consistency for a consistency model, else heun; euler: the steps of a denoiser distilled to --steps."""
     steps: int | None = None
-    """Sampler steps; default 18 of heun, 1 evaluation of a consistency model."""
+    """Sampler steps; default 18 of heun, 1 of euler, 1 evaluation of a consistency model."""
     sigmas: tuple[float, ...] | None = None
     """Falling levels, such as 80 1.526. Default of a consistency model: they follow from --steps: 80, then 0.821 for
     images of 32x32, 1.526 for 64x64; else those of Karras et al. 2022, which are also those of heun."""

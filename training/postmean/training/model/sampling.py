@@ -1,4 +1,4 @@
-"""Drawing images: Heun's method on the probability-flow ODE, and consistency sampling.
+"""Drawing images: Heun's method on the probability-flow ODE, the steps of a distilled denoiser, consistency sampling.
 
 Both work on the canonical z = x + sigma eps, so they serve every process. Image n of a seed is a function of (seed, n):
 its noise does not depend on the batch size, the number of images or the device.
@@ -18,7 +18,7 @@ from postmean.contract.image_store import to_pixels
 from postmean.contract.process import karras_grid
 from postmean.training.model.sampler_config import SamplerConfig
 
-SamplerName = Literal["heun", "consistency"]
+SamplerName = Literal["heun", "euler", "consistency"]
 DenoiserFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """D(z [B, C, H, W], sigma [B], label [B] or None)."""
 
@@ -91,6 +91,37 @@ class HeunSampler:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EulerSampler:
+    """One evaluation a step, for denoisers distilled to these steps (Salimans & Ho 2022, Eq. 8): from z at sigma to
+    D + sigma_next / sigma (z - D)."""
+
+    name: ClassVar[SamplerName] = "euler"
+    sigmas: tuple[float, ...]
+    """Falling noise levels of the evaluations; the last step ends at 0."""
+
+    def __post_init__(self) -> None:
+        _check_falling(self.sigmas)
+
+    @property
+    def steps(self) -> int:
+        """Number of evaluations."""
+        return len(self.sigmas)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the denoiser for an image."""
+        return len(self.sigmas)
+
+    def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
+        """Images, float64 [B, C, H, W], about in [-1, 1]."""
+        z = self.sigmas[0] * noise.draw()
+        for sigma, sigma_next in pairwise([*self.sigmas, 0.0]):
+            mean = _evaluate(denoiser, z, sigma, label)
+            z = mean + sigma_next / sigma * (z - mean)
+        return z
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConsistencySampler:
     """Song et al. 2023, Algorithm 1: f at the first level, then at each further level: add noise, apply f."""
 
@@ -123,7 +154,7 @@ class ConsistencySampler:
         return x
 
 
-Sampler = HeunSampler | ConsistencySampler
+Sampler = HeunSampler | EulerSampler | ConsistencySampler
 
 SECOND_LEVEL = {32: 0.821, 64: 1.526}
 """Second level of two-step consistency sampling by image side: CIFAR-10 (Song & Dhariwal 2024) and ImageNet-64."""
@@ -139,7 +170,7 @@ def make_sampler(config: SamplerConfig, consistency: bool, side: int = 0) -> Sam
     """
     if config.sigmas is not None and config.steps not in (None, len(config.sigmas)):
         raise ConfigError(f"--sigmas: {len(config.sigmas)} levels, --steps {config.steps}: leave --steps out")
-    if not consistency:
+    if not consistency and config.sampler != "euler":
         return HeunSampler(
             steps=len(config.sigmas) if config.sigmas is not None else config.steps or 18,
             sigmas=config.sigmas,
@@ -155,10 +186,12 @@ def make_sampler(config: SamplerConfig, consistency: bool, side: int = 0) -> Sam
         levels = config.sigmas
     elif steps == 1:
         levels = (high,)
-    elif steps == 2 and side in SECOND_LEVEL:
+    elif steps == 2 and consistency and side in SECOND_LEVEL:
         levels = (high, SECOND_LEVEL[side])
     else:
         levels = tuple(karras_grid(steps + 1, low, high, 7.0)[:0:-1].tolist())
+    if config.sampler == "euler":
+        return EulerSampler(sigmas=levels)
     return ConsistencySampler(sigmas=levels, sigma_min=low)
 
 

@@ -40,14 +40,15 @@ def _differing(ours: TargetRecipe, theirs: TargetRecipe) -> list[tuple[str, Any,
     """Differences that matter to a trainer with the recipe `ours`: (field path, our value, their value).
 
     Euler needs the mean at z alone. It does not need the same sigma_next, which the trainer computes, and the records
-    of a Heun run have the mean too. Means are of the canonical z: the process matters only where it decides sigma.
+    of a Heun run have the mean too, those of sub-steps not. Means are of the canonical z: the process matters only
+    where it decides sigma.
     """
-    heun = ours.solver == "heun"
+    as_made = ours.solver != "euler" or bool(theirs.substeps)
     a, b = [
         {
             "process": to_dict(recipe.process) if ours.noise.uses_process or theirs.noise.uses_process else None,
-            "noise": to_dict(recipe.noise if heun else recipe.noise.sigma_alone),
-            "solver": recipe.solver if heun else "euler",
+            "noise": to_dict(recipe.noise if as_made else recipe.noise.sigma_alone),
+            "solver": recipe.solver if as_made else "euler",
             "flips": recipe.flips,
             "conditional": recipe.conditional,
         }

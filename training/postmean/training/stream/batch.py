@@ -23,7 +23,8 @@ class TargetBatch:
     """the image that the tuple was made from"""
     eps: torch.Tensor
     mean: torch.Tensor
-    """E[x | z, sigma], or E[x | z, sigma, label] of a conditional run"""
+    """E[x | z, sigma], or E[x | z, sigma, label] of a conditional run; with solver = heun-M the average of the means on
+    the way to the teacher point"""
     mean_next: torch.Tensor | None
     """posterior mean at the Euler point of level sigma_next; only with solver = heun"""
     label: torch.Tensor | None
