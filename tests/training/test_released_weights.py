@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ from torch import nn
 from postmean.cli.main import run as postmean
 from postmean.training import load_denoiser
 from postmean.training.model.networks import ADMNetwork, DDPMppNetwork, EDM2Network, NCSNppNetwork
+from postmean.training.optimiser import OptimiserConfig
+from postmean.training.presets import PRESETS
+from tests.support.exact_runs import make_run
 from tests.support.persistence import persistent, snapshot
 from tests.support.runs import assert_one_line
+from tests.support.small_training import train
+from tests.support.stores import digits_store
 
 SHAPE = (2, 8, 8)
 SMALL = dict(channels=16, channel_mult=(1, 2), layers_per_block=1, attention_resolutions=(4,), dropout=0.1)
@@ -47,10 +53,10 @@ class Whole(nn.Module):
             self.logvar_linear = nn.Linear(4, 1)
 
 
-def released(name: str, **changes: Any) -> tuple[nn.Module, bytes]:
+def released(name: str, shape: tuple[int, int, int] = SHAPE, **changes: Any) -> tuple[nn.Module, bytes]:
     """A network with random weights, and its snapshot."""
     settings, kind, kwargs = RELEASED[name]
-    network = settings.build(SHAPE, kwargs.get("label_dim", 0))
+    network = settings.build(shape, kwargs.get("label_dim", 0))
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
     if kind == "Precond":
@@ -77,6 +83,21 @@ def test_a_snapshot_becomes_a_checkpoint_with_its_outputs(name: str, tmp_path: P
         assert postmean("inspect", [str(tmp_path / "model")]) == 0
         assert postmean("sample", [str(tmp_path / "model"), *drawn, "--sampler=consistency"]) == 2
         assert_one_line(capsys.readouterr().err, "a denoiser, not a consistency model")
+
+
+def test_consistency_tuning_begins_with_imported_weights(tmp_path: Path) -> None:
+    network, data = released("ddpm++", (1, 8, 8), img_channels=1)
+    (tmp_path / "net.pkl").write_bytes(data)
+    assert postmean("import-weights", [str(tmp_path / "net.pkl"), "--out", str(tmp_path / "edm")]) == 0
+    store, ect = digits_store(tmp_path / "store", 40), PRESETS["ect-cifar10"]
+    make_run(tmp_path / "targets", store, 8, recipe=ect.recipe, max_support=40)
+    frozen = OptimiserConfig(name="radam", lr=1e-30)
+    tiny = replace(ect, network=DDPMppNetwork(**SMALL), batch_size=8, steps=1, optimiser=frozen)
+    train(tiny, tmp_path / "targets", store.path, tmp_path / "ect", init=str(tmp_path / "edm"))
+    tuned = load_denoiser(tmp_path / "ect").network.state_dict()
+    for name, tensor in network.state_dict().items():
+        if not name.startswith("map_augment"):
+            torch.testing.assert_close(tuned[name], tensor, rtol=0, atol=1e-6)
 
 
 class Hostile:

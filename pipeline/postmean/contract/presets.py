@@ -176,12 +176,12 @@ PRESETS: dict[str, TargetPreset] = {
     ),
     "ct-digits": TargetPreset(
         summary="CT for the 8x8 digits of the demo",
-        recipe=TargetRecipe(noise=CTNoise(total_steps=1000, batch_size=256, s1=10)),
+        recipe=TargetRecipe(noise=CTNoise(total_steps=1000, batch_size=256, s1=20)),
         tuples=1000 * 256,
     ),
     "ect-digits": TargetPreset(
         summary="ECT for the 8x8 digits of the demo",
-        recipe=TargetRecipe(noise=ECTNoise(q=4.0, stage_tuples=64_000)),
+        recipe=TargetRecipe(noise=ECTNoise(stage_tuples=64_000)),
         tuples=1000 * 256,
     ),
     "scm-digits": TargetPreset(
