@@ -1,11 +1,11 @@
 """What a driver, a status and a trainer take of a run of many shards: seconds and peak memory by number of shards.
 
     python benchmarks/many_shards.py --shards 1000 253000 --folder /tmp/many
-    python benchmarks/many_shards.py --shards 253000 --records 12952 --steps make resume verify --folder /tmp/billions
+    python benchmarks/many_shards.py --shards 253000 --records 12952 --folder /tmp/billions
 
-The runs are synthetic: the digits, 16 tuples a shard or --records of them, each a record, and a commit record for each
-shard but one, which the real `postmean generate` makes when it resumes the run. Each step is a process of its own;
-`make` plans the run.
+The runs are synthetic: the digits, 16 tuples a shard or --records of them, and a commit record for each shard but one,
+which the real `postmean generate` makes when it resumes the run. Every tuple is a record, so `make` writes the plan
+without an enumeration (benchmarks/planning.py measures that). Each step is a process of its own.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 READ = 64
 """Shards at the run's beginning that have files, to read them."""
@@ -84,7 +86,7 @@ def run_step(step: str, run: Run) -> None:
 
 
 def make(synthetic: Run) -> None:
-    """Plan the run and write its files, commit records included."""
+    """Write the run's files, commit records included."""
     from tests.support.stores import digits_store
 
     if not (synthetic.folder / "digits.store").exists():
@@ -92,7 +94,9 @@ def make(synthetic: Run) -> None:
     config = synthetic.settings()
     shutil.rmtree(config.out, ignore_errors=True)
     run = RunFolder(open_storage(config.out))
-    job = prepare(config, run)
+    store, first = ImageStore.open(config.store), np.arange(synthetic.shards) * synthetic.records
+    plan = Plan(first, first + synthetic.records - 1, np.full(synthetic.shards, synthetic.records))
+    job = Job(store, resolve(config, store), None, plan)
     job.begin(run)
     run.storage.put("config.json", to_json(config))
     replica = Replica(job.manifest, job.store, None)
@@ -129,7 +133,7 @@ def verify(run: Run) -> None:
     """Verify a sample of as many shards as have files; most of those picked have none, which it finds."""
     folder = RunFolder(open_storage(run.settings().out))
     report = check_run(folder, ImageStore.open(run.settings().store), 128, shards=READ)
-    assert (report.committed, report.read) == (run.shards, READ)
+    assert report.committed >= run.shards - 1 and report.read == READ
 
 
 def train(run: Run) -> None:
@@ -153,9 +157,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from postmean.base.json_files import to_json
     from postmean.contract.image_store import ImageStore
+    from postmean.contract.plan import Plan
     from postmean.estimators.replica import Replica
     from postmean.pipeline import GenerateConfig, generate
-    from postmean.runs.job import prepare
+    from postmean.runs.job import Job, resolve
     from postmean.runs.status import read_status
     from postmean.runs.verify import check_run
     from postmean.shards.run_folder import RunFolder
