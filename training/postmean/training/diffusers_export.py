@@ -69,5 +69,6 @@ def write_export(folder: Path, network: nn.Module, card: "DenoiserCard") -> None
     scheduler = getattr(diffusers, export.scheduler)(**export.settings)
     scheduler.save_pretrained(folder / "scheduler")
     if export.is_pipeline:
-        pipeline = diffusers.ConsistencyModelPipeline(network.unet, scheduler)
-        pipeline.save_config(folder)  # model_index.json
+        from diffusers.pipelines.consistency_models.pipeline_consistency_models import ConsistencyModelPipeline
+
+        ConsistencyModelPipeline(network.unet, scheduler).save_config(folder)  # model_index.json

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Fidelity:
     """What `postmean evaluate` would measure of as many images of seed 0."""
 
-    name: ClassVar[str] = "scores"
+    name: str = "scores"
     every_kimg: float
     images: int
     feature_extractor_weights: Path | None = None
