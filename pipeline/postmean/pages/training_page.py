@@ -101,7 +101,7 @@ def _progress(config: dict[str, Any], lines: Lines, out: Path) -> Section:
         speed = np.median([line["images_per_second"] for line in lines[-20:]])
         facts += [
             ("images a second", f"{speed:,.0f}"),
-            ("loss", f"{last['loss']:.4g}"),
+            ("mean loss", f"{last['loss']:.4g}"),
         ]
         if last["step"] < steps and speed > 0:
             facts.append(("left at this speed", duration((steps - last["step"]) * batch_size / speed)))
