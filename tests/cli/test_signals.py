@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.support.runs import PATIENCE
+
 COMMAND = """
 import ctypes, os, signal, sys, threading, time
 from postmean.cli import signals
@@ -53,7 +55,7 @@ def test_the_first_signal_ends_a_command_in_order_even_if_it_comes_twice(number:
     with command("well") as process:
         process.send_signal(number)
         process.send_signal(number)
-        assert process.communicate(timeout=60) == ("clearing up\ncleared up\n", "")
+        assert process.communicate(timeout=PATIENCE) == ("clearing up\ncleared up\n", "")
         assert process.returncode == 7
 
 
@@ -64,7 +66,7 @@ def test_a_second_signal_ends_it_at_once(kind: str) -> None:
         time.sleep(1.2)
         assert process.poll() is None
         process.send_signal(signal.SIGHUP)
-        process.wait(timeout=60)  # before its standard input is closed, which would end the call
+        process.wait(timeout=PATIENCE)  # before its standard input is closed, which would end the call
         out, err = process.communicate()
         assert "cleared up" not in out
         assert (err, process.returncode) == (AT_ONCE.format("a second signal"), 130)
@@ -74,7 +76,7 @@ def test_a_second_signal_ends_it_at_once(kind: str) -> None:
 def test_a_command_that_does_not_end_after_a_signal_is_ended(kind: str) -> None:
     with command(kind, end_seconds=0.3) as process:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
         _, err = process.communicate()
         assert (err, process.returncode) == (AT_ONCE.format("it did not end within 0.3 s after a signal"), 130)
 
@@ -85,4 +87,4 @@ def test_what_is_ignored_stays_ignored() -> None:
         time.sleep(0.2)
         assert process.poll() is None
         os.kill(process.pid, signal.SIGTERM)
-        assert "cleared up" in process.communicate(timeout=60)[0]
+        assert "cleared up" in process.communicate(timeout=PATIENCE)[0]

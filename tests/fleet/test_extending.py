@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from postmean.base.errors import MismatchError
+from postmean.base.flags import with_flags
 from postmean.contract.image_store import ImageStore
 from postmean.contract.plan import Plan
 from postmean.contract.settings import ShardFormat
@@ -25,7 +26,7 @@ from postmean.training.stream.stream import TargetStream
 from tests.fleet.conftest import config
 from tests.support.runs import files_of, postmean
 
-FIRST, SECOND, THIRD = 1000, 1600, 3000
+FIRST, SECOND, THIRD = 500, 800, 1500
 UNCHANGED = ("shards/", "commits/", "targets.zarr/", "certified_sigma")
 
 
@@ -51,9 +52,14 @@ def format(request: pytest.FixtureRequest) -> ShardFormat:
     return request.param
 
 
+def small(store: ImageStore, out: Path, format: ShardFormat) -> GenerateConfig:
+    """The first part of the run: some five shards."""
+    return with_flags(config(store.path, out, format), tuples=FIRST, records_per_shard=64)
+
+
 @pytest.fixture
 def settings(store: ImageStore, tmp_path: Path, format: ShardFormat) -> GenerateConfig:
-    return replace(config(store.path, tmp_path / "run", format), tuples=FIRST)
+    return small(store, tmp_path / "run", format)
 
 
 def kept(out: str) -> dict[str, tuple[bytes, int]]:
@@ -100,7 +106,7 @@ def test_an_extension_adds_shards_and_changes_none(
         np.testing.assert_allclose(ours.mean, theirs.mean, atol=2e-3)
         batches += 1
     assert batches == THIRD // 500
-    report = check_run(run, store, 64)
+    report = check_run(run, store, 12)
     assert judge(report, manifest) == []
 
 
@@ -187,7 +193,7 @@ def test_killed_at_any_write_of_an_extension_the_old_run_is_whole(
 
     # an extension killed between plan and manifest counts as never begun when another one follows
     generate_by_hand(replace(settings, tuples=SECOND))
-    assert begin_and_die(replace(settings, tuples=2000), 2)
+    assert begin_and_die(replace(settings, tuples=1000), 2)
     generate_by_hand(replace(settings, tuples=THIRD))
     assert {path: data for path, data in kept(settings.out).items() if path in before} == before
     undisturbed = replace(settings, out=str(tmp_path / "undisturbed"))
@@ -197,7 +203,7 @@ def test_killed_at_any_write_of_an_extension_the_old_run_is_whole(
 
 
 def test_every_row_of_an_extended_zarr_run_is_a_record(store: ImageStore, tmp_path: Path) -> None:
-    settings = replace(config(store.path, tmp_path, "zarr"), tuples=FIRST)
+    settings = small(store, tmp_path, "zarr")
     generate_by_hand(settings)
     run = generate_by_hand(replace(settings, tuples=SECOND))
     groups = [zarr.open_group(tmp_path / name, mode="r") for name in ("targets.zarr", "targets-0001.zarr")]
