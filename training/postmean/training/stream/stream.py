@@ -73,6 +73,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         self._iteration: Iteration | None = None
         self._process = os.getpid()
         self._has_ended = False
+        self._has_begun_empty = False
 
     @classmethod
     def open(
@@ -170,7 +171,7 @@ class TargetStream(IterableDataset[TargetBatch]):
         """
         place = from_state(state_dict, self.manifest.fingerprint, self._share.tuples, self.where)
         self._end_iteration()
-        self._place, self._has_ended = place, False
+        self._place, self._has_ended, self._has_begun_empty = place, False, False
         if self._report is not None:
             self._report.at(self.next_tuple)
 
@@ -210,15 +211,20 @@ class TargetStream(IterableDataset[TargetBatch]):
             ShardError: a shard is missing or damaged, or was not there in time.
             ConfigError: the stream cannot be read in this worker process of a DataLoader.
         """
-        self._check_left()  # now, not with the first batch: Lightning asks for none where `len` is 0, for ever
+        if self._is_at_end():
+            # torchdata begins an iteration for its state alone; Lightning begins one after the other, for ever
+            if self._has_begun_empty:
+                raise self._no_batch_left()
+            self._has_begun_empty = True
         return self._batches(on_wait)
 
     def _batches(self, on_wait: Callable[[], None]) -> Generator[TargetBatch, None, None]:
         self._end_iteration()
         self._place = self._place.here()
         self._check_process()
-        self._check_left()
         tuples = self._share.tuples
+        if self._is_at_end():
+            raise self._no_batch_left()
         if self._report is not None:
             self._report.start()
         places, opening = self._place.left(tuples.stop), self._opening
@@ -256,14 +262,16 @@ class TargetStream(IterableDataset[TargetBatch]):
         else:
             self._report.close(finished=self.next_tuple >= self._share.tuples.stop)
 
-    def _check_left(self) -> None:
-        tuples = self._share.tuples
+    def _is_at_end(self) -> bool:
         # one of several workers may have no batch, once
-        if self.next_tuple >= tuples.stop and (self._place.here().worker == Worker() or self._has_ended):
-            raise MismatchError(
-                f"{self.where}: no batch is left: all {len(tuples)} of this stream were taken: open it again for "
-                "another pass, or generate more: `postmean generate` with a larger --tuples"
-            )
+        at_end = self.next_tuple >= self._share.tuples.stop
+        return at_end and (self._place.here().worker == Worker() or self._has_ended)
+
+    def _no_batch_left(self) -> MismatchError:
+        return MismatchError(
+            f"{self.where}: no batch is left: all {len(self._share.tuples)} of this stream were taken: open it again "
+            "for another pass, or generate more: `postmean generate` with a larger --tuples"
+        )
 
     def _check_process(self) -> None:
         if self._report is not None and self._place.worker.count > 1:
