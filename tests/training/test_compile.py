@@ -70,7 +70,7 @@ def test_losses_are_those_of_eager_and_a_resume_is_exact(name: str, folder: Path
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_without_a_compiler_it_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_compiled_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no working C++ compiler\nand more")
 
@@ -78,4 +78,5 @@ def test_without_a_compiler_it_is_refused_in_one_line(monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError) as raised:
         economy.check_compiler(torch.device("cpu"))
     assert str(raised.value).count("\n") == 0 and "no working C++ compiler): install" in str(raised.value)
-    assert not CONFIG.compile
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        replace(CONFIG, compile=True, gradient_checkpointing=True)

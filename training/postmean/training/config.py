@@ -72,6 +72,11 @@ class TrainConfig:
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch: expected at least 1, got {self.micro_batch}")
         check_finite_positive("train", loss_scale=self.loss_scale)
+        if self.compile and self.gradient_checkpointing:
+            raise ConfigError(
+                "compile, gradient_checkpointing: compiled blocks that are computed again draw other dropout masks, "
+                "so their gradients would be wrong: leave one of them out, or pass --micro-batch to save memory"
+            )
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: expected 0 <= seed < 2^63, got {self.seed}")
         if self.recipe.solver == "heun" and not self.dial.is_mean:
