@@ -50,14 +50,14 @@ def write_page(out: Path, page: Path, data: str, cells: Sequence[Cell]) -> None:
         "",
     ]
     by_recipe: dict[str, Results] = {}
-    distilled = {name: of for name, of in _distilled(found).items() if of}
+    distilled = _distilled(found)
     for cell, result in found.items():
         if cell.noise in ("18 levels", "to 0", "8 4 2 1") or cell.steps != settings.steps:
             continue  # of the distillation alone
         by_recipe.setdefault(cell.recipe, {}).setdefault(cell.label, {})[cell.seed] = result
     for recipe in (r for r in RECIPES if r in by_recipe):
         lines += _recipe(recipe, by_recipe[recipe])
-    if len(distilled) > 1:
+    if distilled:
         lines += _one_step(distilled)
     lines += [f"![Error by sigma]({data}-errors.svg)", "", f"![Fréchet distance by step]({data}-path.svg)", ""]
     write_file(page / f"{data}.md", "\n".join(lines).encode())
@@ -129,12 +129,14 @@ def _recipe(recipe: str, results: Results) -> list[str]:
 
 
 def _distilled(found: dict[Cell, dict[str, Any]]) -> Results:
-    """The one-step models that are compared with each other: what makes them -> seed -> result."""
+    """The one-step models of the seeds that have all of them: what makes them -> seed -> result."""
     by_name: Results = {}
-    for cell in found:
-        for name, one in distillation(replace(cell, steps=min(c.steps for c in found))).items():
-            if one in found:
-                by_name.setdefault(name, {})[one.seed] = found[one]
+    any_cell = min(found, key=lambda cell: cell.steps)
+    for seed in sorted({cell.seed for cell in found}):
+        models = distillation(replace(any_cell, seed=seed))
+        if all(one in found for one in models.values()):
+            for name, one in models.items():
+                by_name.setdefault(name, {})[seed] = found[one]
     return by_name
 
 

@@ -162,7 +162,7 @@ def with_target(data: DataSet, tuples: Tuples, cell: Cell) -> TargetBatch:
 def new_denoiser(data: DataSet, config: TrainConfig, cell: Cell) -> Denoiser:
     """The network before training: the same for every target of a seed."""
     torch.manual_seed(cell.seed)
-    scale = 250.0 if config.preconditioning.kind == "cm" else 0.25
+    scale = 250.0 if config.preconditioning.time_conditioning == "250 ln sigma" else 0.25
     return Denoiser(Network(data.shape, cell.width, scale), config.preconditioning)
 
 
