@@ -5,7 +5,7 @@ from postmean.training.stream.batch import TargetBatch
 from postmean.training.stream.reader import OpenRun, TargetReader
 from postmean.training.stream.share import Share
 
-_SECONDS_TO_END = 2.0  # longest wait for the thread on leaving; its storage request may take much longer
+_SECONDS_TO_END = 1.0  # longest wait for each kind of thread on leaving; a storage request may take much longer
 
 
 class Iteration:
@@ -32,8 +32,8 @@ class Iteration:
         return self._ahead.take(seconds)
 
     def close(self) -> None:
-        """Stop reading ahead and waiting for shards; waits up to 2 s for the thread."""
-        self._reader.close()
+        """Stop reading ahead and waiting for shards; waits up to 2 s for the threads."""
+        self._reader.close(_SECONDS_TO_END)
         self._ahead.close(_SECONDS_TO_END)
 
     def _make(self, first: int) -> TargetBatch:

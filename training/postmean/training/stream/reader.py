@@ -121,13 +121,17 @@ class TargetReader:
             **{name: torch.from_numpy(column) for name, column in quality.items()},
         )
 
-    def close(self) -> None:
-        """Stop reading ahead and waiting for shards, also in a `read` of another thread."""
+    def close(self, seconds: float = 0.0) -> None:
+        """Stop reading ahead and waiting for shards, also in a `read` of another thread.
+
+        Args:
+            seconds: longest wait for the threads that read ahead.
+        """
         self._closed = True
-        if self._ahead is not None:
-            self._ahead.close()
         if self._follower is not None:
             self._follower.stop()
+        if self._ahead is not None:
+            self._ahead.close(seconds)
 
     def _count_in(self, number: int, tuple_id: np.ndarray) -> int:
         """How many of these rising ids are in shard `number`, according to the plan."""
