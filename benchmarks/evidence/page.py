@@ -156,7 +156,7 @@ def _one_step(results: Results) -> list[str]:
     lines += ["| made by | seeds | " + " | ".join(_ONE_STEP) + " |", "|---|---:|" + "---:|" * len(_ONE_STEP)]
     for name, of in results.items():
         found = [interval([measure(r) for r in of.values()]) for measure in _ONE_STEP.values()]
-        cells = ["–" if np.isnan(mean) else f"{mean:.3g} (±{half:.1g})" for mean, half in found]
+        cells = ["–" if np.isnan(mean) else f"{mean:.3g} (±{half:.1g})".replace(" (±nan)", "") for mean, half in found]
         lines.append(f"| {name} | {len(of)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
