@@ -8,7 +8,6 @@ It prints a table, and writes OUT/twins.png: the first 64 samples of each, from 
 
 import argparse
 import json
-import os
 import resource
 import shlex
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from postmean.base.cores import usable_cores
 from postmean.base.files import write_file
 from postmean.contract.image_store import ImageStore
 from postmean.demo.digits import write_digits
@@ -118,7 +118,7 @@ def main() -> None:
         rows.append((f"{twin}-digits", config.steps, config.batch_size, generate["seconds"] / 60, *minutes, *found))
     panels["digits"] = digits[:: len(digits) // SHOWN]
     picture(out / "twins.png", panels)
-    print(f"\n{os.cpu_count()} cores; samples: {COUNT} each\n")
+    print(f"\n{usable_cores()} cores; samples: {COUNT} each\n")
     print("| preset | steps × batch | generate, min | train, min | train, min of a core | Fréchet | nearest digit |")
     print("|---|---|---|---|---|---|---|")
     for name, steps, batch, *numbers in rows:
