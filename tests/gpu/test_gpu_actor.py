@@ -1,6 +1,6 @@
 """An actor on a GPU, or on the stand-in for one: it makes the records of the CPU, and names what its GPU lacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from postmean.base.device import machine_kind
 from postmean.base.errors import ConfigError
 from postmean.contract.image_store import ImageStore
 from postmean.engine import dense_means, pixels, products, self_test
+from postmean.engine.process_setup import threads
 from postmean.fleet.actor import EstimatorActor
 from postmean.neighbours.self_join import self_join
 from postmean.runs.job import prepare
@@ -19,6 +20,13 @@ from postmean.storage.open import open_storage
 from tests.support.gpu_faults import OUT_OF_MEMORY, REFUSED
 from tests.support.settings import generate_config
 from tests.support.stores import digits_store
+
+
+@pytest.fixture(autouse=True)
+def its_own_process() -> Iterator[None]:
+    """What an actor sets in its process, threads and denormal numbers, ends with the test."""
+    with threads(torch.get_num_threads()):
+        yield
 
 
 @pytest.fixture
