@@ -24,6 +24,7 @@ from postmean.base.files import write_file
 from postmean.contract.image_store import ImageStore
 from postmean.demo.digits import write_digits
 from postmean.report.frechet import RandomFeatures, frechet
+from postmean.report.nearest import nearest_differences
 from postmean.training.images import ImageFolder, grid_of
 from postmean.training.presets import PRESETS
 
@@ -83,9 +84,7 @@ def scores(pixels: np.ndarray, digits: np.ndarray, same: bool = False) -> tuple[
     """
     a, b = (images.reshape(len(images), -1) / 127.5 - 1 for images in (pixels, digits))
     features = RandomFeatures(b.shape[1])
-    squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T
-    nearest = np.partition(squared, 1, axis=1)[:, int(same)]
-    return frechet(features(a), features(b)), float(np.sqrt(np.maximum(nearest, 0) / a.shape[1]).mean())
+    return frechet(features(a), features(b)), float(nearest_differences(a, [b])[int(same)].mean())
 
 
 def picture(path: Path, panels: dict[str, np.ndarray]) -> None:

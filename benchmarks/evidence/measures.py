@@ -11,6 +11,7 @@ from data import DataSet
 from postmean.contract.process import karras_grid
 from postmean.estimators.posterior_mean import PosteriorMean
 from postmean.report.frechet import RandomFeatures, frechet
+from postmean.report.nearest import nearest_differences
 from postmean.training.model.preconditioning import Denoiser
 from postmean.training.model.sampling import ConsistencySampler, HeunSampler, sample_batches
 
@@ -74,7 +75,7 @@ class Measures:
 
     def quality(self, samples: np.ndarray) -> dict[str, float]:
         """Fréchet distances by both extractors, and the distance to the nearest training image."""
-        nearest = _nearest(samples, self.data.train)
+        nearest = nearest_differences(samples, [self.data.train])
         return {
             "frechet_random": frechet(self._random(samples), self._random(self.data.every)),
             "frechet_classifier": frechet(self._classifier(samples), self._classifier(self.data.every)),
@@ -118,9 +119,3 @@ class Measures:
         for weight, bias in self._trained[:-1]:
             x = np.maximum(x @ weight + bias, 0)
         return x
-
-
-def _nearest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Root mean squared differences of each a to the nearest and second nearest b, [2, n]."""
-    squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T
-    return np.sqrt(np.maximum(np.partition(squared, 1, axis=1)[:, :2].T, 0) / a.shape[1])

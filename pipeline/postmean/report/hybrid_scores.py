@@ -1,6 +1,5 @@
 """Distances of drawn images to those of a store."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 
 from postmean.contract.image_store import ImageStore, to_unit
 from postmean.report.frechet import RandomFeatures, frechet
+from postmean.report.nearest import nearest_differences
 
 _BLOCK = 4096
 """Images of the store in memory at once."""
@@ -25,26 +25,22 @@ class HybridScores:
         self._features = RandomFeatures(store.dim)
         self._reference = np.concatenate([self._features(x) for x in self._blocks()])
 
-    def of(self, pixels: np.ndarray, progress: Callable[[int], None]) -> dict[str, float]:
+    def of(self, pixels: np.ndarray) -> dict[str, float]:
         """frechet and nearest, with weights also fid, of images uint8 [n, C, H, W].
 
         nearest: root mean squared difference to the nearest image of the store, averaged over the images.
         """
         x = to_unit(pixels).reshape(len(pixels), -1)
-        nearest = np.full(len(x), np.inf)
-        for block in self._blocks():
-            squared = np.square(x).sum(1)[:, None] + np.square(block).sum(1) - 2 * x @ block.T
-            nearest = np.minimum(nearest, squared.min(1))
         found = {
             "frechet": frechet(self._features(x), self._reference),
-            "nearest": float(np.sqrt(np.maximum(nearest, 0) / x.shape[1]).mean()),
+            "nearest": float(nearest_differences(x, self._blocks())[0].mean()),
         }
         if self._weights is not None:
             from postmean.training.scores import ArrayImages, score
 
             images = ArrayImages([pixels])
             device = torch.device(self._device)
-            found["fid"] = score(images, self._store, device, weights=self._weights, progress=progress).fid
+            found["fid"] = score(images, self._store, device, weights=self._weights).fid
         return found
 
     def _blocks(self):

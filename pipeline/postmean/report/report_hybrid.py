@@ -64,7 +64,7 @@ def report_hybrid(
             line.update((number + 1) * settings.count)
     with progress("score", len(wanted), "sets of images") as line:
         for number, (method, sigma) in enumerate(wanted):
-            found = scores.of(pixels[method, sigma], lambda done: None)
+            found = scores.of(pixels[method, sigma])
             rows.append({"method": method, "sigma_switch": sigma, "fid": None} | found)
             line.update(number + 1)
     name = Path(store.where).name
