@@ -91,13 +91,11 @@ class HeunSampler:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EulerSampler:
-    """One evaluation a step, for denoisers distilled to these steps (Salimans & Ho 2022, Eq. 8): from z at sigma to
-    D + sigma_next / sigma (z - D)."""
+class _OneEvaluationEach:
+    """A sampler with one evaluation at each of its levels."""
 
-    name: ClassVar[SamplerName] = "euler"
     sigmas: tuple[float, ...]
-    """Falling noise levels of the evaluations; the last step ends at 0."""
+    """Falling noise levels of the evaluations."""
 
     def __post_init__(self) -> None:
         _check_falling(self.sigmas)
@@ -109,8 +107,16 @@ class EulerSampler:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the denoiser for an image."""
+        """Evaluations of the network for an image."""
         return len(self.sigmas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EulerSampler(_OneEvaluationEach):
+    """One evaluation a step, for denoisers distilled to these steps (Salimans & Ho 2022, Eq. 8): from z at sigma to
+    D + sigma_next / sigma (z - D). The last step ends at 0."""
+
+    name: ClassVar[SamplerName] = "euler"
 
     def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
         """Images, float64 [B, C, H, W], about in [-1, 1]."""
@@ -122,28 +128,17 @@ class EulerSampler:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsistencySampler:
+class ConsistencySampler(_OneEvaluationEach):
     """Song et al. 2023, Algorithm 1: f at the first level, then at each further level: add noise, apply f."""
 
     name: ClassVar[SamplerName] = "consistency"
     sigmas: tuple[float, ...] = (80.0,)
-    """Falling noise levels, one evaluation each."""
     sigma_min: float = 0.002
 
     def __post_init__(self) -> None:
-        _check_falling(self.sigmas)
+        super().__post_init__()
         if self.sigmas[-1] < self.sigma_min:
             raise ConfigError(f"sampler: the last of sigmas {self.sigmas} is below sigma_min {self.sigma_min}")
-
-    @property
-    def steps(self) -> int:
-        """Number of evaluations."""
-        return len(self.sigmas)
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the consistency function for an image."""
-        return len(self.sigmas)
 
     def sample(self, denoiser: DenoiserFunction, noise: "Noise", label: torch.Tensor | None) -> torch.Tensor:
         """Images, float64 [B, C, H, W], about in [-1, 1]."""
