@@ -15,7 +15,7 @@ import math
 import numpy as np
 import torch
 
-from postmean.engine.masks import few_above
+from postmean.engine.masks import few_above, rows_of
 from postmean.engine.population import Population, from_integer_units
 from postmean.engine.products import float16_product, int8_product
 from postmean.engine.ragged import weighted_sums
@@ -62,13 +62,16 @@ def _int8_means(population: Population, weight_BM: torch.Tensor, rounding: float
     precise = rounding < _ONE_BYTE
     limit = 127 * math.sqrt(16 * max(rounding, _ONE_BYTE) / size)
     dither = torch.from_numpy(np.random.Generator(np.random.Philox(key=_DITHER_KEY)).random(size, dtype=np.float32))
-    uneven = np.flatnonzero((weight_BM.amax(1) > limit).numpy())
+    largest = weight_BM.amax(1)
+    uneven = np.flatnonzero((largest > limit).numpy())
+    uneven_t = torch.from_numpy(uneven)
     _, bounds, heavy, weight = few_above(weight_BM, uneven, limit, size)
     heavy_sum = weighted_sums(population, bounds, heavy, weight)
     row = np.repeat(uneven, np.diff(bounds))
     weight_BM[torch.from_numpy(row), torch.from_numpy(heavy)] = 0.0
     mass = torch.from_numpy(np.bincount(row, weight, minlength=count).astype(np.float64))
-    step = weight_BM.amax(1).clamp(min=1e-30) / 126.99  # weight plus dither stays below 128
+    largest[uneven_t] = rows_of(weight_BM, uneven).amax(1)
+    step = largest.clamp(min=1e-30) / 126.99  # weight plus dither stays below 128
     inverse = (1 / step)[:, None]
     counted = torch.zeros_like(mass)
     products = torch.zeros((population.halves * count, pixels.columns))
@@ -88,7 +91,7 @@ def _int8_means(population: Population, weight_BM: torch.Tensor, rounding: float
             total += int8_product(rounded, tile.t())
     bulk = _join_halves(population, products) * step[:, None]
     mass += counted * step
-    bulk[torch.from_numpy(uneven)] += heavy_sum
+    bulk[uneven_t] += heavy_sum
     return bulk.addcmul_((1 - mass).to(torch.float32)[:, None], population.mean_s.to(torch.float32))
 
 

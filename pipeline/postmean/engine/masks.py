@@ -17,10 +17,8 @@ def positions(mask_BM: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def count_true(mask_BM: torch.Tensor) -> np.ndarray:
-    """Number of true elements per row, int64. On a CPU, numpy counts them in a tenth of torch's time."""
-    if mask_BM.is_cuda:
-        return mask_BM.view(torch.int8).sum(1, dtype=torch.int32).cpu().numpy().astype(np.int64)
-    return np.array([np.count_nonzero(row) for row in mask_BM.numpy()], np.int64)
+    """Number of true elements per row, int64, of a mask on a GPU."""
+    return mask_BM.view(torch.int8).sum(1, dtype=torch.int32).cpu().numpy().astype(np.int64)
 
 
 def by_row(

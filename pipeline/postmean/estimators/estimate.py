@@ -14,6 +14,14 @@ from postmean.engine.population import Population, from_integer_units
 from postmean.engine.ragged import moments
 from postmean.engine.transfer import to_host
 
+HeldBy = list[np.ndarray | None] | None
+"""For each of B posteriors what holds it (see `held`), None where that is unknown; None: unknown of all."""
+
+
+def held_at(held_by: HeldBy, rows: np.ndarray) -> HeldBy:
+    """What holds the posteriors at these positions."""
+    return None if held_by is None else [held_by[row] for row in rows]
+
 
 @dataclass(frozen=True)
 class Queries:
@@ -33,7 +41,7 @@ class Queries:
     """row -> the generator of its random draws: the same for a tuple in every batch"""
     from_source: np.ndarray | None = None
     """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
-    held_by: list[np.ndarray | None] | None = None
+    held_by: HeldBy = None
     """For each query the members, int64, that hold its posterior (see `held`); None where that is unknown"""
 
     def __post_init__(self) -> None:
@@ -56,7 +64,7 @@ class Queries:
             self.source[rows],
             lambda row: self.generator(int(rows[row])),
             None if self.from_source is None else self.from_source[rows],
-            None if self.held_by is None else [self.held_by[row] for row in rows],
+            held_at(self.held_by, rows),
         )
 
     def groups(self, most: int) -> Iterator["Queries"]:

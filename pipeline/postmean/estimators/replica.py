@@ -19,7 +19,7 @@ from postmean.engine.gpu_errors import gpu_errors
 from postmean.engine.population import Population
 from postmean.estimators.by_class import ByClass, by_class
 from postmean.estimators.choose import make_estimator
-from postmean.estimators.estimate import Estimate, Estimator, Queries, assemble
+from postmean.estimators.estimate import Estimate, Estimator, HeldBy, Queries, assemble, held_at
 from postmean.estimators.teacher_means import euler_point_means, path_means
 
 _NOISY_ROWS = 64  # tuples whose noise a thread makes at a time
@@ -112,7 +112,7 @@ class Replica:
         block: TupleBlock,
         z: np.ndarray,
         sigma: np.ndarray,
-        held_by: list[np.ndarray | None] | None,
+        held_by: HeldBy,
         point: int,
     ) -> Estimate:
         """Estimates at z; supports hold entries of the data set, not members of a population.
@@ -126,7 +126,7 @@ class Replica:
         order = np.lexsort((sigma,) if label is None else (sigma, label))
         # copied before the device's turn
         block, z, sigma = block.select(order), z[order], sigma[order]
-        held_by = None if held_by is None else [held_by[row] for row in order]
+        held_by = held_at(held_by, order)
         label = None if label is None else label[order]
         parts, positions = [], []
         with self._device, gpu_errors():
@@ -151,7 +151,7 @@ class Replica:
                         block.select(rows),
                         z[rows],
                         sigma[rows],
-                        None if held_by is None else [held_by[row] for row in rows],
+                        held_at(held_by, rows),
                         point,
                     )
                 )
@@ -163,7 +163,7 @@ class Replica:
         block: TupleBlock,
         z: np.ndarray,
         sigma: np.ndarray,
-        held_by: list[np.ndarray | None] | None,
+        held_by: HeldBy,
         point: int,
     ) -> Estimate:
         population = estimator.population

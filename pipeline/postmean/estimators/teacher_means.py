@@ -6,12 +6,12 @@ import numpy as np
 
 from postmean.contract.teacher_path import path_mean
 from postmean.contract.tuples import TupleBlock
-from postmean.estimators.estimate import Estimate
+from postmean.estimators.estimate import Estimate, HeldBy
 from postmean.estimators.held import held_by_support
 
 Support = tuple[np.ndarray, np.ndarray] | None
 """Entries and weights of a mean; None if they are too many."""
-Means = Callable[[TupleBlock, np.ndarray, np.ndarray, list[np.ndarray | None] | None, int], Estimate]
+Means = Callable[[TupleBlock, np.ndarray, np.ndarray, HeldBy, int], Estimate]
 """(tuples, z float32 [n, D], sigma [n], entries that hold each posterior (see `held`), number of the point) ->
 estimates."""
 

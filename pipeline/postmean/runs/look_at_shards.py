@@ -43,7 +43,7 @@ def look_at(shards: np.ndarray, run: RunFolder, certified: np.ndarray | None, st
         except ShardError as error:
             return Found(commit=commit, damage=str(error))
 
-    readers = _READERS if "://" in run.url else _LOCAL_READERS
+    readers = _READERS if run.is_remote else _LOCAL_READERS
     with ThreadPoolExecutor(readers) as pool:
         yield from in_order(pool, look, shards.tolist(), readers)
 

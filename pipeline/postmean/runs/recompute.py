@@ -204,19 +204,20 @@ class _Recomputation:
         if substeps:
             sigma_next = np.concatenate([part.sigma_next for part in parts if part.sigma_next is not None])
             exact = self._populations.path_means(entry, z, sigma, sigma_next, substeps, progress)
-        for entries, rows, found in () if substeps else self._populations.posteriors(entry, z, sigma, k, progress):
-            exact[rows] = found.mean
-            if k:
-                slope[rows] = found.slope
-            for place, row in enumerate(rows.tolist() if k else []):
-                points[row] = TwinPoint(
-                    store=self.store,
-                    entries=entries,
-                    population_mean=found.population_mean,
-                    z=z[row].astype(np.float64),
-                    sigma=float(sigma[row]),
-                    neighbours=found.neighbours[place],
-                )
+        else:
+            for entries, rows, found in self._populations.posteriors(entry, z, sigma, k, progress):
+                exact[rows] = found.mean
+                if k:
+                    slope[rows] = found.slope
+                for place, row in enumerate(rows.tolist() if k else []):
+                    points[row] = TwinPoint(
+                        store=self.store,
+                        entries=entries,
+                        population_mean=found.population_mean,
+                        z=z[row].astype(np.float64),
+                        sigma=float(sigma[row]),
+                        neighbours=found.neighbours[place],
+                    )
         start = 0
         for part in parts:
             rows = slice(start, start + len(part))

@@ -114,7 +114,7 @@ class RunFolder(RunReader):
         sizes = np.zeros(len(listed), np.int64)
         sizes[: len(before)] = np.where(listed[: len(before)], before, 0)
         new = np.flatnonzero(listed & (sizes == 0))
-        readers = _READERS if "://" in self.url else _LOCAL_READERS
+        readers = _READERS if self.is_remote else _LOCAL_READERS
         with ThreadPoolExecutor(min(readers, max(1, len(new) // _RECORDS_A_PART))) as pool:
             for start in range(0, len(new), _RECORDS_AT_ONCE):
                 shards = new[start : start + _RECORDS_AT_ONCE]

@@ -65,6 +65,11 @@ class RunReader:
         """Folder or URL of the run."""
         return self.reader.url
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the run is at a URL, where a read takes long to be answered."""
+        return "://" in self.url
+
     def has_manifest(self) -> bool:
         """Whether a run has begun here."""
         return self.reader.exists(MANIFEST)
