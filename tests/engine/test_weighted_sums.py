@@ -19,7 +19,7 @@ LABELS = np.arange(60) % 3
 @pytest.mark.parametrize("label", [None, 1])
 @pytest.mark.parametrize("table_bytes", [60, 700, 1 << 20])
 def test_sums_are_those_of_float64(tmp_path, monkeypatch, flips, label, table_bytes) -> None:
-    monkeypatch.setattr(ragged, "_TABLE_BYTES", table_bytes)
+    monkeypatch.setattr(ragged, "TABLE_BYTES", table_bytes)
     population = Population(store_of(tmp_path / "store", PIXELS, LABELS), flips, label)
     rng = np.random.default_rng(0)
     count = np.array([0, 1, 7, 0, 300, 2, 30])

@@ -13,7 +13,8 @@ import torch
 
 from postmean.engine.population import SCALE, Population
 
-_TABLE_BYTES = 1 << 26  # pixels gathered at a time on a CPU
+TABLE_BYTES = 1 << 26
+"""Of pixels gathered at a time on a CPU."""
 _BYTE_TO_S = torch.tensor([1.0, -128.0]).view(torch.uint8)
 """Scale and offset of a row of bytes, as the byte sum wants them behind each row: s = byte - 128"""
 
@@ -100,7 +101,7 @@ def _sums_of_bytes(population: Population, bounds: np.ndarray, member: np.ndarra
     """`weighted_sums` on a CPU: pixels are read as bytes, and the rows that several lists share are gathered once."""
     total = torch.empty((len(bounds) - 1, population.dim))
     weight_t = torch.from_numpy(weight.astype(np.float32))
-    most = max(1, _TABLE_BYTES // population.dim)
+    most = max(1, TABLE_BYTES // population.dim)
     start = 0
     while start < len(total):
         stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + most, side="right")) - 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from postmean.contract.manifest import Manifest
 from postmean.engine import pixels
 from postmean.engine.population import workspace_bytes
+from postmean.engine.ragged import TABLE_BYTES
 from postmean.estimators.by_class import WORKSPACE
 from postmean.estimators.traits import traits_of
 from postmean.fleet.settings import FleetSettings
@@ -74,7 +75,8 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
         columns = 8 * members
         if traits_of(settings.name).keeps_directions and not manifest.recipe.conditional:
             columns += 4 * (DIRECTIONS + 2) * members
-        # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies)
+        # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies);
+        # images that are summed
         tiles = (16 if manifest.recipe.conditional else 6) * (16 << 20)
-        actor += columns + 9 * population * queries + tiles
+        actor += columns + 9 * population * queries + tiles + TABLE_BYTES
     return Memory(replica=store + 4 * count + index, shared=store + index, actor=round(actor), device=round(device))
