@@ -41,4 +41,5 @@ def test_label_without_labels_is_refused(tmp_path):
 
 def test_queries_that_share_a_pass_follow_from_the_device_and_the_number_of_members():
     assert [queries_per_pass(device, 10**7) for device in ("cuda", "cpu")] == [512, 256]
-    assert [queries_per_pass(device, 50_000) for device in ("cuda", "cpu")] == [512, 512]
+    assert [queries_per_pass(device, 100_000) for device in ("cuda", "cpu")] == [512, 512]
+    assert [queries_per_pass(device, 50_000) for device in ("cuda", "cpu")] == [512, 1024]

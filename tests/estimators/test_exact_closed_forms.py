@@ -120,14 +120,14 @@ def test_populations_of_the_size_of_a_class_are_as_exact_as_large_ones(tmp_path,
 
 
 def test_several_tiles_are_one_population(tmp_path):
-    """64 x 64 images, more than fit in a tile."""
+    """More images than a tile has."""
     rng = np.random.default_rng(0)
-    pixels = np.kron(rng.integers(0, 256, (1370, 3, 8, 8)).astype(np.uint8), np.ones((1, 1, 8, 8), np.uint8))
+    pixels = np.kron(rng.integers(0, 256, (3077, 3, 4, 4)).astype(np.uint8), np.ones((1, 1, 4, 4), np.uint8))
     population = Population(store_of(tmp_path / "store", pixels), False)
     assert len(list(population.pixels.tiles())) > 1
     x = images_x(pixels)
     queries = queries_from(x, np.array([0.002, 20.0]), 2)
     oracle = posteriors(x, queries)
     assert mean_squared_error(estimator_of("exact", population).estimate(queries), oracle).max() < 2e-7
-    stratified = estimator_of("knn-stratified", population, k=1370)
+    stratified = estimator_of("knn-stratified", population, k=3077)
     assert mean_squared_error(stratified.estimate(queries), oracle).max() < 2e-7

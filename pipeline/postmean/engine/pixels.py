@@ -22,7 +22,7 @@ Place = Literal["device", "device as bytes", "host"]
 GPU_TILE_ROWS = 16_384
 """Images of a tile on a GPU: enough for the full rate of a product with 512 queries (docs/gpu.md)."""
 
-_CPU_TILE_BYTES = 16 << 20  # enough for the matrix product's full rate, little compared with any memory
+_CPU_TILE_ROWS, _CPU_TILE_BYTES = 3072, 64 << 20  # products of some thousand rows, a multiple of 64, are fastest
 _ROW_MULTIPLE, _COLUMN_MULTIPLE = 128, 16
 RESERVE = 2 << 30
 """Bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates."""
@@ -55,7 +55,7 @@ class Pixels:
     @property
     def tile_rows(self) -> int:
         """Images of a tile."""
-        return GPU_TILE_ROWS if self.device != "cpu" else max(256, _CPU_TILE_BYTES // self.dim)
+        return GPU_TILE_ROWS if self.device != "cpu" else cpu_tile_rows(self.dim)
 
     def tiles(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Range (start, stop) of the images of each tile, and the tile, [at least stop - start, columns]."""
@@ -114,6 +114,11 @@ class Pixels:
     def _on_device(self, stored: torch.Tensor) -> torch.Tensor:
         signed = _signed(stored) if stored.dtype == torch.uint8 else stored
         return signed.to(self.device).to(self.dtype)
+
+
+def cpu_tile_rows(dim: int) -> int:
+    """Images of a tile on a CPU."""
+    return min(_CPU_TILE_ROWS, max(256, _CPU_TILE_BYTES // dim))
 
 
 def on_cpu(images: np.ndarray, members: np.ndarray | None) -> Pixels:

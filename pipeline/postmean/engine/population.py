@@ -22,7 +22,7 @@ from postmean.engine.self_test import check_products
 SCALE = 127.5
 """Pixel steps per unit of x: s = 127.5 x - 0.5."""
 
-_MANY_MEMBERS = 1 << 18  # above, 512 queries would take gigabytes of each actor on a CPU
+_FEW_MEMBERS, _MANY_MEMBERS = 1 << 16, 1 << 18  # up to these, 1024 and 512 queries take at most 0.5 GB a matrix
 _CPU_VALUES, _GPU_VALUES = 1 << 21, 1 << 27  # pixels in a wider type at a time: in a cache, or half a gigabyte
 
 
@@ -201,7 +201,9 @@ class Population:
 
 def queries_per_pass(device: str, members: float) -> int:
     """Queries that share a pass over the pixels of so many members."""
-    return 512 if device != "cpu" or members <= _MANY_MEMBERS else 256
+    if device != "cpu":
+        return 512
+    return 1024 if members <= _FEW_MEMBERS else 512 if members <= _MANY_MEMBERS else 256
 
 
 def workspace_bytes(members: float, images: float, dim: int, queries: int) -> float:

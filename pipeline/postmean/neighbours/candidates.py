@@ -23,6 +23,8 @@ from postmean.neighbours.directions import Directions
 
 _LIMITS = 4.0 ** np.arange(-10, 1)  # of the terms that are left out, as shares of what these may sum to
 
+_EVERY = 8  # of the members, that are looked at first: most rows that will stay open have too many candidates there
+
 DIRECTIONS = 128
 """m: a narrow product costs m / 6 D of a full one here (one float32 product against two int8 products)."""
 
@@ -74,25 +76,43 @@ class CandidateFinder:
         scale = torch.from_numpy((1 / (sigma * SCALE) ** 2).astype(np.float32)).to(z.device)[:, None]
         along = (to_integer_units(z.to(torch.float64)) - self._mean) @ self._basis
         query = along.to(torch.float32) * scale
-        ones = torch.ones_like(scale)
-        # log r_j^L (R + R_j)^2 / D for all members in one product; the source's own part, `own`, is subtracted below
-        log_term = torch.cat([query, scale, ones], 1) @ self._columns.t()
         of_source = self._columns[torch.from_numpy(source).to(z.device)]
         own = (of_source[:, :-2] * query).sum(1) + of_source[:, -2] * scale[:, 0]
         own -= self._rounding(query, scale)
+        left = torch.cat([query, scale, torch.ones_like(scale)], 1)
+        is_open = np.zeros(len(source), bool)
+        if not z.is_cuda:  # there the narrow product takes less time than a look at a part of it
+            *_, is_open = self._above(left, own, _EVERY)
+        likely = np.flatnonzero(~is_open)
+        index = torch.from_numpy(likely).to(z.device)
+        row, member, is_open[likely] = self._above(left[index], own[index], 1, source[likely])
+        row, member = self._with_sources(likely[row], member, source, is_open)
+        return Candidates(row, member, np.flatnonzero(is_open))
+
+    def _above(
+        self, left: torch.Tensor, own: torch.Tensor, every: int, source: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Members that the tolerance does not let go, as pairs (row, member), and a mask of the rows with too many.
+
+        Args:
+            left: the rows' coordinates, as the product takes them. own: the source's part of each row's terms.
+            every: only each so many members are looked at; these stand for all, with room for chance.
+            source: of each row, kept always.
+        """
+        most = self._most / every + (0 if every == 1 else 3 * math.sqrt(self._most / every))
+        # log r_j^L (R + R_j)^2 / D for all members in one product, with the source's own part
+        log_term = left @ self._columns[::every].t()
         # half of the tolerance for members with tiny terms, half for the smallest of the others
         floor = self._log_tolerance - math.log(2 * len(self._population))
-        rows = np.arange(len(source))
+        rows = np.arange(len(left))
         # leaving out the smallest terms will hardly help rows with more
-        narrow, bounds, member, term = few_above(log_term, rows, own + floor, 8 * self._most)
+        narrow, bounds, member, term = few_above(log_term, rows, own + floor, 8 * most)
         row = np.repeat(rows[narrow], np.diff(bounds))
-        term = term.astype(np.float64) - own.cpu().numpy()[row]
-        keep = self._above_tolerance(row, term) | (member == source[row])
+        keep = self._above_tolerance(row, term.astype(np.float64) - own.cpu().numpy()[row] + math.log(every))
+        if source is not None:
+            keep |= member == source[row]
         row, member = row[keep], member[keep]
-        per_row = np.bincount(row, minlength=len(source))
-        is_open = ~narrow | (per_row > self._most)
-        row, member = self._with_sources(row, member, source, is_open)
-        return Candidates(row, member, np.flatnonzero(is_open))
+        return row, member, ~narrow | (np.bincount(row, minlength=len(left)) > most)
 
     def _rounding(self, query: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """Most by which float32 can make log_term - own too small, float32 [B].

@@ -77,6 +77,7 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
             columns += 4 * (DIRECTIONS + 2) * members
         # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies);
         # images that are summed
-        tiles = (16 if manifest.recipe.conditional else 6) * (16 << 20)
+        tile = max(16 << 20, pixels.cpu_tile_rows(dim) * dim)
+        tiles = (16 if manifest.recipe.conditional else 6) * tile
         actor += columns + 9 * population * queries + tiles + TABLE_BYTES
     return Memory(replica=store + 4 * count + index, shared=store + index, actor=round(actor), device=round(device))
