@@ -65,10 +65,11 @@ MISTAKES = {
     f"{PRESET} --store STORE --out out --estimator knn": (
         "--estimator: no 'knn': did you mean knn-snis? It is one of auto, knn-snis, "
     ),
-    f"{PRESET} --store STORE --out out --format parquet": "--format: no 'parquet': it is one of webdataset, zarr: see `",
-    f"{PRESET} --store STORE --out out --tuples many": "--tuples: expected a whole number, got 'many': see `postmean",
+    f"{PRESET} --store STORE --out out --format parquet": "--format: no 'parquet': it is one of webdataset, zarr: ",
+    f"{PRESET} --store STORE --out out --tuples many": "--tuples: expected a whole number, got 'many': see `postm",
     f"{PRESET} --store STORE --out out --tuples 1e4": "--tuples: expected a whole number, got '1e4'",
     f"{PRESET} --store STORE --out out --tolerance low": "--tolerance: expected a number, got 'low': see `postmean",
+    "report runn targets": "no report 'runn': did you mean run? It is one of run, store, training, ",
     "completion tcsh": "SHELL: no 'tcsh': it is one of bash, zsh, fish: see `postmean completion --help`",
     f"{PRESET} --store": "Missing value for argument '--store'",
     f"{PRESET} --store STORE": "missing --out STR: see `postmean generate edm-digits --help`",

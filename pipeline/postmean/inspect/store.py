@@ -58,11 +58,10 @@ def draw_store(store: ImageStore, path: Path) -> None:
     from postmean.inspect.picture import Tile, draw, drawable
 
     entries = np.unique(np.linspace(0, len(store) - 1, _PICTURED).astype(int))
-    labels = store.label(entries)
-    names = store.header.class_names or ()
+    labels, names = store.label(entries), store.header.class_names
 
     def caption(row: int) -> str:
-        if labels is None:
+        if labels is None or names is None:
             return f"image {entries[row]}"
         name = names[labels[row]]
         return f"class {labels[row]}" if "?" in drawable(name) else name
