@@ -38,7 +38,7 @@ def _message(box: str) -> str:
     rows = list(itertools.takewhile(lambda row: row.strip(_RULE), lines[start:]))
     if rows and rows[0].strip().startswith("Missing from"):
         return f"missing {', '.join(row.strip() for row in rows if re.match(r' {5,6}[^ ]', row))}"
-    return _plain(" ".join(" ".join(rows).split()).rstrip("."))
+    return _plain(" ".join(" ".join(rows).split()).rstrip(". "))
 
 
 def _plain(message: str) -> str:
