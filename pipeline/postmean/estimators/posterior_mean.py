@@ -134,7 +134,7 @@ class PosteriorMean:
         return torch.as_tensor(sigma)
 
     def _check_points(self, z: Any) -> None:
-        if not isinstance(z, torch.Tensor | np.ndarray):
+        if not (hasattr(z, "dtype") and hasattr(z, "shape")):
             raise ConfigError(f"z: expected an array of torch or numpy, got {type(z).__name__}")
         is_floating = z.is_floating_point() if isinstance(z, torch.Tensor) else np.issubdtype(z.dtype, np.floating)
         shape = self.store.image_shape
