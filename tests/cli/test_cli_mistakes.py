@@ -62,9 +62,15 @@ MISTAKES = {
     "index STORE --tolerance 2": "--tolerance: expected a mean squared error in [1e-07, 1), got 2:",
     "index STORE --nearest 0": "--nearest: expected at least 1, got 0",
     "index STORE --threads 0": "--threads: expected at least 1, got 0",
-    f"{PRESET} --store STORE --out out --estimator knn": "invalid choice 'knn' for argument '--estimator'",
-    f"{PRESET} --store STORE --out out --format parquet": "invalid choice 'parquet' for argument '--format'",
-    f"{PRESET} --store STORE --out out --tuples many": "Error parsing --tuples: invalid literal",
+    f"{PRESET} --store STORE --out out --estimator knn": (
+        "--estimator: no 'knn': did you mean knn-snis? It is one of auto, knn-snis, "
+    ),
+    f"{PRESET} --store STORE --out out --format parquet": "--format: no 'parquet': it is one of webdataset, zarr: ",
+    f"{PRESET} --store STORE --out out --tuples many": "--tuples: expected a whole number, got 'many': see `postm",
+    f"{PRESET} --store STORE --out out --tuples 1e4": "--tuples: expected a whole number, got '1e4'",
+    f"{PRESET} --store STORE --out out --tolerance low": "--tolerance: expected a number, got 'low': see `postmean",
+    "report runn targets": "no report 'runn': did you mean run? It is one of run, store, training, ",
+    "completion tcsh": "SHELL: no 'tcsh': it is one of bash, zsh, fish: see `postmean completion --help`",
     f"{PRESET} --store": "Missing value for argument '--store'",
     f"{PRESET} --store STORE": "missing --out STR: see `postmean generate edm-digits --help`",
     PRESET: "missing --store PATH|URL, --out STR: see `postmean generate edm-digits --help`",

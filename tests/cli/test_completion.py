@@ -33,7 +33,10 @@ def test_commands_presets_flags_and_values_are_offered() -> None:
     assert offered("generate edm --noise ") == set(NOISES)
     assert offered("generate edm --noise=ic") == {"--noise=ict"}
     assert offered("generate --estimator knn") == {"knn-snis", "knn-stratified"}
-    assert offered("report ") == {"estimators"}
+    assert offered("report ") == {"run", "store", "training", "estimators", "hybrid"}
+    assert offered("report run --o") == {"--out"} and offered("report run --qu") == {"--quiet"}
+    assert offered("report nosuch --") == set()
+    assert offered("config ") == set(PRESETS) and offered("config --com") == {"--command"}
     assert offered("report estimators --qu") == {"--quick", "--quiet"}
     assert offered("completion ") == set(SCRIPTS)
     assert offered("import --resize center") == {"center-crop", "center-crop-wide", "center-crop-dhariwal"}

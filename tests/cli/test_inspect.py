@@ -1,6 +1,7 @@
 """What `postmean inspect` shows is what plain readers and brute force find."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from PIL import Image
 
 from postmean.cli.main import run as postmean
-from postmean.contract.image_store import ImageStore
+from postmean.contract.image_store import ImageStore, StoreWriter
 from postmean.contract.presets import PRESETS
 from postmean.contract.tuples import TupleSource
+from postmean.inspect.picture import drawable
 from postmean.inspect.record import inspect_record
+from postmean.inspect.store import draw_store
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from tests.support.runs import assert_one_line, make_by_hand
@@ -32,6 +35,8 @@ def test_a_store_is_what_its_arrays_are(store: ImageStore, tmp_path: Path, capsy
     assert list(found["class_counts"].values()) == counts
     assert set(found["indexes"]) >= {"self-join.npz", "self-join-flips-conditional.npz"}
     assert Image.open(tmp_path / "s.png").size[0] > 8 * 100
+    assert postmean("inspect", [str(store.path)]) == 0
+    assert not re.search(r"None|\[|\]", capsys.readouterr().out)
 
 
 def test_a_run_and_a_shard_are_what_the_files_say(finished: Path, capsys) -> None:
@@ -102,6 +107,9 @@ def test_a_heun_record_and_its_store_by_name(store: ImageStore, tmp_path: Path, 
     assert inspect_record(run, store, 3, 2).sigma_next is not None
     assert postmean("inspect", [str(tmp_path / "run"), "--record=3"]) == 2
     assert_one_line(capsys.readouterr().err, "it does not say where its image store is: pass --store")
+    (tmp_path / "run/config.json").write_text(json.dumps({"store": "elsewhere.store"}))
+    assert postmean("inspect", [str(tmp_path / "run"), "--record=3"]) == 2
+    assert_one_line(capsys.readouterr().err, "image store elsewhere.store, which is not there: pass --store")
     (tmp_path / "run/config.json").write_text(json.dumps({"store": str(store.path)}))
     assert shown(capsys, tmp_path / "run", "--record=3")["record"] == 3
 
@@ -115,11 +123,21 @@ def test_what_cannot_be_shown_is_one_line(store: ImageStore, finished: Path, tmp
         ([finished, "--picture=p.png"], "--picture: there is a picture of a store, and of a record"),
         ([finished, "--shard=1", "--record=1"], "--shard, --record: pass one of them"),
         ([finished, "--save=a.npz"], "--save, --store: they are for --record"),
+        ([store.path, "--record=1"], f"--shard, --record: they are for a run, {store.path} is an image store"),
         ([tmp_path / "x.tar"], "x.tar: not the name of a shard, such as shards/000003.tar"),
     ):
         assert postmean("inspect", [*map(str, words)]) == 2
         assert_one_line(capsys.readouterr().err, said)
     assert RunFolder(open_storage(finished)).has_manifest()
+
+
+def test_captions_have_letters_that_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr("postmean.inspect.picture.draw", lambda tiles, path: drawn.extend(t.caption[0] for t in tiles))
+    with StoreWriter(tmp_path / "named.store", ("Äpfel", "猫"), {}) as writer:
+        writer.append(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]))
+        draw_store(writer.finish(), tmp_path / "s.png")
+    assert [drawable(text) for text in drawn] == ["Apfel", "class 1"]
 
 
 def test_a_damaged_shard_is_refused(run: Path, capsys) -> None:

@@ -120,6 +120,7 @@ def test_what_cannot_be_is_refused_by_name(store: ImageStore, tmp_path: Path) ->
     mistakes: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (lambda: denoiser(z[:, :, :3], 1.0), ConfigError, r"z: expected floating point \[B, 3, 4, 5\]"),
         (lambda: denoiser(z[0], 1.0), ConfigError, "z: expected"),
+        (lambda: denoiser(z.tolist(), 1.0), ConfigError, "z: expected an array of torch or numpy, got list"),
         (lambda: denoiser(z[:0], 1.0), ConfigError, "B >= 1"),
         (lambda: denoiser(z.astype(np.uint8), 1.0), ConfigError, "got uint8"),
         (lambda: denoiser(z * np.inf, 1.0), EstimatorError, "finite"),

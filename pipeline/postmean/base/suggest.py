@@ -5,8 +5,10 @@ from collections.abc import Iterable
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:
-    """`: did you mean NAME?` for the name nearest to the word; empty if none is near."""
-    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    """`: did you mean NAME?` for the name nearest to the word, or that it begins; empty if there is none."""
+    names = list(names)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    near = near or [name for name in names if len(word) > 2 and name.startswith(word)]
     return f": did you mean {near[0]}?" if near else ""
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from postmean.base.errors import ConfigError
+from postmean.base.suggest import choice
 
 _SIDES, _RULE = "│", "╰╯ ─-"
 """What a box and its rules are drawn with."""
@@ -37,4 +38,22 @@ def _message(box: str) -> str:
     rows = list(itertools.takewhile(lambda row: row.strip(_RULE), lines[start:]))
     if rows and rows[0].strip().startswith("Missing from"):
         return f"missing {', '.join(row.strip() for row in rows if re.match(r' {5,6}[^ ]', row))}"
-    return " ".join(" ".join(rows).split()).rstrip(".")
+    return _plain(" ".join(" ".join(rows).split()).rstrip(". "))
+
+
+def _plain(message: str) -> str:
+    """What is wrong with a value, in words that need no Python."""
+    if found := re.fullmatch(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", message):
+        value, name, values = found.groups()
+        names = re.findall(r"'([^']*)'", values)
+        return f"{_flag(name)}: no {value!r}{choice(value, names)}"
+    number = r"(invalid literal for int|could not convert string to float).*?: (.*)"
+    if found := re.fullmatch(rf"Error parsing (\S+): {number}", message):
+        name, kind, value = found.groups()
+        return f"{_flag(name)}: expected a {'whole ' * ('int' in kind)}number, got {value}"
+    return message
+
+
+def _flag(name: str) -> str:
+    """A flag as it is, or the name of a positional argument as the help has it."""
+    return name if name.startswith("-") else name.rsplit(".", 1)[-1].upper()

@@ -78,12 +78,15 @@ def candidates(words: Sequence[str]) -> Iterator[str]:
     if not name:
         yield from COMMANDS
     elif name in COMMANDS:
-        command: CommandLine[Any] = COMMANDS[name].load().COMMAND
-        topic = command.name.split()[1:]  # of `report estimators`
-        if topic and not before:
-            yield from topic
-        else:
-            yield from _of_command(command, before[len(topic) :], words[-1])
+        module = COMMANDS[name].load()
+        topics: dict[str, CommandLine[Any]] = getattr(module, "TOPICS", {})
+        if topics and not before:
+            yield from topics
+        elif not topics or before[0] in topics:
+            command = topics[before.pop(0)] if topics else module.COMMAND
+            if name == "config" and not before and not words[-1].startswith("-"):
+                yield from module.known_presets("generate")
+            yield from _of_command(command, before, words[-1])
 
 
 def _of_command(command: CommandLine[Any], before: list[str], word: str) -> Iterator[str]:

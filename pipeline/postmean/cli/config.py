@@ -1,7 +1,7 @@
 """`postmean config`: the presets; `postmean config PRESET`: one of them as a file for --config."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
@@ -33,11 +33,15 @@ COMMAND = CommandLine(
 )
 
 
+def known_presets(command: Command) -> dict[str, tuple[str, Any]]:
+    """Description and settings by name; those of a job, for what plan, generate and serve share."""
+    return COMMANDS["train"].load().COMMAND.presets() if command == "train" else presets(JobConfig)
+
+
 def run(argv: list[str]) -> int:
     """Entry point of the command."""
     config, output = COMMAND.parse(argv)
-    # those of a job: what plan, generate and serve share
-    known = COMMANDS["train"].load().COMMAND.presets() if config.command == "train" else presets(JobConfig)
+    known = known_presets(config.command)
     if not config.preset:
         width = max(map(len, known))
         lines = [f"{name:<{width}}  {summary}" for name, (summary, _) in known.items()]

@@ -40,6 +40,7 @@ def _store(config: InspectConfig, output: Output) -> int:
     from postmean.contract.image_store import ImageStore
     from postmean.inspect.store import draw_store, inspect_store
 
+    _has_no_records(config, "an image store")
     store = ImageStore.open(config.path, output.progress)
     view = inspect_store(store)
     channels, height, width = view.shape
@@ -48,7 +49,7 @@ def _store(config: InspectConfig, output: Output) -> int:
     rows = {
         "images": f"{view.images:,} of {channels}x{height}x{width}, {byte_size(view.bytes)}",
         "classes": f"{len(counts):,}: {classes}" if counts else "none",
-        "source": ", ".join(f"{name} {value}" for name, value in view.source.items()),
+        "source": ", ".join(f"{name} {_said(value)}" for name, value in view.source.items() if _said(value)),
         "indexes": ", ".join(view.indexes) or "none: make one with `postmean index`",
         "fingerprint": view.fingerprint,
     }
@@ -116,6 +117,8 @@ def _record(config: InspectConfig, output: Output, run: Any) -> int:
     path = config.store or run.named_store()
     if path is None:
         raise ConfigError(f"{run.url}: it does not say where its image store is: pass --store")
+    if config.store is None and "://" not in path and not local_path(path).is_dir():
+        raise ConfigError(f"{run.url}: made from the image store {path}, which is not there: pass --store")
     store = ImageStore.open(path, output.progress)
     view = inspect_record(run, store, config.record, config.neighbours)
     follows = "" if view.sigma_next is None else f", sigma_next {view.sigma_next:.4g}"
@@ -141,6 +144,7 @@ def _record(config: InspectConfig, output: Output, run: Any) -> int:
 def _checkpoint(config: InspectConfig, output: Output) -> int:
     from postmean.inspect.checkpoint import inspect_checkpoint
 
+    _has_no_records(config, "a checkpoint")
     view = inspect_checkpoint(local_path(config.path))
     card = view.card
     kind = "consistency function" if card["consistency"] else "denoiser"
@@ -166,6 +170,16 @@ def _draw(config: InspectConfig, rows: dict[str, str], draw: Any) -> None:
         raise ConfigError("--picture: there is a picture of a store, and of a record (--record N)")
     draw(config.picture)
     rows["picture"] = str(config.picture)
+
+
+def _has_no_records(config: InspectConfig, kind: str) -> None:
+    if config.shard is not None or config.record is not None:
+        raise ConfigError(f"--shard, --record: they are for a run, {config.path} is {kind}")
+
+
+def _said(value: Any) -> str:
+    """A setting of the import in words; empty for none."""
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
 
 
 def _number(path: str) -> int:

@@ -33,7 +33,7 @@ def run(command: str, arguments: list[str]) -> int:
 
 
 def _without_command(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
+    if not arguments or arguments[0] in ("-h", "--help", "--help-all", "help"):
         print(_help())
         return 0 if arguments else 2
     if arguments[0] == "--version":

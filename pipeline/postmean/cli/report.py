@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from postmean.base.checks import check_at_least_one
 from postmean.base.command_line import CommandLine
 from postmean.base.errors import ConfigError
 from postmean.base.places import PositionalStore
+from postmean.base.suggest import choice
 from postmean.cli import report_hybrid, report_run, report_store, report_training
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ COMMAND = CommandLine(
     summary=SUMMARY,
     main="store out quick points repeats sigmas k n m index network images seed flips device",
 )
+_OTHERS = {"run": report_run, "store": report_store, "training": report_training, "hybrid": report_hybrid}
+TOPICS: dict[str, CommandLine[Any]] = {name: each.COMMAND for name, each in _OTHERS.items()} | {"estimators": COMMAND}
+"""What follows `postmean report`."""
 
 
 def run(argv: list[str]) -> int:
@@ -102,16 +106,10 @@ def run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "--help-all"):
         print(_USAGE)
         return 0 if argv else 2
-    if argv[0] == "run":
-        return report_run.run(argv[1:])
-    if argv[0] == "store":
-        return report_store.run(argv[1:])
-    if argv[0] == "training":
-        return report_training.run(argv[1:])
-    if argv[0] == "hybrid":
-        return report_hybrid.run(argv[1:])
-    if argv[0] != "estimators":
-        raise ConfigError(f"no report {argv[0]!r}: it is one of run, store, training, estimators, hybrid")
+    if argv[0] not in TOPICS:
+        raise ConfigError(f"no report {argv[0]!r}{choice(argv[0], TOPICS)}")
+    if argv[0] in _OTHERS:
+        return _OTHERS[argv[0]].run(argv[1:])
     config, output = COMMAND.parse(argv[1:])
     from postmean.base.cores import usable_cores
     from postmean.base.device import choose_device

@@ -134,6 +134,8 @@ class PosteriorMean:
         return torch.as_tensor(sigma)
 
     def _check_points(self, z: Any) -> None:
+        if not (hasattr(z, "dtype") and hasattr(z, "shape")):
+            raise ConfigError(f"z: expected an array of torch or numpy, got {type(z).__name__}")
         is_floating = z.is_floating_point() if isinstance(z, torch.Tensor) else np.issubdtype(z.dtype, np.floating)
         shape = self.store.image_shape
         if not is_floating or z.ndim != 4 or tuple(z.shape[1:]) != shape or len(z) == 0:

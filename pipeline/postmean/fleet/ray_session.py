@@ -99,8 +99,8 @@ def _start(thread: RayThread, cpus: int, gpus: int, folder: str) -> None:
     except Exception as error:
         line = f"no answer within {_START_SECONDS:g} s" if isinstance(error, RayHangs) else _first_line(error)
         raise GenerationError(
-            f"Ray did not start on this machine ({line}): check its memory, its disk, /dev/shm, the network interface "
-            "lo and the limits of processes and open files, and run the same command again"
+            f"Ray did not start on this machine ({line}): check what else runs here, its memory, its disk, /dev/shm, "
+            "the network interface lo and the limits of processes and open files, and run the same command again"
         ) from error
 
 

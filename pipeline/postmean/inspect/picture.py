@@ -1,6 +1,7 @@
 """A sheet of images with captions, as a PNG."""
 
 import io
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,13 @@ class Tile(NamedTuple):
     caption: list[str]
 
 
+def drawable(text: str) -> str:
+    """Text in the letters of Pillow's font: without accents, a question mark for what is no Latin letter."""
+    plain = unicodedata.normalize("NFKD", text)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return plain.encode("ascii", "replace").decode()
+
+
 def draw(tiles: list[Tile], path: Path) -> None:
     """Write a sheet of images of one size, row by row; small ones are enlarged by a whole number."""
     channels, height, width = tiles[0].pixels.shape
@@ -42,9 +50,9 @@ def draw(tiles: list[Tile], path: Path) -> None:
         pixels = np.broadcast_to(tile.pixels, (3, height, width)).transpose(1, 2, 0)
         sheet.paste(Image.fromarray(np.ascontiguousarray(pixels.repeat(scale, 0).repeat(scale, 1))), (left, top))
         for row, line in enumerate(tile.caption):
-            text = line
+            text = drawable(line)
             while pen.textlength(text, font) > width * scale and len(text) > 1:
-                text = text[:-2] + "…"
+                text = text[:-3] + ".."
             pen.text((left, top + height * scale + row * _LINE), text, "black", font)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")

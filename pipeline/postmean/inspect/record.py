@@ -132,7 +132,7 @@ def draw_record(view: RecordView, store: ImageStore, path: Path) -> None:
 
     x, z, mean = (view.arrays[name] for name in ("x", "z", "mean"))
     tiles = [
-        Tile(to_pixels(x), ["x", f"image {view.source.image}"]),
+        Tile(to_pixels(x), ["x", f"image {view.source.image}{' flipped' * view.source.flipped}"]),
         Tile(noisy_pixels(z, view.sigma), ["z, scaled", f"sigma {view.sigma:.4g}"]),
         Tile(to_pixels(mean), ["mean", f"ESS {view.ess:.3g}"]),
     ]

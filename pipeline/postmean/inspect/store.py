@@ -55,10 +55,15 @@ def _indexes(store: ImageStore) -> list[str]:
 
 def draw_store(store: ImageStore, path: Path) -> None:
     """Draw evenly spaced images of the store, with their classes."""
-    from postmean.inspect.picture import Tile, draw
+    from postmean.inspect.picture import Tile, draw, drawable
 
     entries = np.unique(np.linspace(0, len(store) - 1, _PICTURED).astype(int))
-    labels = store.label(entries)
-    names = store.header.class_names or ()
-    captions = [f"{entry}" if labels is None else f"{names[labels[i]]}" for i, entry in enumerate(entries)]
-    draw([Tile(pixels, [caption]) for pixels, caption in zip(store.pixels(entries), captions, strict=True)], path)
+    labels, names = store.label(entries), store.header.class_names
+
+    def caption(row: int) -> str:
+        if labels is None or names is None:
+            return f"image {entries[row]}"
+        name = names[labels[row]]
+        return f"class {labels[row]}" if "?" in drawable(name) else name
+
+    draw([Tile(pixels, [caption(row)]) for row, pixels in enumerate(store.pixels(entries))], path)

@@ -149,7 +149,8 @@ def _rates(history: tuple[Point, ...]) -> Section:
     if len(history) < 2 or history[-1][0] <= history[0][0]:
         return Section(title=title, text="No history: the driver has not reported twice yet.")
     moment, records = (np.array(column, np.float64) for column in zip(*history, strict=True))
-    grown = np.diff(records) / np.maximum(np.diff(moment), 1e-3)
+    reports = _apart(moment)
+    grown = np.diff(records[reports]) / np.maximum(np.diff(moment[reports]), 1e-3)
     span = moment[-1] - moment[0]
     unit, name = next(
         (u, n) for u, n in ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds")) if span > 2 * u or u == 1
@@ -161,7 +162,7 @@ def _rates(history: tuple[Point, ...]) -> Section:
         text=f"From {began}, as the driver reported it. While the fleet starts, and in a pause, the rate is 0.",
         charts=[
             Chart(
-                svg=charts.curves(elapsed[1:], {"rate": grown}, name, log_x=False),
+                svg=charts.curves(elapsed[reports[1:]], {"rate": grown}, name, log_x=False),
                 title="Records a second",
                 alt=f"Records a second over {duration(span)}: {np.median(grown):,.0f} in the median.",
             ),
@@ -172,6 +173,12 @@ def _rates(history: tuple[Point, ...]) -> Section:
             ),
         ],
     )
+
+
+def _apart(moment: np.ndarray) -> np.ndarray:
+    """Positions of the reports, without the last but one if the last, at the end, came right after it."""
+    positions, steps = np.arange(len(moment)), np.diff(moment)
+    return np.delete(positions, -2) if len(moment) > 2 and steps[-1] < np.median(steps) / 2 else positions
 
 
 def _quality(sample: RecordSample) -> Section:
@@ -206,13 +213,18 @@ def _quality(sample: RecordSample) -> Section:
             title="Posterior variance per dimension",
             alt=f"Variance from {variance[1][0]:.1e} to {variance[1][-1]:.1e} in the median.",
         ),
-        Chart(
-            svg=charts.curves(middle, {"sparse": sparse}, "σ"),
+    ]
+    shards = "one shard" if sample.shards == 1 else f"{sample.shards} shards"
+    text = f"{len(sample):,} records of {shards}. A variance below 10⁻⁸ is drawn at 10⁻⁸."
+    if sparse.any():
+        sparse_chart = Chart(
+            svg=charts.curves(middle, {"sparse": sparse}, "σ", top=1.0),
             title="Share of sparse means",
             alt=f"From {sparse[0]:.0%} at low σ to {sparse[-1]:.0%} at high σ.",
-        ),
-    ]
-    text = f"{len(sample):,} records of {sample.shards} shards. A variance below 10⁻⁸ is drawn at 10⁻⁸."
+        )
+        drawn.append(sparse_chart)
+    else:
+        text += " All means are dense."
     if sample.damaged:
         text += f" {sample.damaged} more shards could not be read: run `postmean verify`."
     if not columns["tail_mass"].any():
@@ -236,7 +248,7 @@ def _certified(sample: TupleSample, manifest: Manifest) -> Section:
         text=f"The trainer itself makes {sample.certified.mean():.1%} of the tuples ({len(sample.sigma):,} sampled).",
         charts=[
             Chart(
-                svg=charts.curves(middle, {"certified": share}, "σ"),
+                svg=charts.curves(middle, {"certified": share}, "σ", top=1.0),
                 title="Certified share by σ",
                 alt=f"From {share[0]:.0%} at σ {middle[0]:.2g} to {share[-1]:.0%} at σ {middle[-1]:.2g}.",
             ),
@@ -284,16 +296,20 @@ def _examples(examples: list[Example], store: ImageStore | None) -> Section:
     names = store.header.class_names
     cards = []
     for e in examples:
-        label = f", {names[e.label]}" if names and e.label is not None and e.label < len(names) else ""
+        label = f", class {names[e.label]}" if names and e.label is not None and e.label < len(names) else ""
         kind = "dense" if e.count < 0 else f"{e.count} image{'s' if e.count > 1 else ''}"
         pictures = [
             Picture(png=png_of(noisy_pixels(e.z, e.sigma)), name="z, scaled"),
             Picture(png=png_of(to_pixels(e.mean)), name="mean"),
             Picture(png=png_of(to_pixels(e.x)), name="x"),
         ]
-        note = f"ESS {e.ess:.3g}, top weight {e.top_weight:.2g}, {kind}, tuple {e.tuple_id:,}{label}"
+        note = f"ESS {_three_digits(e.ess)}, top weight {e.top_weight:.2g}, {kind}, tuple {e.tuple_id:,}{label}"
         cards.append(Card(title=f"σ = {e.sigma:.3g}", pictures=pictures, note=note))
-    return Section(title=title, text="z = x + σε is shown scaled by 1 + 2σ.", cards=cards)
+    return Section(title=title, text="z = x + σε is shown divided by 1 + 2σ.", cards=cards)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _bins(sigma: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -125,8 +125,9 @@ def _neighbours(store: ImageStore, join: SelfJoin, progress: ShowProgress) -> li
     return [
         Section(
             title="Near duplicates",
-            text="The difference of an image from its nearest other image, root mean square over its values, "
-            "in grey levels of 0 to 255.",
+            text="The difference of an image from its nearest other image"
+            + (" or flipped image, its own included" if join.header.flips else "")
+            + ", root mean square over its values, in grey levels of 0 to 255.",
             table=Table(heads=["difference", "images"], rows=rows),
             charts=[Chart(svg=charts.histogram(rms, "grey levels"), title="Images by nearest difference", alt=alt)],
             cards=[_pair(store, partner) for partner in partners],

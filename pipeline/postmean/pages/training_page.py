@@ -46,7 +46,7 @@ def training_page(run: Path) -> Page:
     config, lines = _config(out), _lines(out)
     sections = [_progress(config, lines, out)]
     if lines:
-        sections += [_loss(lines), _steps(lines), _scores(lines, out), _own(lines), _grids(out, config)]
+        sections += [*_curves(lines), _scores(lines, out), _own(lines), _grids(out, config)]
     steps = config["config"]["steps"]
     done = bool(lines) and lines[-1]["step"] >= steps
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -91,7 +91,7 @@ def _progress(config: dict[str, Any], lines: Lines, out: Path) -> Section:
     last = lines[-1] if lines else {"step": 0, "kimg": 0.0}
     facts = [
         ("steps", f"{last['step']:,} of {steps:,}"),
-        ("images seen", f"{last['kimg']:,.0f} of {steps * batch_size / 1000:,.0f} thousand"),
+        ("images seen", f"{round(last['kimg'] * 1000):,} of {steps * batch_size:,}"),
         ("batch", f"{batch_size:,}"),
     ]
     for part in ("loss", "network", "optimiser"):
@@ -114,12 +114,20 @@ def _progress(config: dict[str, Any], lines: Lines, out: Path) -> Section:
     return Section(title="Progress", share=min(1.0, last["step"] / steps), facts=facts)
 
 
+def _curves(lines: Lines) -> list[Section]:
+    if len(lines) == 1:  # a curve needs two
+        return [Section(title="Loss", text="One line of metrics, shown above: curves begin with the second.")]
+    return [_loss(lines), _steps(lines)]
+
+
 def _loss(lines: Lines) -> Section:
     drawn = [_chart(lines, {"loss": _column(lines, "loss")}, "Mean loss", log_y=True)]
     for name, title in _BY_SIGMA.items():
         bins = sorted({b for line in lines for b in line.get(name) or ()}, key=lambda b: float(b.split("..")[0]))
         if bins:
-            curves = {f"σ {b}": np.array([(line.get(name) or {}).get(b, np.nan) for line in lines]) for b in bins}
+            curves = {
+                _range_of_sigma(b): np.array([(line.get(name) or {}).get(b, np.nan) for line in lines]) for b in bins
+            }
             drawn.append(_chart(lines, curves, title, log_y=name == "loss_by_sigma"))
     stages = [line.get("noise_stage") for line in lines]
     text = "" if stages[-1] is None else f"The curriculum is in stage {stages[-1]}, counted from 0."
@@ -182,10 +190,16 @@ def _grids(out: Path, config: dict[str, Any]) -> Section:
     grids = []
     for file in (files[number] for number in shown):
         step = int(file.stem)
-        name = f"step {step:,}, {step * batch_size / 1000:,.0f} thousand images"
+        name = f"step {step:,}, {step * batch_size:,} images"
         grids.append(Picture(png=file.read_bytes(), name=name))
     text = f"{len(grids)} of {len(files)} grids, the newest first; each from the same noise."
     return Section(title=title, text=text, grids=grids)
+
+
+def _range_of_sigma(name: str) -> str:
+    """`0.2..1` of metrics.jsonl as a legend has it."""
+    low, high = name.split("..")
+    return f"σ < {high}" if low == "0" else f"σ > {low}" if high == "inf" else f"σ {low} to {high}"
 
 
 def _column(lines: Lines, name: str) -> np.ndarray:
