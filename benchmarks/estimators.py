@@ -17,6 +17,7 @@ from paper_way import PaperWay
 from throughput import (
     SIGMAS,
     at_fixed_sigmas,
+    enough_tuples,
     mse,
     noisy_rows,
     open_data,
@@ -64,7 +65,7 @@ def measure(store, options: argparse.Namespace) -> dict:
     replicas = {(name, c): replica_for(store, options.noise, name, join if c else None, False) for name, c in ways}
     source = replicas[ways[0]][0].tuple_source()
     first = 300_000 * 1024 if options.noise == "ict" else 0
-    sizes = {way: max(64, round(options.records / searched_share(source, r[2], first))) for way, r in replicas.items()}
+    sizes = {way: enough_tuples(options.records, searched_share(source, r[2], first)) for way, r in replicas.items()}
     rates: dict = {way: [] for way in ways}
     baseline = []
     with Progress("estimators", (options.rounds + 1) * len(ways), "runs") as progress:
@@ -74,8 +75,9 @@ def measure(store, options: argparse.Namespace) -> dict:
                 baseline.append(run_paper(paper, store, source, first + turn * 4096, options.baseline_tuples))
             for way, (_, replica, certified) in replicas.items():
                 # the first round warms up: page cache, norms, directions
-                size = sizes[way] if turn else max(64, sizes[way] // 16)
-                rates[way].append(run_ours(replica, source, certified, first + turn * sizes[way], size))
+                records = options.records if turn else options.records // 16
+                start = first + turn * sizes[way]
+                rates[way].append(run_ours(replica, source, certified, start, sizes[way], records))
                 runs += 1
                 progress.update(runs)
     blocks, exacts = at_fixed_sigmas(store, source, options.mse_tuples, False)

@@ -3,7 +3,8 @@
     python benchmarks/throughput.py --data STORE_OR_SOURCE --noise edm|ict [--conditional] [--solver heun] --json FILE
 
 Both run in this process on all cores, in turns; rates are medians over the rounds. Ours plans the
-tuples, takes the certified ones as they are, and estimates, prunes and packs the records of the others. It writes none.
+tuples, takes the certified ones as they are, and estimates, prunes and packs the records of the others, in shards of
+2 048 as a run does. It writes none.
 With --solver heun, pairs of means, at each tuple and at its Euler point, are made in turns too.
 """
 
@@ -40,6 +41,9 @@ from postmean.runs.config import JobConfig
 from postmean.runs.job import resolve
 
 SIGMAS = (0.3, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 80.0)
+
+SHARD = 2048
+"""Records: the default of `postmean generate`."""
 
 
 def main() -> None:
@@ -106,19 +110,19 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
     # late in iCT's curriculum: step 300 000 of 400 000, at the second finest grid
     first = 300_000 * 1024 if options.noise == "ict" else 0
     share = searched_share(source, certified, first)
-    tuples = max(64, round(options.records / share))
+    tuples = enough_tuples(options.records, share)
     paper = PaperWay(to_unit(store.images).reshape(len(store), store.dim))
     ours, theirs, pairs = [], [], []
     pair_replica = None
     if options.solver == "heun":
         _, pair_replica, _ = replica_for(store, options.noise, options.estimator, join, options.conditional, "heun")
     for warmed in filter(None, (replica, pair_replica)):
-        run_ours(warmed, source, certified, first, max(64, tuples // 16))
+        run_ours(warmed, source, certified, first, tuples, options.records // 16)
     for turn in range(options.rounds):
         theirs.append(run_paper(paper, store, source, first + turn * tuples, options.baseline_tuples))
-        ours.append(run_ours(replica, source, certified, first + turn * tuples, tuples))
+        ours.append(run_ours(replica, source, certified, first + turn * tuples, tuples, options.records))
         if pair_replica:
-            pairs.append(run_ours(pair_replica, source, certified, first + turn * tuples, tuples))
+            pairs.append(run_ours(pair_replica, source, certified, first + turn * tuples, tuples, options.records))
     rate, baseline = statistics.median(ours), statistics.median(theirs)
     heun = {}
     if pairs:
@@ -147,14 +151,19 @@ def searched_share(source, certified, first: int) -> float:
     return float(uncertified(source, block, certified).mean())
 
 
-def run_ours(replica: Replica, source, certified, first: int, tuples: int) -> float:
-    """Tuples per second: planned, certified, estimated and packed in shards of at most 2 048 records."""
+def enough_tuples(records: int, share: float) -> int:
+    """Tuples that have so many records, with room for chance: a round ends with its last record."""
+    return round(1.05 * records / share)
+
+
+def run_ours(replica: Replica, source, certified, first: int, tuples: int, records: int) -> float:
+    """Tuples per second up to the last of so many records: planned, certified, estimated and packed in shards."""
     began = time.perf_counter()
     block = source.block(first, first + tuples)
-    block = block.select(uncertified(source, block, certified))
-    for start in range(0, len(block), 2048):
-        replica.estimate(block.select(np.arange(start, min(start + 2048, len(block)))))
-    return tuples / (time.perf_counter() - began)
+    block = block.select(np.flatnonzero(uncertified(source, block, certified))[:records])
+    for start in range(0, len(block), SHARD):
+        replica.estimate(block.select(np.arange(start, min(start + SHARD, len(block)))))
+    return (int(block.tuple_id[-1]) + 1 - first) / (time.perf_counter() - began)
 
 
 def noisy_rows(store: ImageStore, source, block: TupleBlock) -> np.ndarray:

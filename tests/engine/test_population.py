@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from postmean.base.errors import ConfigError
+from postmean.engine import pixels
 from postmean.engine.population import SCALE, Population, queries_per_pass
 from tests.support.posterior_examples import images_x, random_images, store_of
 
@@ -14,7 +15,9 @@ LABELS = np.arange(23) % 4
 
 @pytest.mark.parametrize("flips", [False, True], ids=["no flips", "flips"])
 @pytest.mark.parametrize("label", [None, 0, 3])
-def test_members_are_the_images_and_then_their_mirror_images(tmp_path, flips, label):
+@pytest.mark.parametrize("signed_bytes", [0, 1 << 20], ids=["memory map", "signed copy"])
+def test_members_are_the_images_and_then_their_mirror_images(tmp_path, monkeypatch, flips, label, signed_bytes):
+    monkeypatch.setattr(pixels, "SIGNED_BYTES", signed_bytes)
     store = store_of(tmp_path / "store", PIXELS, LABELS)
     population = Population(store, flips, label)
     chosen = np.arange(23) if label is None else np.flatnonzero(label == LABELS)
@@ -25,6 +28,9 @@ def test_members_are_the_images_and_then_their_mirror_images(tmp_path, flips, la
     s = population.rows(np.arange(len(x)))
     assert s.dtype == torch.int8
     assert np.abs((s.numpy().astype(np.float64) + 0.5) / SCALE - x).max() < 1e-12
+    stored = torch.empty((len(x), 60), dtype=torch.uint8)
+    population.copy_bytes(np.arange(len(x)), stored)
+    assert np.array_equal(stored.numpy(), s.numpy().astype(np.int64) + 128)
     tiles = torch.cat([tile[: stop - start, :60] for start, stop, tile in population.pixels.tiles()])
     assert torch.equal(torch.cat([tiles, population.flip(tiles)]) if flips else tiles, s)
     centred = {start: part.clone() for start, _, part in population.centred_tiles(torch.zeros(60))}

@@ -1,10 +1,10 @@
 """Where the pixels of a population live, and the tiles of them that the matrix products read.
 
-On a CPU the pixels are the store's memory map, and tiles are int8. A GPU gets signed pixels once, at load: rows padded
-to a multiple of 128 and columns to a multiple of 16, because matrix products of other sizes are several times slower.
-Padding is 0. It keeps them in the type of its products where memory allows, else as bytes, converted tile by tile, else
-in pinned host memory, from where each tile is copied while the one before it is multiplied. All three multiply the same
-numbers, so they give the same results.
+On a CPU the pixels are the store's memory map, or a signed copy of a small one, and tiles are int8. A GPU gets signed
+pixels once, at load: rows padded to a multiple of 128 and columns to a multiple of 16, because matrix products of other
+sizes are several times slower. Padding is 0. It keeps them in the type of its products where memory allows, else as
+bytes, converted tile by tile, else in pinned host memory, from where each tile is copied while the one before it is
+multiplied. All three multiply the same numbers, so they give the same results.
 """
 
 import warnings
@@ -23,6 +23,9 @@ GPU_TILE_ROWS = 16_384
 """Images of a tile on a GPU: enough for the full rate of a product with 512 queries (docs/gpu.md)."""
 
 _CPU_TILE_ROWS, _CPU_TILE_BYTES = 3072, 64 << 20  # products of some thousand rows, a multiple of 64, are fastest
+SIGNED_BYTES = 256 << 20
+"""Up to this size a CPU keeps signed pixels: to convert all pixels twice a pass takes 4 % of the time for CIFAR-10."""
+
 _ROW_MULTIPLE, _COLUMN_MULTIPLE = 128, 16
 RESERVE = 2 << 30
 """Bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates."""
@@ -77,7 +80,11 @@ class Pixels:
 
     def copy_bytes(self, row: np.ndarray, out: torch.Tensor) -> None:
         """Copy these images as they are stored on a CPU, uint8 [n, D]."""
-        torch.index_select(self.stored, 0, self._index(row), out=out)
+        if self.stored.dtype == torch.uint8:
+            torch.index_select(self.stored, 0, self._index(row), out=out)
+        else:
+            torch.index_select(self.stored, 0, self._index(row), out=out.view(torch.int8))
+            out.bitwise_xor_(128)
 
     def _index(self, row: np.ndarray) -> torch.Tensor:
         index = torch.from_numpy(row).to(self.stored.device)
@@ -122,11 +129,13 @@ def cpu_tile_rows(dim: int) -> int:
 
 
 def on_cpu(images: np.ndarray, members: np.ndarray | None) -> Pixels:
-    """Pixels of a memory map, uint8 [N, D]; of the images `members` of it, if given."""
+    """Pixels of a memory map, uint8 [N, D]; of the images `members` of it, if given, which are not copied."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         stored = torch.from_numpy(images)
     image_of_row = None if members is None else torch.from_numpy(members)
+    if members is None and stored.numel() <= SIGNED_BYTES:
+        stored = _signed(stored)
     count = len(images) if members is None else len(members)
     return Pixels(stored, count, images.shape[1], "cpu", torch.int8, image_of_row)
 

@@ -79,5 +79,6 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
         # images that are summed
         tile = max(16 << 20, pixels.cpu_tile_rows(dim) * dim)
         tiles = (16 if manifest.recipe.conditional else 6) * tile
-        actor += columns + 9 * population * queries + tiles + TABLE_BYTES
+        signed = store if store <= pixels.SIGNED_BYTES and not manifest.recipe.conditional else 0
+        actor += signed + columns + 9 * population * queries + tiles + TABLE_BYTES
     return Memory(replica=store + 4 * count + index, shared=store + index, actor=round(actor), device=round(device))
