@@ -117,7 +117,7 @@ def _record(config: InspectConfig, output: Output, run: Any) -> int:
     path = config.store or run.named_store()
     if path is None:
         raise ConfigError(f"{run.url}: it does not say where its image store is: pass --store")
-    if config.store is None and "://" not in path and not local_path(path).is_dir():
+    if config.store is None and "://" not in str(path) and not local_path(path).is_dir():
         raise ConfigError(f"{run.url}: made from the image store {path}, which is not there: pass --store")
     store = ImageStore.open(path, output.progress)
     view = inspect_record(run, store, config.record, config.neighbours)
