@@ -26,6 +26,13 @@ with suppress(ImportError):  # `make gpu` needs no hypothesis
     settings.load_profile("patient")
 
 
+def pytest_configure() -> None:
+    """Tests' folders lie in memory where it has room: what is tested syncs every file, for which disks take long."""
+    memory = "/dev/shm"
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 2**30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """No search for garbage while tests are collected, and none later in what that made, which lives to the end."""
