@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
+
+from tests.support.stores import digits
 
 pytestmark = pytest.mark.slow
 
@@ -17,11 +17,10 @@ ROOT = Path(__file__).parents[2]
 def test_its_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow: each starts Ray."""
     monkeypatch.chdir(tmp_path)
-    digits = load_digits()
-    for number in range(300):
-        path = tmp_path / "photos" / str(digits.target[number]) / f"{number}.png"
+    for number, (image, label) in enumerate(zip(*(each[:300] for each in digits()), strict=True)):
+        path = tmp_path / "photos" / str(label) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.rint(digits.images[number] * (255 / 16)).astype(np.uint8)).save(path)
+        Image.fromarray(image).save(path)
     fences = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     source = "\n".join(fence for fence in fences if "my_package" not in fence)
     assert source

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from postmean.cli.main import run
 from postmean.contract.image_store import ImageStore
@@ -22,6 +21,7 @@ from tests.support.faulty_proxy import faulty_proxy
 from tests.support.image_files import class_files, make_source, random_images
 from tests.support.runs import assert_one_line, files_of, make_by_hand, start, wait_until
 from tests.support.settings import generate_config
+from tests.support.stores import digits
 
 SETTINGS = {"tuples": 600, "records_per_shard": 64, "estimator": "knn-stratified", "k": 16, "m": 16}
 
@@ -144,6 +144,5 @@ def test_a_flag_moves_the_cache(
 
 def make_digits(path: Path) -> None:
     """A source of 150 labelled digits."""
-    digits = load_digits()
-    images = np.rint(digits.images[:150] * (255 / 16)).astype(np.uint8)
-    np.savez(path, images=images, labels=digits.target[:150])
+    pixels, labels = digits()
+    np.savez(path, images=pixels[:150], labels=labels[:150])

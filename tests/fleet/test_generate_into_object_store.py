@@ -79,7 +79,7 @@ def test_a_run_watched_contested_killed_and_resumed_has_the_bytes_of_a_folder(
     assert in_this_process(["status", s3_url], capsys) == (0, f"{s3_url}: nothing there\n", "")
 
     # while a driver runs, `status` says so and a second one is refused
-    first = start(*job, f"--out={s3_url}", "--actors=3", "--shards-at-a-time=2")
+    first = start(*job, f"--out={s3_url}", "--actors=2", "--shards-at-a-time=2")
     wait_for_commits(storage, 3, first)
     code, _, said = in_this_process([*job, f"--out={s3_url}"], capsys)
     running = status(s3_url, capsys)
@@ -106,7 +106,7 @@ def test_a_run_watched_contested_killed_and_resumed_has_the_bytes_of_a_folder(
         f"{s3_url}: stopped: run the same `postmean generate` again" in in_this_process(["status", s3_url], capsys)[1]
     )
     with requests_of(s3_server, monkeypatch) as made:
-        code, *resumed = in_this_process([*job, f"--out={s3_url}", "--json"], capsys)
+        code, *resumed = in_this_process([*job, f"--out={s3_url}", "--actors=1", "--json"], capsys)
     assert code == 0, resumed
     assert 0 < json.loads(resumed[0])["written"] < commits(expected)
     assert listings(made, "commits") == 1

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from postmean.cli.main import run
 from postmean.storage.open import open_storage
 from tests.support.runs import files_of, finish, make_by_hand, postmean, wait_until
 from tests.support.seaweed import BUCKET, KEYS
 from tests.support.settings import generate_config
+from tests.support.stores import digits
 from tests.support.two_hosts import Host, NotPermitted, two_hosts
 
 pytestmark = pytest.mark.slow
@@ -123,9 +123,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 def make_digits(folder: Path) -> Path:
     """A source of 300 digits, its store `store`, and the run `expected` of this store."""
-    digits = load_digits()
-    pixels = np.rint(digits.images[:300] * (255 / 16)).astype(np.uint8)
-    np.savez(folder / "digits.npz", images=pixels, labels=digits.target[:300])
+    pixels, labels = digits()
+    np.savez(folder / "digits.npz", images=pixels[:300], labels=labels[:300])
     assert run("import", [str(folder / "digits.npz"), str(folder / "store")]) == 0
     assert run("index", [str(folder / "store")]) == 0
     make_by_hand(generate_config(folder / "store", folder / "expected", **SETTINGS))

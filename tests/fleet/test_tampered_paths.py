@@ -1,6 +1,7 @@
 """A tampered run names files that are not its own: no command reads or deletes them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,27 @@ from postmean.shards.retention import delete_shards
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
 from postmean.training.stream.stream import TargetStream
+from tests.fleet.conftest import config
+from tests.support.runs import files_of, make_by_hand
 from tests.support.settings import edit_manifest
 
 COMMIT = "commits/000001.json"
 SHARD = "shards/000001.tar"
-Expected = dict[str, dict[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def whole(store: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Files of a run of some four shards."""
+    folder = tmp_path_factory.mktemp("whole")
+    make_by_hand(replace(config(store.path, folder, "webdataset"), tuples=800))
+    return files_of(folder)
 
 
 @pytest.fixture(params=["local", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, expected: Expected) -> str:
-    """A whole run, and a file beside it."""
+def url(request: pytest.FixtureRequest, tmp_path: Path, whole: dict[str, bytes]) -> str:
+    """The whole run, and a file beside it."""
     url = str(tmp_path / "run") if request.param == "local" else request.getfixturevalue("s3_url")
-    for path, data in expected["webdataset"].items():
+    for path, data in whole.items():
         open_storage(url).put(path, data)
     open_storage(url.rpartition("/")[0]).put("beside", b"beside")
     return url

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from postmean.base.json_files import to_json
 from postmean.cli.main import run as postmean
@@ -25,6 +24,7 @@ from postmean.training.presets import PRESETS
 from tests.support.runs import make_by_hand
 from tests.support.settings import generate_config
 from tests.support.small_training import train
+from tests.support.stores import digits
 
 IMAGES, BATCH = 120, 50
 CELL = Cell(
@@ -52,11 +52,10 @@ TRAINING = replace(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The world; never written to."""
     root = tmp_path_factory.mktemp("whole")
-    digits = load_digits()
-    for number, (image, label) in enumerate(zip(digits.images[:IMAGES], digits.target, strict=False)):
+    for number, (image, label) in enumerate(zip(*(each[:IMAGES] for each in digits()), strict=True)):
         file = root / "photos" / f"{label}" / f"{number:03d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)).save(file)
+        Image.fromarray(image).save(file)
     store = import_store(root)
     make_runs(root, store)
     make_followed(root)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from postmean.base.cores import usable_cores
 from postmean.base.errors import ConfigError
@@ -25,7 +24,7 @@ from tests.support.stores import digits_store
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
-    return indexed(digits_store(tmp_path_factory.mktemp("whole") / "store", len(load_digits().images)))
+    return indexed(digits_store(tmp_path_factory.mktemp("whole") / "store"))
 
 
 @pytest.fixture(scope="module")

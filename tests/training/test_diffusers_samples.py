@@ -1,4 +1,7 @@
-"""diffusers' own schedulers and pipelines sample from our checkpoints as our samplers do, where they can at all."""
+"""diffusers' own schedulers and pipelines sample from our checkpoints as our samplers do, where they can at all.
+
+Each test imports what it needs of diffusers: all of it takes seconds, in every process that collects the tests.
+"""
 
 import math
 from itertools import pairwise
@@ -7,13 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import (
-    ConsistencyModelPipeline,
-    EDMEulerScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    SCMScheduler,
-    UNet2DModel,
-)
 
 from postmean.contract.process import EDMProcess
 from postmean.training.checkpoint import AveragedDenoiser, DenoiserCard, load_denoiser, save_checkpoint
@@ -75,6 +71,8 @@ def shown(x: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def test_edm_s_pipeline_follows_the_same_ode(tmp_path: Path) -> None:
+    from diffusers import ConsistencyModelPipeline, EDMEulerScheduler
+
     checkpoint = saved(tmp_path, EDMPreconditioning(), consistency=False)
     ours = load_denoiser(checkpoint)
     pipeline = ConsistencyModelPipeline.from_pretrained(checkpoint, low_cpu_mem_usage=False)
@@ -93,6 +91,8 @@ def test_edm_s_pipeline_follows_the_same_ode(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_ect_s_pipeline_samples_in_one_step(tmp_path: Path) -> None:
+    from diffusers import ConsistencyModelPipeline
+
     checkpoint = saved(tmp_path, EDMPreconditioning(), consistency=True)
     pipeline = ConsistencyModelPipeline.from_pretrained(checkpoint, low_cpu_mem_usage=False)
     ours = ConsistencySampler(sigmas=(80.0,)).sample(load_denoiser(checkpoint), noise(), None)
@@ -101,6 +101,8 @@ def test_ect_s_pipeline_samples_in_one_step(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_flow_s_scheduler_takes_the_same_steps(tmp_path: Path) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
     checkpoint = saved(tmp_path, FlowPreconditioning(), consistency=False)
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(checkpoint, subfolder="scheduler")
     unet, ours = unet_of(checkpoint), load_denoiser(checkpoint)
@@ -118,6 +120,8 @@ def test_flow_s_scheduler_takes_the_same_steps(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_scm_s_scheduler_samples_in_one_step(tmp_path: Path) -> None:
+    from diffusers import SCMScheduler
+
     checkpoint = saved(tmp_path, TrigFlowPreconditioning(), consistency=True)
     scheduler = SCMScheduler.from_pretrained(checkpoint, subfolder="scheduler")
     data = scheduler.config.sigma_data
@@ -129,7 +133,9 @@ def test_scm_s_scheduler_samples_in_one_step(tmp_path: Path) -> None:
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
 
 
-def unet_of(checkpoint: Path) -> UNet2DModel:
+def unet_of(checkpoint: Path) -> torch.nn.Module:
+    from diffusers import UNet2DModel
+
     return UNet2DModel.from_pretrained(checkpoint / "unet", low_cpu_mem_usage=False).eval()
 
 

@@ -4,8 +4,6 @@ import json
 import pickle
 from pathlib import Path
 
-from diffusers.models.unets.unet_2d import UNet2DModel
-
 from postmean.cli.main import run as postmean
 from postmean.contract.process import VPProcess
 from postmean.training.checkpoint import AveragedDenoiser, DenoiserCard, save_checkpoint
@@ -15,6 +13,8 @@ from tests.support.small_training import CONFIG
 
 
 def test_a_checkpoint_has_the_weights_that_diffusers_counts(tmp_path: Path, capsys) -> None:
+    from diffusers.models.unets.unet_2d import UNet2DModel  # here, because it takes seconds
+
     card = DenoiserCard(
         preconditioning=EDMPreconditioning(),
         time_conditioning=EDMPreconditioning.time_conditioning,
