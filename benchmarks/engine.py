@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--data", help="image store; default synthetic images")
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=3072, help="3 times a square")
-    parser.add_argument("--queries", type=int, default=512)
+    parser.add_argument("--queries", type=int, help="default: those that share a pass")
     parser.add_argument("--sigma", type=float, default=16.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
@@ -58,6 +58,7 @@ def measure(options: argparse.Namespace, path: Path) -> dict:
     store = ImageStore.open(options.data) if options.data else synthetic_store(options, path)
     before = anonymous_bytes()
     population = Population(store, flips=False)
+    options.queries = options.queries or population.queries_at_a_time
     estimator = Exact(population, rounding=2e-7)
     source = np.arange(options.queries)
     x = to_unit(store.pixels(source)).reshape(options.queries, -1)

@@ -75,7 +75,7 @@ def measure(store, options: argparse.Namespace) -> dict:
                 baseline.append(run_paper(paper, store, source, first + turn * 4096, options.baseline_tuples))
             for way, (_, replica, certified) in replicas.items():
                 # the first round warms up: page cache, norms, directions
-                records = options.records if turn else options.records // 16
+                records = options.records if turn else max(1, options.records // 16)
                 start = first + turn * sizes[way]
                 rates[way].append(run_ours(replica, source, certified, start, sizes[way], records))
                 runs += 1

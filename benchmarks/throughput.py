@@ -117,7 +117,7 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
     if options.solver == "heun":
         _, pair_replica, _ = replica_for(store, options.noise, options.estimator, join, options.conditional, "heun")
     for warmed in filter(None, (replica, pair_replica)):
-        run_ours(warmed, source, certified, first, tuples, options.records // 16)
+        run_ours(warmed, source, certified, first, tuples, max(1, options.records // 16))
     for turn in range(options.rounds):
         theirs.append(run_paper(paper, store, source, first + turn * tuples, options.baseline_tuples))
         ours.append(run_ours(replica, source, certified, first + turn * tuples, tuples, options.records))

@@ -12,7 +12,7 @@ from postmean.cli.main import run as postmean
 from postmean.contract.image_store import ImageStore, StoreWriter
 from postmean.contract.presets import PRESETS
 from postmean.contract.tuples import TupleSource
-from postmean.inspect.picture import drawable
+from postmean.inspect.picture import Tile, draw, drawable
 from postmean.inspect.record import inspect_record
 from postmean.inspect.store import draw_store
 from postmean.shards.run_folder import RunFolder
@@ -138,6 +138,11 @@ def test_captions_have_letters_that_can_be_drawn(tmp_path: Path, monkeypatch: py
         writer.append(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]))
         draw_store(writer.finish(), tmp_path / "s.png")
     assert [drawable(text) for text in drawn] == ["Apfel", "class 1"]
+
+
+def test_captions_of_narrow_images_are_cut(tmp_path: Path) -> None:
+    draw([Tile(np.zeros((1, 200, 2), np.uint8), ["a caption"])], tmp_path / "narrow.png")
+    assert (tmp_path / "narrow.png").stat().st_size > 0
 
 
 def test_a_damaged_shard_is_refused(run: Path, capsys) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from postmean.engine.population import Population
 from postmean.estimators.auto import Auto
+from postmean.neighbours import candidates
 from postmean.neighbours.candidates import CandidateFinder
 from postmean.neighbours.directions import Directions
 from tests.support.posterior_examples import images_x, posterior_means, queries_from, store_of
@@ -117,6 +118,24 @@ def test_the_narrow_product_spares_the_full_one_at_small_sigma(tmp_path: Path) -
     queries = queries_from(images_x(pixels), 0.3, 32)
     estimate = Auto(population, TOLERANCE).estimate(replace(queries, from_source=np.ones(32, bool)))
     assert np.median(estimate.support_size) < 10
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.6, 0.9, 1.3, 2.0])
+def test_a_first_look_at_some_members_only_tells_which_rows_stay_open(
+    example: tuple[Population, np.ndarray], monkeypatch: pytest.MonkeyPatch, sigma: float
+) -> None:
+    population, x = example
+    queries = queries_from(x, sigma, 128)
+    finder = CandidateFinder(population, TOLERANCE, most=32)
+    quick = finder.find(queries.z, queries.sigma, queries.source)
+    monkeypatch.setattr(candidates, "_EVERY", 1)
+    whole = finder.find(queries.z, queries.sigma, queries.source)
+    wrongly_open = np.setdiff1d(quick.open_rows, whole.open_rows)
+    assert not np.setdiff1d(whole.open_rows, quick.open_rows).size
+    assert len(wrongly_open) <= 6  # of 128: by chance
+    closed = ~np.isin(whole.row, wrongly_open)
+    assert np.array_equal(quick.row, whole.row[closed])
+    assert np.array_equal(quick.member, whole.member[closed])
 
 
 def test_a_point_of_unknown_source_takes_the_full_softmax(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from postmean.contract.score import score
+from postmean.engine import pixels as engine_pixels
 from postmean.engine.population import Population
 from tests.support.posterior_examples import (
     DATA_SETS,
@@ -119,8 +120,10 @@ def test_populations_of_the_size_of_a_class_are_as_exact_as_large_ones(tmp_path,
     assert mean_squared_error(estimator.estimate(queries), posteriors(x, queries)).max() < 1e-6
 
 
-def test_several_tiles_are_one_population(tmp_path):
+@pytest.mark.parametrize("signed_bytes", [0, 1 << 20], ids=["memory map", "signed copy"])
+def test_several_tiles_are_one_population(tmp_path, monkeypatch, signed_bytes):
     """More images than a tile has."""
+    monkeypatch.setattr(engine_pixels, "SIGNED_BYTES", signed_bytes)
     rng = np.random.default_rng(0)
     pixels = np.kron(rng.integers(0, 256, (3077, 3, 4, 4)).astype(np.uint8), np.ones((1, 1, 4, 4), np.uint8))
     population = Population(store_of(tmp_path / "store", pixels), False)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from postmean.base.errors import DataError
+from postmean.engine import pixels as engine_pixels
 from postmean.engine.population import Population
 from postmean.neighbours.self_join import SelfJoin, self_join
 from tests.support.posterior_examples import DATA_SETS, random_images, store_of
@@ -62,7 +63,9 @@ def test_extreme_pixels_of_large_images_do_not_overflow(tmp_path):
     ]
 
 
-def test_more_images_than_fit_a_tile(tmp_path):
+@pytest.mark.parametrize("signed_bytes", [0, 1 << 20], ids=["memory map", "signed copy"])
+def test_more_images_than_fit_a_tile(tmp_path, monkeypatch, signed_bytes):
+    monkeypatch.setattr(engine_pixels, "SIGNED_BYTES", signed_bytes)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (3077, 3, 8, 8)).astype(np.uint8)
     store = store_of(tmp_path / "store", pixels)

@@ -24,7 +24,8 @@ GPU_TILE_ROWS = 16_384
 
 _CPU_TILE_ROWS, _CPU_TILE_BYTES = 3072, 64 << 20  # products of some thousand rows, a multiple of 64, are fastest
 SIGNED_BYTES = 256 << 20
-"""Up to this size a CPU keeps signed pixels: to convert all pixels twice a pass takes 4 % of the time for CIFAR-10."""
+"""Up to this size each process keeps signed pixels on a CPU: to convert all pixels twice a pass takes 4 % of the time
+for CIFAR-10."""
 
 _ROW_MULTIPLE, _COLUMN_MULTIPLE = 128, 16
 RESERVE = 2 << 30
@@ -61,7 +62,10 @@ class Pixels:
         return GPU_TILE_ROWS if self.device != "cpu" else cpu_tile_rows(self.dim)
 
     def tiles(self) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Range (start, stop) of the images of each tile, and the tile, [at least stop - start, columns]."""
+        """Range (start, stop) of the images of each tile, and the tile, [at least stop - start, columns].
+
+        Nobody writes to a tile: it may be the pixels themselves.
+        """
         starts = range(0, self.count, self.tile_rows)
         bounds = [(start, min(start + self.tile_rows, self.count)) for start in starts]
         if self.device != "cpu" and self.stored.device.type == "cpu":
@@ -79,7 +83,7 @@ class Pixels:
         return self._on_device(self.stored.index_select(0, self._index(row)))[:, : self.dim]
 
     def copy_bytes(self, row: np.ndarray, out: torch.Tensor) -> None:
-        """Copy these images as they are stored on a CPU, uint8 [n, D]."""
+        """Copy these images on a CPU as they are in the store, uint8 [n, D]."""
         if self.stored.dtype == torch.uint8:
             torch.index_select(self.stored, 0, self._index(row), out=out)
         else:
@@ -125,11 +129,11 @@ class Pixels:
 
 def cpu_tile_rows(dim: int) -> int:
     """Images of a tile on a CPU."""
-    return min(_CPU_TILE_ROWS, max(256, _CPU_TILE_BYTES // dim))
+    return min(_CPU_TILE_ROWS, max(256, _CPU_TILE_BYTES // dim // 64 * 64))
 
 
 def on_cpu(images: np.ndarray, members: np.ndarray | None) -> Pixels:
-    """Pixels of a memory map, uint8 [N, D]; of the images `members` of it, if given, which are not copied."""
+    """Pixels of a memory map, uint8 [N, D]; of the images `members` of it, if given."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         stored = torch.from_numpy(images)

@@ -126,7 +126,8 @@ class Population:
         The next range overwrites the pixels. Their buffer is reused because large blocks, allocated and freed between
         small ones that stay, would leave gigabytes of holes in the heap for 50 000 images.
         """
-        buffer = torch.empty((self.pixels.tile_rows, self.dim), dtype=torch.float32, device=self.device)
+        rows_at_most = min(self.pixels.tile_rows, len(self.images))
+        buffer = torch.empty((rows_at_most, self.dim), dtype=torch.float32, device=self.device)
         for start, stop, tile in self.pixels.tiles():
             rows = tile[: stop - start, : self.dim]
             for half, members in enumerate(self.members_of(start, stop)):

@@ -51,7 +51,7 @@ def draw(tiles: list[Tile], path: Path) -> None:
         sheet.paste(Image.fromarray(np.ascontiguousarray(pixels.repeat(scale, 0).repeat(scale, 1))), (left, top))
         for row, line in enumerate(tile.caption):
             text = drawable(line)
-            while pen.textlength(text, font) > width * scale and len(text) > 1:
+            while pen.textlength(text, font) > width * scale and len(text) > 2:
                 text = text[:-3] + ".."
             pen.text((left, top + height * scale + row * _LINE), text, "black", font)
     buffer = io.BytesIO()

@@ -64,6 +64,6 @@ def draw_store(store: ImageStore, path: Path) -> None:
         if labels is None or names is None:
             return f"image {entries[row]}"
         name = names[labels[row]]
-        return f"class {labels[row]}" if "?" in drawable(name) else name
+        return f"class {labels[row]}" if drawable(name).count("?") > name.count("?") else name
 
     draw([Tile(pixels, [caption(row)]) for row, pixels in enumerate(store.pixels(entries))], path)

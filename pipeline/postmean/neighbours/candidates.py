@@ -23,7 +23,7 @@ from postmean.neighbours.directions import Directions
 
 _LIMITS = 4.0 ** np.arange(-10, 1)  # of the terms that are left out, as shares of what these may sum to
 
-_EVERY = 8  # of the members, that are looked at first: most rows that will stay open have too many candidates there
+_EVERY = 8  # Every eighth member is looked at first: most rows that will stay open have too many candidates among these
 
 DIRECTIONS = 128
 """m: a narrow product costs m / 6 D of a full one here (one float32 product against two int8 products)."""
@@ -38,7 +38,7 @@ class Candidates:
     member: np.ndarray
     """int64 [P]; each row's source is among its members"""
     open_rows: np.ndarray
-    """int64, rows with more candidates than the finder's `most`; they have no pairs here"""
+    """int64, rows with more candidates than the finder's `most`, or all but certain to have more; they have no pairs"""
 
 
 class CandidateFinder:
@@ -46,7 +46,7 @@ class CandidateFinder:
 
     Args:
         tolerance: allowed cost of leaving members out: mean squared error per dimension, expected over eps.
-        most: most candidates of a row; a row with more stays open.
+        most: most candidates of a row; a row with more stays open, and one that is all but certain to have more.
     """
 
     def __init__(self, population: Population, tolerance: float, most: float) -> None:
@@ -81,26 +81,27 @@ class CandidateFinder:
         own -= self._rounding(query, scale)
         left = torch.cat([query, scale, torch.ones_like(scale)], 1)
         is_open = np.zeros(len(source), bool)
-        if not z.is_cuda:  # there the narrow product takes less time than a look at a part of it
-            *_, is_open = self._above(left, own, _EVERY)
+        if not z.is_cuda:  # on a GPU the whole product takes less time than a look at a part of it
+            *_, is_open = self._not_left_out(left, own, _EVERY)
         likely = np.flatnonzero(~is_open)
         index = torch.from_numpy(likely).to(z.device)
-        row, member, is_open[likely] = self._above(left[index], own[index], 1, source[likely])
+        row, member, is_open[likely] = self._not_left_out(left[index], own[index], 1, source[likely])
         row, member = self._with_sources(likely[row], member, source, is_open)
         return Candidates(row, member, np.flatnonzero(is_open))
 
-    def _above(
+    def _not_left_out(
         self, left: torch.Tensor, own: torch.Tensor, every: int, source: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Members that the tolerance does not let go, as pairs (row, member), and a mask of the rows with too many.
 
         Args:
             left: the rows' coordinates, as the product takes them. own: the source's part of each row's terms.
-            every: only each so many members are looked at; these stand for all, with room for chance.
+            every: only each so many members are looked at; these stand for all. Rows may have three standard deviations
+                of their number more.
             source: of each row, kept always.
         """
         most = self._most / every + (0 if every == 1 else 3 * math.sqrt(self._most / every))
-        # log r_j^L (R + R_j)^2 / D for all members in one product, with the source's own part
+        # log r_j^L (R + R_j)^2 / D for all members in one product, plus `own`
         log_term = left @ self._columns[::every].t()
         # half of the tolerance for members with tiny terms, half for the smallest of the others
         floor = self._log_tolerance - math.log(2 * len(self._population))

@@ -309,7 +309,7 @@ def _examples(examples: list[Example], store: ImageStore | None) -> Section:
 
 
 def _three_digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def _bins(sigma: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -16,6 +16,7 @@ from postmean.neighbours.faiss_spec import FaissSpec
 from postmean.runs.job import Job
 
 _INTERPRETER_BYTES = 430_000_000  # Python, torch, FAISS and Ray in an actor
+_SMALL_TILE = 16 << 20
 _RECORD_BYTES = 28  # a value, of eps, z, x, means and encoded bytes: the most held at once
 
 
@@ -57,11 +58,12 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
     population = members // (classes if manifest.recipe.conditional else 1)
     searches = traits_of(settings.name).searches and settings.index != "exact"
     index = FaissSpec(settings.index).size(members, dim) if searches else 0
+    images = population * count // members
+    queries = min(queries, manifest.shards.records_per_shard)
     store = count * dim
     shard = FleetSettings().at_a_time("cuda" if on_gpu else "cpu") * manifest.shards.records_per_shard
     actor, device = _INTERPRETER_BYTES + shard * dim * _RECORD_BYTES, 0
     if on_gpu:
-        images = population * count // members
         need = workspace_bytes(population, images, dim, queries) + pixels.RESERVE
         need += index + TEMPORARY if searches else 0
         if manifest.recipe.conditional and not manifest.recipe.flips:  # classes may share products
@@ -75,10 +77,10 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
         columns = 8 * members
         if traits_of(settings.name).keeps_directions and not manifest.recipe.conditional:
             columns += 4 * (DIRECTIONS + 2) * members
-        # log-weights, a copy of those of spread rows, a mask; tiles and their products (of a class, these are copies);
-        # images that are summed
-        tile = max(16 << 20, pixels.cpu_tile_rows(dim) * dim)
-        tiles = (16 if manifest.recipe.conditional else 6) * tile
+        # a signed copy of a small set; log-weights, a copy of those of spread rows, a mask; tiles and their products,
+        # which of a class are copies; images that are summed
         signed = store if store <= pixels.SIGNED_BYTES and not manifest.recipe.conditional else 0
+        tile = max(_SMALL_TILE, min(images, pixels.cpu_tile_rows(dim)) * dim)
+        tiles = (16 if manifest.recipe.conditional else 6) * tile
         actor += signed + columns + 9 * population * queries + tiles + TABLE_BYTES
     return Memory(replica=store + 4 * count + index, shared=store + index, actor=round(actor), device=round(device))
