@@ -10,7 +10,7 @@ from postmean.report.vector import STYLE, save_vector, sigma_axis
 with needs("report"):
     from matplotlib import pyplot as plt
 
-_MOST_PANELS = 6
+_MOST_PANELS, _COLUMNS = 7, 4
 
 
 def study_picture(path: Path, title: str, points: Sequence[StudyPoint]) -> None:
@@ -18,9 +18,14 @@ def study_picture(path: Path, title: str, points: Sequence[StudyPoint]) -> None:
     swept = [p for p in points if p.method.k is not None]
     worst = {s: max(p.mse for p in swept if p.sigma == s) for s in {p.sigma for p in swept}}
     shown = sorted(sorted(worst, key=lambda s: -worst[s])[:_MOST_PANELS])
+    drawn = [p.mse for p in swept if p.sigma in shown and p.method.beta is None]
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(shown) + 1, figsize=(1.9 * len(shown) + 2.6, 2.8), squeeze=False)
-        for axis, sigma in zip(axes[0], shown, strict=False):
+        rows = -(-(len(shown) + 1) // _COLUMNS)
+        figure, grid = plt.subplots(rows, _COLUMNS, figsize=(9.0, 2.6 * rows), squeeze=False)
+        axes = grid.ravel()
+        for axis in axes[len(shown) + 1 :]:
+            axis.set_axis_off()
+        for axis, sigma in zip(axes, shown, strict=False):
             here = [p for p in swept if p.sigma == sigma and p.method.beta is None]
             for n in sorted({p.method.n or 0 for p in here}):
                 line = sorted((p for p in here if p.method.n == n), key=lambda p: p.method.k or 0)
@@ -31,13 +36,17 @@ def study_picture(path: Path, title: str, points: Sequence[StudyPoint]) -> None:
                     marker="o",
                     label=f"n {n}",
                 )
+            ks = sorted({p.method.k or 0 for p in here})
             axis.set_xscale("log", base=2)
+            axis.set_xticks(ks, [str(k) for k in ks])
             axis.set_yscale("log")
+            axis.set_ylim(min(drawn) / 2, max(drawn) * 2)
             axis.set_title(rf"$\sigma$ = {sigma:g}")
             axis.set_xlabel("neighbours k")
-        axes[0, 0].set_ylabel("mean squared error per dimension")
-        axes[0, 0].legend()
-        _betas(axes[0, -1], points)
+        for first in grid[:, 0]:
+            first.set_ylabel("mean squared error per dimension")
+        axes[0].legend()
+        _betas(axes[len(shown)], points)
         figure.suptitle(title, fontsize=9)
         figure.tight_layout()
         save_vector(figure, path)
