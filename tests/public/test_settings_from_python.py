@@ -36,9 +36,13 @@ def test_fields_and_flags_of_a_preset_can_be_changed() -> None:
 
 
 def test_mistakes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no preset 'edm-cifar': did you mean edm-cifar10"):
+    with pytest.raises(
+        ConfigError, match=r"no preset 'edm-cifar': did you mean edm-cifar10\? `postmean config` lists them all$"
+    ):
         GenerateConfig.preset("edm-cifar", store=STORE, out="run")
-    with pytest.raises(ConfigError, match="no preset 'edm2'"):
+    with pytest.raises(
+        ConfigError, match=r"no preset 'edm2': did you mean edm\? `postmean config --command train` lists them all$"
+    ):
         TrainRunConfig.preset("edm2", **PATHS)
     with pytest.raises(ConfigError, match="tuples"):
         GenerateConfig.preset("edm-digits", store=STORE, out="run", tuples=0)

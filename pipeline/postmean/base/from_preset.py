@@ -6,16 +6,16 @@ from typing import Any, TypeVar
 
 from postmean.base.errors import ConfigError
 from postmean.base.flags import with_flags
-from postmean.base.suggest import choice
+from postmean.base.suggest import preset_choice
 
 T = TypeVar("T")
 V = TypeVar("V")
 
 
-def named(presets: Mapping[str, V], name: str) -> V:
-    """The preset of this name; ConfigError if there is none."""
+def named(presets: Mapping[str, V], name: str, command: str) -> V:
+    """The preset of this name; ConfigError if the command has none."""
     if name not in presets:
-        raise ConfigError(f"no preset {name!r}{choice(name, presets)}")
+        raise ConfigError(f"no preset {name!r}{preset_choice(name, presets, command)}")
     return presets[name]
 
 

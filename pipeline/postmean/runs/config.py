@@ -52,7 +52,7 @@ class JobConfig:
             ConfigError: no such preset, or a setting out of range.
             TypeError: a setting is missing, or there is none of this name.
         """
-        return from_preset(cls, named(PRESETS, name).settings(), settings)
+        return from_preset(cls, named(PRESETS, name, "generate").settings(), settings)
 
 
 @dataclass(frozen=True, kw_only=True)

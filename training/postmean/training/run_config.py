@@ -64,7 +64,7 @@ class TrainRunConfig(WatchConfig, TrainConfig):
             ConfigError: no such preset, or settings that contradict each other.
             TypeError: a setting is missing, or there is none of this name.
         """
-        return from_preset(cls, recipe_fields(named(PRESETS, name)), settings)
+        return from_preset(cls, recipe_fields(named(PRESETS, name, "train")), settings)
 
     @property
     def training(self) -> TrainConfig:
