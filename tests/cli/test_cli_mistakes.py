@@ -14,6 +14,7 @@ from tests.support.runs import assert_one_line, files_of
 from tests.support.stores import digits_store
 
 PRESET = "generate edm-digits"
+DIGITS = "did you mean edm-digits? `postmean config` lists them all\n"
 MISTAKES = {
     f"{PRESET} --store nowhere --out out": "nowhere: no image store there (no header.json): make one with `postmean im",
     f"{PRESET} --store STORE --out out --tuples 0": "--tuples: expected at least 1, got 0",
@@ -38,21 +39,26 @@ MISTAKES = {
     f"{PRESET} --store UNINDEXED --out out": "make it with `postmean index UNINDEXED`",
     "serve edm-digits --store STORE --tls-key key.pem": "--tls-certificate, --tls-key: one without the other",
     "serve edm-digits --store STORE --tls-key k.pem --tls-certificate no.pem": "--tls-certificate no.pem: no such file",
-    "generate edm-mnist --store STORE --out out": "no preset 'edm-mnist': did you mean edm-digits? It is one of edm, ",
+    "generate edm-mnist --store STORE --out out": f"no preset 'edm-mnist': {DIGITS}",
     "plan mnist --store STORE": "no preset 'mnist': it is one of edm, edm2, ict, ect, vp, flow, ct, scm, meanflow, ",
-    "generate --preset=edm-digit --out out": "no preset 'edm-digit': did you mean edm-digits? It is one of edm, ",
+    "generate --preset=edm-digit --out out": f"no preset 'edm-digit': {DIGITS}",
     "generate": "no preset: pass one of edm, edm2, ict, ect, vp, flow, ct, scm, meanflow, edm-cifar10, ",
     f"{PRESET} --out out --stroe STORE": "no flag --stroe: did you mean --store?",
     f"{PRESET} --out out --store STORE --nosuch=3": "no flag --nosuch: `postmean generate --help-all` lists them",
     f"{PRESET} --out out --store STORE --noise.s1 3": "no flag --noise.s1: did you mean --noise?",
     f"{PRESET} --out out --store STORE --noise lognorm": "--noise: no kind 'lognorm': did you mean lognormal?",
     "verify FINISHED --store STORE --record 3": "no flag --record: did you mean --records?",
-    "config edm-digit": "no preset 'edm-digit' of generate: did you mean edm-digits? It is one of edm, ",
-    "config edm2 --command train": "no preset 'edm2' of train: did you mean edm? It is one of edm, ict, ",
+    "config edm-digit": f"no preset 'edm-digit' of generate: {DIGITS}",
+    "config edm2 --command train": (
+        "no preset 'edm2' of train: did you mean edm? `postmean config --command train` lists them all\n"
+    ),
     "plan edm-digits --store nowhere": "nowhere: no image store there",
     "plan edm-digits --store STORE --fleet 2x9-h100": "--fleet 2x9-h100: expected here, or a number of nodes and their",
     "plan edm-digits --store STORE --images 0": "--images: expected at least 1, got 0",
     "plan edm-digits --store STORE --price nan": "--price: expected a positive number, got nan",
+    "status nowhere": "postmean status: nowhere: no such folder: pass the folder or URL of a run",
+    "status nowhere --serve": "postmean status: nowhere: no such folder: pass the folder or URL of a run",
+    "report run nowhere": "postmean report: nowhere: no such folder: pass the folder or URL of a run",
     "verify nowhere --store STORE": "no run there: make one with `postmean generate`",
     "verify FINISHED --store nowhere": "nowhere: no image store there",
     "verify FINISHED --store UNINDEXED": "pass the --store that the targets were generated from",

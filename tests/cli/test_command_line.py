@@ -91,6 +91,11 @@ def test_version_and_unknown_commands() -> None:
         assert done.stderr.startswith(f"postmean: no command {word!r}{said}index, plan, ")
 
 
+def test_status_of_a_folder_without_a_run_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert in_process("status", [str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: nothing there\n"
+
+
 def test_contract_imports_neither_torch_nor_ray() -> None:
     code = (
         "import importlib, pkgutil, sys, postmean.contract as contract\n"

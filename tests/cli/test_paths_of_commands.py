@@ -98,6 +98,7 @@ def test_commands_read_and_write_in_the_home_folder(here, capsys):
     assert run("index", ["~/new.store"]) == 0
     assert (home / "new.store" / "index" / "self-join.npz").is_file()
     assert run("plan", ["edm-digits", "--store", "~/new.store", "--tuples", "256"]) == 0
+    (home / "no-run").mkdir()
     assert run("status", ["~/no-run"]) == 0
     assert str(home / "no-run") in capsys.readouterr().out
     assert sorted(path.name for path in here.iterdir()) == ["s.store"]

@@ -38,6 +38,7 @@ def test_it_runs_and_shows_bars_and_its_results(tmp_path: Path, monkeypatch: pyt
     said = "".join(output.text for output in outputs if output.get("name") == "stderr")
     for bar in (r"generate: 100%|", r"train: 100%|"):
         assert bar in said
+    assert "Missing packages" not in said  # Ray asks for ipywidgets, which nothing here needs
     shown = [output.data["text/plain"] for output in outputs if output.output_type == "execute_result"]
     assert shown[0] == "(1797, (1, 8, 8), 10)" and "[]" in shown  # no problem was found
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2

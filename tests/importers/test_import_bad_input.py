@@ -40,7 +40,7 @@ def test_empty_folder_and_empty_archives(tmp_path):
     for form in ("folder", "tar", "tar.gz", "zip"):
         source = make_source(tmp_path, form, {})
         source.mkdir(exist_ok=True) if form == "folder" else None
-        refused(source, tmp_path, r"source.*: empty")
+        refused(source, tmp_path, r"source[^:]*: no files in it: pass the folder or archive that holds the images$")
 
 
 def test_empty_file(tmp_path):

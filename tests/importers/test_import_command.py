@@ -30,6 +30,18 @@ def test_json_summary_is_one_document(source, tmp_path, capsys):
     assert report["fingerprint"] == ImageStore.open(tmp_path / "store").header.fingerprint
 
 
+def test_notes_go_to_stderr_and_are_not_said_with_quiet(tmp_path, capsys):
+    source = make_source(tmp_path, "zip", class_files(random_images(6)) | {"read.me": b"x"})
+    assert run("import", [str(source), str(tmp_path / "store")]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert "note: read.me is not read\n" in err
+    assert run("import", [str(source), str(tmp_path / "quiet"), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert run("import", [str(source), str(tmp_path / "json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == ["read.me is not read"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

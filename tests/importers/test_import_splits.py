@@ -157,6 +157,6 @@ def test_hidden_images_and_folders_are_named_but_not_those_of_machines(tmp_path)
     report = import_images(ImportConfig(source=source, store=tmp_path / "store"))
     assert report.notes == ["hidden files and folders are not read: .old, a/.1.png"]
     assert report.images == 2
-    with pytest.raises(DataError, match=r"source\.zip: empty, but for hidden \.old: check the path"):
+    with pytest.raises(DataError, match=r"source\.zip: no files in it, but for hidden \.old: pass the folder or"):
         source = make_source(tmp_path / "hidden", "zip", {".old/a/0.png": DATA[0]})
         import_images(ImportConfig(source=source, store=tmp_path / "store2"))

@@ -66,6 +66,14 @@ def test_oddities_and_the_command_that_reads_the_source(tmp_path, capsys, monkey
     assert (len(store), store.image_shape) == (7, (3, 16, 16))
 
 
+@pytest.mark.parametrize(("shortest", "side"), [(199, 64), (64, 64), (63, 48), (60, 48), (47, 32), (31, 24), (17, 16)])
+def test_the_suggested_side_is_the_largest_usual_one_that_enlarges_no_image(tmp_path, shortest, side):
+    sizes = [(shortest, 200, 3), (210, shortest + 1, 3)]
+    files = {f"ant/{i}.png": png(random_images(1, size)[0]) for i, size in enumerate(sizes)}
+    words = shlex.split(survey(make_source(tmp_path, "folder", files)).command)
+    assert words[words.index("--resolution") + 1] == str(side)
+
+
 def test_json_is_the_report(tmp_path, capsys):
     source = odd(tmp_path)
     assert run("import", ["--list", str(source), "--json"]) == 0

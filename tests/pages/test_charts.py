@@ -9,7 +9,8 @@ import pytest
 
 from postmean.contract.image_store import ImageStore
 from postmean.pages import charts
-from postmean.pages.run_page import _apart, _quality
+from postmean.pages.run_progress import _apart
+from postmean.pages.run_quality import quality_section
 from postmean.pages.samples import RunSamples
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.open import open_storage
@@ -81,8 +82,8 @@ def test_a_report_right_after_another_makes_no_rate_of_zero() -> None:
 def test_a_run_of_dense_means_has_no_empty_chart(run: Path, store: ImageStore) -> None:
     folder = RunFolder(open_storage(run))
     sample = RunSamples(folder, store).records(list(range(len(folder.read_plan()))))
-    assert "Share of sparse means" in [chart.title for chart in _quality(sample).charts]
+    assert "Share of sparse means" in [chart.title for chart in quality_section(sample).charts]
     dense = replace(sample, columns=sample.columns | {"count": np.full(len(sample), -1)})
-    section = _quality(dense)
+    section = quality_section(dense)
     assert "Share of sparse means" not in [chart.title for chart in section.charts]
     assert "All means are dense." in section.text

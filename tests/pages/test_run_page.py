@@ -20,11 +20,15 @@ from postmean.pages.run_page import RunPage
 from postmean.pages.samples import RunSamples
 from postmean.runs.config import VerifyConfig
 from postmean.runs.failures import write_failure
+from postmean.runs.generate import _begin
+from postmean.runs.job import prepare
 from postmean.runs.verify import verify
 from postmean.shards.run_folder import RunFolder
 from postmean.storage.memory import MemoryStorage
 from postmean.storage.open import open_storage
 from tests.pages.conftest import HOSTILE, Parsed
+from tests.support.runs import make_by_hand
+from tests.support.settings import generate_config
 from tests.support.stores import digits_store
 
 
@@ -105,14 +109,31 @@ def test_what_is_missing_failed_and_damaged_is_said(copy: Path, store: ImageStor
     assert "Pass --store" in section(page, "Records")
 
 
+def test_a_store_given_by_a_relative_path_is_found_from_another_folder(
+    store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(store.path, tmp_path / "here" / "a.store")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    config = replace(generate_config(store, tmp_path / "run", tuples=200), store="a.store")
+    folder = RunFolder(open_storage(config.out))
+    _begin(config, prepare(config, folder), folder)
+    make_by_hand(config)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "z = x + σε is shown" in section(page_of(tmp_path / "run", None), "Records")
+    moved = (tmp_path / "here").rename(tmp_path / "moved")
+    assert "Pass --store" in section(page_of(tmp_path / "run", None), "Records")
+    assert "z = x + σε is shown" in section(page_of(tmp_path / "run", ImageStore.open(moved / "a.store")), "Records")
+
+
 @pytest.mark.slow
 def test_verification_is_shown(copy: Path, store: ImageStore) -> None:
-    report = verify(VerifyConfig(out=str(copy), store=store.path, sample=16))
+    report = verify(VerifyConfig(out=str(copy), store=store.path, records=16))
     assert not report.problems
     shown = section(page_of(copy, None), "Verification")
     assert "All is well." in shown and f"{sum(row.count for row in report.rows if row.kind == 'records')}" in shown
     (copy / "shards/000001.tar").write_bytes(b"damaged")
-    verify(VerifyConfig(out=str(copy), store=store.path, sample=16))
+    verify(VerifyConfig(out=str(copy), store=store.path, records=16))
     assert "1 problems: shard 000001" in section(page_of(copy, None), "Verification")
     for wrong in (b"{", b"[]", b'{"rows": 3}'):
         (copy / "verification.json").write_bytes(wrong)

@@ -16,7 +16,7 @@ from postmean.base.flag_tree import Flag, flags_of, kind_flags, kinds, parts
 from postmean.base.flags import FlagGroup
 from postmean.base.log import set_verbosity
 from postmean.base.output import Output
-from postmean.base.suggest import choice, suggestion
+from postmean.base.suggest import choice, preset_choice, suggestion
 
 T = TypeVar("T")
 Presets = Mapping[str, tuple[str, T]]
@@ -50,7 +50,7 @@ class CommandLine(Generic[T]):
             SystemExit: after --help.
         """
         presets = self.presets() if self.presets else {}
-        words, preset = _take_preset(list(argv), presets)
+        words, preset = _take_preset(list(argv), presets, self.name)
         wants_help = bool({"-h", "--help", "--help-all"} & {*words})
         base = presets[preset][1] if preset else None
         if (file := _value(words, "config")) is not None:
@@ -150,7 +150,7 @@ class CommandLine(Generic[T]):
         return "\n\n".join(lines)
 
 
-def _take_preset(words: list[str], presets: Presets[Any]) -> tuple[list[str], str]:
+def _take_preset(words: list[str], presets: Presets[Any], command: str) -> tuple[list[str], str]:
     """The words without the preset, which is the first of them or the value of --preset; "" if there is none."""
     if not presets:
         return words, ""
@@ -161,7 +161,7 @@ def _take_preset(words: list[str], presets: Presets[Any]) -> tuple[list[str], st
     elif words and not words[0].startswith("-"):
         preset = words.pop(0)
     if preset is not None and preset not in presets:
-        raise ConfigError(f"no preset {preset!r}{choice(preset, presets)}")
+        raise ConfigError(f"no preset {preset!r}{preset_choice(preset, presets, command)}")
     return words, preset or ""
 
 

@@ -55,8 +55,11 @@ def with_flags(config: T, **flags: Any) -> T:
     (True, 'knn-snis')
 
     Raises:
-        TypeError: no field or flag has this name.
+        ConfigError: no field or flag has this name, or its value is of another type or out of range.
     """
+    from postmean.base.check_settings import check_settings  # here: it looks for flag groups
+
+    check_settings(type(config), flags)
     for own in fields(config):  # type: ignore[arg-type]
         group = getattr(config, own.name)
         if not isinstance(group, FlagGroup):

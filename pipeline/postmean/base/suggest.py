@@ -17,3 +17,15 @@ def choice(word: str, names: Iterable[str]) -> str:
     names = list(names)
     near = suggestion(word, names)
     return f"{near} It is one of {', '.join(names)}" if near else f": it is one of {', '.join(names)}"
+
+
+def preset_choice(word: str, presets: Iterable[str], command: str) -> str:
+    """`: did you mean NAME? COMMAND lists the presets`, or all names if none is near: there are dozens.
+
+    Args:
+        command: of `postmean`, whose presets these are.
+    """
+    presets = list(presets)
+    listing = "postmean config --command train" if command == "train" else "postmean config"
+    near = suggestion(word, presets)
+    return f"{near} `{listing}` lists them all" if near else choice(word, presets)

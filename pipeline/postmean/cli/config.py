@@ -8,7 +8,7 @@ from tyro.conf import Positional
 from postmean.base.command_line import CommandLine
 from postmean.base.config_file import to_plain, to_yaml
 from postmean.base.errors import ConfigError
-from postmean.base.suggest import choice
+from postmean.base.suggest import preset_choice
 from postmean.cli.commands import COMMANDS
 from postmean.runs.config import JobConfig, presets
 
@@ -48,7 +48,8 @@ def run(argv: list[str]) -> int:
         output.report({name: summary for name, (summary, _) in known.items()}, "\n".join(lines))
         return 0
     if config.preset not in known:
-        raise ConfigError(f"no preset {config.preset!r} of {config.command}{choice(config.preset, known)}")
+        near = preset_choice(config.preset, known, config.command)
+        raise ConfigError(f"no preset {config.preset!r} of {config.command}{near}")
     _, settings = known[config.preset]
     output.report(to_plain(settings), to_yaml(settings))
     return 0

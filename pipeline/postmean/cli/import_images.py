@@ -1,6 +1,7 @@
 """`postmean import SOURCE STORE` and `postmean import --list SOURCE`"""
 
 from postmean.base.command_line import CommandLine
+from postmean.base.log import tell
 from postmean.base.output import Output
 from postmean.base.progress import byte_size, duration
 from postmean.importers.config import ImportConfig
@@ -30,8 +31,9 @@ def run(argv: list[str]) -> int:
     counts = [("converted", report.converted), ("resized", report.resized), ("skipped as corrupt", report.skipped)]
     counts.append(("other files ignored", report.ignored))
     changes = ", ".join(f"{count:,} {what}" for what, count in counts if count)
-    lines = [f"{text} ({changes})" if changes else text, *(f"note: {note}" for note in report.notes)]
-    output.report(report, "\n".join(lines))
+    output.report(report, f"{text} ({changes})" if changes else text)
+    for note in report.notes:
+        tell("note", f"note: {note}", store=report.store, note=note)
     return 0
 
 

@@ -38,9 +38,9 @@ def run(argv: list[str]) -> int:
     from postmean.pages.page import render
     from postmean.pages.run_page import RunPage
     from postmean.pages.write_page import write_page
-    from postmean.storage.open import open_storage
+    from postmean.storage.open import open_existing
 
-    storage = open_storage(config.targets)
+    storage = open_existing(config.targets)
     page = RunPage(storage, config.store, output.progress).make()
     path = write_page(render(page), config.out, storage)
     output.report({"page": path, "state": page.state}, f"{path}: {page.state}")

@@ -53,7 +53,7 @@ def run(argv: list[str]) -> int:
     config, output = COMMAND.parse(argv)
     from postmean.contract.remote_store import is_store
     from postmean.runs.status import read_status
-    from postmean.storage.open import open_storage
+    from postmean.storage.open import open_existing
 
     if is_store(config.out):
         from postmean.runs.index_status import read_store_status  # here: it loads torch
@@ -63,7 +63,7 @@ def run(argv: list[str]) -> int:
         store_status = read_store_status(config.out)
         output.report(store_status, _store_text(store_status))
         return 0
-    storage = open_storage(config.out)
+    storage = open_existing(config.out)
     if config.serve is not None:
         _serve(storage, config)
         return 0

@@ -23,8 +23,8 @@ from postmean.importers.pixels.image_file import NOTES, CorruptError, read_image
 
 SAMPLE = 100
 """Images that are looked at, spread over those that are files, the first of others."""
-_SIDE = 64
-"""Side of the images in the command where they have several sizes."""
+_SIDES = (64, 48, 32, 24, 16, 8, 4, 2, 1)
+"""Usual sides, which networks can halve: of images of several sizes, the command has the first that enlarges none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +167,11 @@ def _command(config: ImportConfig, split: Split, kind: str, looked: _Looked) -> 
     if config.resize != "none":
         words += ["--resize", config.resize, "--resolution", str(config.resolution)]
     elif kind == "celeba" and set(looked.sizes) == {(178, 218)}:
-        words += ["--resize", "celeba", "--resolution", str(_SIDE)]
+        words += ["--resize", "celeba", "--resolution", str(_SIDES[0])]
     elif len(looked.sizes) > 1:
         shortest = min(map(min, looked.sizes))
-        words += ["--resize", "center-crop-dhariwal", "--resolution", str(min(_SIDE, 2 ** (shortest.bit_length() - 1)))]
+        side = next(side for side in _SIDES if side <= shortest)
+        words += ["--resize", "center-crop-dhariwal", "--resolution", str(side)]
     if config.channels != "as-is":
         words += ["--channels", config.channels]
     elif len(looked.modes) > 1 or not looked.modes.keys() <= {"L", "RGB"}:

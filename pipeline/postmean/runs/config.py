@@ -49,10 +49,9 @@ class JobConfig:
         Args:
             settings: those without a default, such as the store, and those to change, by the names of fields or flags.
         Raises:
-            ConfigError: no such preset, or a setting out of range.
-            TypeError: a setting is missing, or there is none of this name.
+            ConfigError: no such preset or setting, or one is missing, of a wrong type or out of range.
         """
-        return from_preset(cls, named(PRESETS, name).settings(), settings)
+        return from_preset(cls, named(PRESETS, name, "generate").settings(), settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -148,7 +148,8 @@ def _begin(config: GenerateConfig, job: Job, run: RunFolder) -> None:
         )
     if stored != job.manifest:  # the run begins, or is extended
         job.begin(run)
-        run.storage.put(CONFIG, to_json(config))
+        # the whole path of a store: pages and `inspect` look for it from other folders
+        run.storage.put(CONFIG, to_json(replace(config, store=job.store.url)))
     elif fresh.lacks_files():
         job.begin(run)  # these files were removed because they were damaged; the same bytes are written again
 

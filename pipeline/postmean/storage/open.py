@@ -1,5 +1,6 @@
 """The storage at a path or URL."""
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +22,20 @@ def open_storage(url: str | Path) -> Storage:
     storage = open_reader(url)
     if not isinstance(storage, Storage):
         raise ConfigError(f"{storage.url}: a live run: pass --follow-seconds, such as 600, to wait for its shards")
+    return storage
+
+
+def open_existing(url: str | Path) -> Storage:
+    """Like `open_storage`, for what a command only looks at: a folder must be there.
+
+    Raises:
+        ConfigError: also if there is no such folder.
+    """
+    from postmean.storage.local import LocalStorage
+
+    storage = open_storage(url)
+    if isinstance(storage, LocalStorage) and not os.path.isdir(storage.url):
+        raise ConfigError(f"{url}: no such folder: pass the folder or URL of a run")
     return storage
 
 

@@ -61,10 +61,9 @@ class TrainRunConfig(WatchConfig, TrainConfig):
         Args:
             settings: those without a default, such as the paths, and those to change, by the names of fields or flags.
         Raises:
-            ConfigError: no such preset, or settings that contradict each other.
-            TypeError: a setting is missing, or there is none of this name.
+            ConfigError: no such preset or setting, one is missing or of a wrong type, or two contradict each other.
         """
-        return from_preset(cls, recipe_fields(named(PRESETS, name)), settings)
+        return from_preset(cls, recipe_fields(named(PRESETS, name, "train")), settings)
 
     @property
     def training(self) -> TrainConfig:

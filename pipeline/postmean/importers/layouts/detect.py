@@ -29,7 +29,7 @@ def recognised(
     """
     if not source.names:
         but = f", but for hidden {listed(source.hidden)}" if source.hidden else ""
-        raise DataError(f"{source.path}: empty{but}: check the path")
+        raise DataError(f"{source.path}: no files in it{but}: pass the folder or archive that holds the images")
     kinds = KINDS if kind == "auto" else (kind,)
     inner = source
     for name in kinds:
