@@ -32,6 +32,13 @@ def train(folder: Path, preset: str, targets: str, out: str, *more: object) -> i
     return postmean("train", [str(a) for a in [preset, *common, *small, *more]])
 
 
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Path:
+    """A trained model."""
+    assert train(folder, "edm-digits", "edm", "trained", "--steps", 1) == 0
+    return folder / "trained"
+
+
 def test_train_sample_and_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(folder, "edm-digits", "edm", "run", "--steps", 2, "--json") == 0
     report = json.loads(capsys.readouterr().out)
@@ -98,14 +105,14 @@ def test_vp_and_flow_targets_train_and_sample_in_canonical_coordinates(
 
 
 def test_evaluate_needs_one_source_of_images_and_usable_weights(
-    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     store = ["--store", str(folder / "store"), "--device", "cpu"]
     assert postmean("evaluate", store) == 2
     assert "--checkpoint" in capsys.readouterr().err
     assert postmean("evaluate", [str(tmp_path), *store]) == 2
     assert "no PNG images" in capsys.readouterr().err
-    postmean("sample", [str(folder / "run"), "--out", str(tmp_path / "s"), "--count", "2", "--steps", "2"])
+    postmean("sample", [str(trained), "--out", str(tmp_path / "s"), "--count", "2", "--steps", "2"])
     capsys.readouterr()
     weights = tmp_path / "weights.pth"
     for content in (b"", b"not weights"):
@@ -119,7 +126,7 @@ def test_evaluate_needs_one_source_of_images_and_usable_weights(
 
 
 def test_weights_that_cannot_be_downloaded_are_an_error_that_names_the_flag(
-    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import urllib.error
 
@@ -128,7 +135,7 @@ def test_weights_that_cannot_be_downloaded_are_an_error_that_names_the_flag(
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_internet)
-    arguments = ["--checkpoint", str(folder / "run"), "--store", str(folder / "store"), "--count", "2", "--steps", "1"]
+    arguments = ["--checkpoint", str(trained), "--store", str(folder / "store"), "--count", "2", "--steps", "1"]
     assert postmean("evaluate", [*arguments, "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert "no internet" in error and "--feature-extractor-weights FILE" in error
