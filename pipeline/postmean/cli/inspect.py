@@ -114,11 +114,13 @@ def _record(config: InspectConfig, output: Output, run: Any) -> int:
     from postmean.inspect.record import draw_record, inspect_record, save_record
 
     assert config.record is not None
-    path = config.store or run.named_store()
+    path = config.store
     if path is None:
-        raise ConfigError(f"{run.url}: it does not say where its image store is: pass --store")
-    if config.store is None and "://" not in str(path) and not local_path(path).is_dir():
-        raise ConfigError(f"{run.url}: made from the image store {path}, which is not there: pass --store")
+        path = run.named_store()
+        if path is None:
+            raise ConfigError(f"{run.url}: it does not say where its image store is: pass --store")
+        if "://" not in path and not local_path(path).is_dir():
+            raise ConfigError(f"{run.url}: made from the image store {path}, which is not there: pass --store")
     store = ImageStore.open(path, output.progress)
     view = inspect_record(run, store, config.record, config.neighbours)
     follows = "" if view.sigma_next is None else f", sigma_next {view.sigma_next:.4g}"

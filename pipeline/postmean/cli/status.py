@@ -106,8 +106,8 @@ def _text(status: "RunStatus") -> str:
         ("records", f"{status.records_done:,} of {status.records:,} ({share:.1%})"),
         ("tuples", f"{status.tuples_ready:,} of {status.tuples:,} ready for a trainer"),
     ]
-    if status.bytes is not None:
-        rows.append(("bytes", ("about " if status.are_bytes_estimated else "") + byte_size(status.bytes)))
+    if status.size is not None:
+        rows.append(("bytes", status.size))
     if status.records_per_second:
         left = f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
         rows.append(("rate", f"{status.records_per_second:,.0f} records/s{left}"))

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from postmean.base.progress import byte_size, duration
+from postmean.base.progress import duration
 from postmean.contract.manifest import Manifest
 from postmean.pages import charts
 from postmean.pages.page import Chart, Section, Table
@@ -23,8 +23,8 @@ def progress_section(status: RunStatus, manifest: Manifest | None) -> Section:
         ("records", f"{status.records_done:,} of {status.records:,}"),
         ("tuples ready for a trainer", f"{status.tuples_ready:,} of {status.tuples:,}"),
     ]
-    if status.bytes is not None:
-        facts.append(("bytes", ("about " if status.are_bytes_estimated else "") + byte_size(status.bytes)))
+    if status.size is not None:
+        facts.append(("bytes", status.size))
     if status.records_per_second:
         facts.append(("rate", f"{status.records_per_second:,.0f} records/s"))
     if status.seconds_left is not None and status.state == "running":

@@ -9,6 +9,7 @@ import numpy as np
 
 from postmean.base.errors import ShardError
 from postmean.base.json_files import JsonError, read_json, to_json
+from postmean.base.progress import byte_size
 from postmean.runs.failures import failed_shards, read_cause
 from postmean.runs.history import History, Point
 from postmean.runs.lease import find_holder, is_at_work
@@ -73,6 +74,11 @@ class RunStatus:
     """The driver, if the run is running; the last driver, if it was killed."""
     history: tuple[Point, ...] = ()
     """(unix time, records committed) of the drivers so far"""
+
+    @property
+    def size(self) -> str | None:
+        """`bytes` in words; None where they are None."""
+        return None if self.bytes is None else ("about " if self.are_bytes_estimated else "") + byte_size(self.bytes)
 
 
 class DriverLog:
