@@ -20,15 +20,17 @@ from postmean.engine.population import Population, from_integer_units
 from postmean.engine.products import float16_product, int8_product
 from postmean.engine.ragged import weighted_sums
 
-_ONE_BYTE = 1e-7  # smaller rounding errors take two bytes: with one byte, too many members would be heavy
+ONE_BYTE = 1e-7
+"""Smaller rounding errors take two bytes: with one byte, too many members would be heavy."""
+
 _DITHER_KEY = 0x706D  # any constant
 
 
 def dense_means(population: Population, weight_BM: torch.Tensor, rounding: float) -> torch.Tensor:
-    """sum_j weight_j x_j for each row, float32 [B, D] in units of x; overwrites the weights.
+    """sum_j weight_j x_j for each row, float32 [B, D] in units of x.
 
     Args:
-        weight_BM: non-negative, each row sums to 1, float32 on the population's device.
+        weight_BM: non-negative, each row sums to 1, float32 on the population's device. It is changed meanwhile.
         rounding: mean squared error per dimension that rounding may cost on a CPU, at a mean square deviation of 1/4.
             Below 1e-7 the weights keep two bytes, at the cost of one more product; the error is then 1e-12.
     """
@@ -52,15 +54,15 @@ def _float16_means(population: Population, weight_BM: torch.Tensor) -> torch.Ten
             torch.mul(weight_BM[:, members], scale, out=out)
         mass += left.sum(1, dtype=torch.float32)
         total += float16_product(left, tile)
-    total, mass = _join_halves(population, total), mass.view(population.halves, count).sum(0)
+    total, mass = join_halves(population, total), mass.view(population.halves, count).sum(0)
     return total / mass.to(torch.float32)[:, None]
 
 
 def _int8_means(population: Population, weight_BM: torch.Tensor, rounding: float) -> torch.Tensor:
     pixels, count, size = population.pixels, len(weight_BM), len(population)
     # step = limit / 127 and M step^2 / 16 = rounding; at most 1 / limit members are heavier
-    precise = rounding < _ONE_BYTE
-    limit = 127 * math.sqrt(16 * max(rounding, _ONE_BYTE) / size)
+    precise = rounding < ONE_BYTE
+    limit = 127 * math.sqrt(16 * max(rounding, ONE_BYTE) / size)
     dither = torch.from_numpy(np.random.Generator(np.random.Philox(key=_DITHER_KEY)).random(size, dtype=np.float32))
     largest = weight_BM.amax(1)
     uneven = np.flatnonzero((largest > limit).numpy())
@@ -89,13 +91,14 @@ def _int8_means(population: Population, weight_BM: torch.Tensor, rounding: float
                 rounded = torch.addcmul(dither[members], weight_BM[:, members], inverse).to(torch.int8)
             counted += rounded.sum(1, dtype=torch.int32)
             total += int8_product(rounded, tile.t())
-    bulk = _join_halves(population, products) * step[:, None]
+    weight_BM[torch.from_numpy(row), torch.from_numpy(heavy)] = torch.from_numpy(weight)
+    bulk = join_halves(population, products) * step[:, None]
     mass += counted * step
     bulk[uneven_t] += heavy_sum
     return bulk.addcmul_((1 - mass).to(torch.float32)[:, None], population.mean_s.to(torch.float32))
 
 
-def _join_halves(population: Population, total: torch.Tensor) -> torch.Tensor:
+def join_halves(population: Population, total: torch.Tensor) -> torch.Tensor:
     """Sums over images and over mirror images, one below the other, [halves * B, columns], to one sum [B, D]."""
     total = total[:, : population.dim]
     if not population.flips:

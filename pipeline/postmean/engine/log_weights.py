@@ -38,8 +38,8 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray)
     if population.flips:
         z = torch.cat([z, population.flip(z)])
     sigma2_B = torch.from_numpy((sigma_B * SCALE) ** 2).to(z.device)
-    # half of the error is left to float32
-    needed = NEEDED_ERROR / 2 / population.spread
+    # half of the error is left to float32; both bytes of z count in the distances of neighbours, whatever the weights
+    needed = NEEDED_ERROR / 2 / population.spread * (pixels.dtype != torch.int8)
     queries = split(z, sigma2_B.repeat(population.halves), pixels.columns, pixels.dtype, needed)
     half_B1 = (-0.5 / sigma2_B).to(torch.float32)[:, None]
     norm2 = population.norm2.to(torch.float32)

@@ -28,28 +28,35 @@ class Queries(Protocol):
 
 
 class Int8Queries:
-    """z as two bytes: z = c (hi + lo / 254) + r with c = max|z| / 127, |r_d| <= c / 508.
+    """z as two bytes: z = c (hi + lo / 254) + r with c = max|z| / 127, |r_d| <= c / 508; or the first byte alone.
+
+    The second byte is kept where `error` would exceed `needed` without it.
 
     Args:
-        z: float32 [R, D], in integer units. sigma2: float64 [R], likewise.
+        z: float32 [R, D], in integer units. sigma2: float64 [R], likewise. needed: largest accepted error, [] or [R].
     """
 
-    def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int) -> None:
+    def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int, needed: torch.Tensor) -> None:
         high = z.abs().amax(1).to(torch.float64).clamp(min=1e-30) / 127
         hi = torch.round(z / high[:, None].to(torch.float32))
-        low = high / 254
-        rest = z - hi * high[:, None].to(torch.float32)
+        # uniform rounding error of width c, or of width c / 254, per coordinate
+        self.error = high / math.sqrt(12) / sigma2
+        self._imprecise = (self.error > needed).nonzero()[:, 0]
+        self.error[self._imprecise] /= 254
+        low = high[self._imprecise] / 254
+        rest = z[self._imprecise] - hi[self._imprecise] * high[self._imprecise, None].to(torch.float32)
         lo = torch.round(rest / low[:, None].to(torch.float32)).clamp_(-127, 127)
         self._bytes = F.pad(torch.cat([hi, lo]).to(torch.int8), (0, columns - z.shape[1]))
         self._high = (high / sigma2).to(torch.float32)[:, None]
-        self._low = (low / sigma2).to(torch.float32)[:, None]
-        # uniform rounding error of width c / 254 per coordinate
-        self.error = low / math.sqrt(12) / sigma2
+        self._low = (low / sigma2[self._imprecise]).to(torch.float32)[:, None]
 
     def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
-        product = int8_product(self._bytes, tile)[:, :columns]
-        count = len(product) // 2
-        return torch.mul(product[:count], self._high).addcmul_(product[count:], self._low)
+        product = int8_product(self._bytes, tile)[:, :columns].to(torch.float32)
+        count = len(self._high)
+        total, lower = product[:count].mul_(self._high), product[count:]
+        if len(lower) == count:
+            return total.addcmul_(lower, self._low)
+        return total.index_add_(0, self._imprecise, lower.mul_(self._low)) if len(lower) else total
 
 
 class Float16Queries:
@@ -58,7 +65,7 @@ class Float16Queries:
     Where `error` would exceed `needed`, the rest of z, rounded to float16 too, takes a second product.
 
     Args:
-        z, sigma2: as for `Int8Queries`. needed: largest accepted error.
+        z, sigma2, needed: as for `Int8Queries`.
     """
 
     def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int, needed: torch.Tensor) -> None:
@@ -91,11 +98,11 @@ def split(z: torch.Tensor, sigma2: torch.Tensor, columns: int, dtype: torch.dtyp
     """z, float32 [R, D] in integer units, as the left side of products with pixels of this type.
 
     Args:
-        needed: error above which a query may take more work, float64 on the device.
+        needed: error above which a query takes more work, float64 [] or [R] on the device.
     """
     if dtype == torch.float16:
         return Float16Queries(z, sigma2, columns, needed)
-    return Int8Queries(z, sigma2, columns)
+    return Int8Queries(z, sigma2, columns, needed)
 
 
 def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -38,7 +38,8 @@ def weighted_means(
     """Means of the population under each row of weights.
 
     Args:
-        weight_BM: non-negative, each row sums to 1, float32 [B, M] on the population's device; may be overwritten.
+        weight_BM: non-negative, each row sums to 1, float32 [B, M] on the population's device. It is changed
+            meanwhile.
         ess_B: 1 / sum of squared weights, float64 [B].
         max_support: most members of a support.
         left_out: most mass of the smallest weights that are left out; the mean squared error is at most left_out^2

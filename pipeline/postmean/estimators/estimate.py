@@ -43,6 +43,8 @@ class Queries:
     """bool [B], whether z is x[source] + sigma eps, eps standard normal (an Euler point need not be); None: unknown"""
     held_by: HeldBy = None
     """For each query the members, int64, that hold its posterior (see `held`); None where that is unknown"""
+    sigma_next: np.ndarray | None = None
+    """float64 [B], noise levels of the Euler points whose means are wanted too where they come cheap; 0: none wanted"""
 
     def __post_init__(self) -> None:
         # NaN is the least and the largest; isfinite takes ten times longer
@@ -65,6 +67,7 @@ class Queries:
             lambda row: self.generator(int(rows[row])),
             None if self.from_source is None else self.from_source[rows],
             held_at(self.held_by, rows),
+            None if self.sigma_next is None else self.sigma_next[rows],
         )
 
     def groups(self, most: int) -> Iterator["Queries"]:
@@ -93,12 +96,19 @@ class Estimate:
     """int64 [B], number of neighbours or members that were used"""
     log_normaliser: np.ndarray | None = None
     """float64 [B], ln of the sum of exp(-|z - x_j|^2 / 2 sigma^2) over the population; None where it is not computed"""
+    mean_next: list[np.ndarray | None] | None = None
+    """For each query the mean at its Euler point, float32 [D] in [-1, 1]; None where it is not computed"""
 
     def select(self, rows: np.ndarray) -> "Estimate":
         """The estimates at these positions."""
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
         log_normaliser = None if self.log_normaliser is None else self.log_normaliser[rows]
-        return Estimate(support=[self.support[row] for row in rows], log_normaliser=log_normaliser, **columns)
+        return Estimate(
+            support=[self.support[row] for row in rows],
+            log_normaliser=log_normaliser,
+            mean_next=None if self.mean_next is None else [self.mean_next[row] for row in rows],
+            **columns,
+        )
 
 
 _COLUMNS = ("mean", "ess", "top_weight", "variance", "tail_mass", "support_size")
@@ -141,7 +151,13 @@ def assemble(parts: list[Estimate], positions: list[np.ndarray]) -> Estimate:
     log_normaliser = None if any(column is None for column in known) else np.empty(size)
     if log_normaliser is not None:
         log_normaliser[np.concatenate(positions)] = np.concatenate(known)  # type: ignore[arg-type]
-    return Estimate(support=support, log_normaliser=log_normaliser, **columns)
+    mean_next: list[np.ndarray | None] | None = None
+    if any(part.mean_next is not None for part in parts):
+        mean_next = [None] * size
+        for part, position in zip(parts, positions, strict=True):
+            for place, mean in zip(position.tolist(), part.mean_next or [None] * len(position), strict=True):
+                mean_next[place] = mean
+    return Estimate(support=support, log_normaliser=log_normaliser, mean_next=mean_next, **columns)
 
 
 def checked_means(mean: torch.Tensor, queries: Queries) -> np.ndarray:

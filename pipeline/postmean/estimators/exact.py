@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from postmean.contract.settings import EstimatorSettings
+from postmean.engine.dense_means import ONE_BYTE
+from postmean.engine.euler_means import euler_means
 from postmean.engine.log_weights import log_weights
 from postmean.engine.masks import positions
 from postmean.engine.population import SCALE, Population, to_integer_units
 from postmean.engine.ragged import moments
 from postmean.engine.refine import NEEDED_ERROR, WINDOW, distance2
-from postmean.engine.weighted_mean import weighted_means
+from postmean.engine.weighted_mean import WeightedMeans, weighted_means
 from postmean.estimators.estimate import Estimate, Queries, checked_means, concatenate
 
 LEFT_OUT = 2e-6
@@ -58,16 +60,34 @@ class Exact:
         mean_s = to_integer_units(means.mean.to(torch.float64))
         variance = (second_moment - mean_s.square().sum(1)).cpu().numpy() / population.dim / SCALE**2
         _replace_cancelling(population, means.support, variance)
+        variance = np.maximum(variance, 0.0)
         return Estimate(
             mean=checked_means(means.mean, queries),
             support=means.support,
             ess=np.maximum(ess, 1.0),
             top_weight=top,
-            variance=np.maximum(variance, 0.0),
+            variance=variance,
             tail_mass=np.zeros(len(queries)),
             support_size=np.full(len(queries), len(population)),
             log_normaliser=log_normaliser,
+            mean_next=self._euler_means(queries, weight_BM, means, variance),
         )
+
+    def _euler_means(
+        self, queries: Queries, weight_BM: torch.Tensor, means: WeightedMeans, variance: np.ndarray
+    ) -> list[np.ndarray | None] | None:
+        """Means at the Euler points of the queries without a support, where they come cheap (`euler_means`)."""
+        if queries.sigma_next is None or self.population.device != "cpu" or self.rounding < ONE_BYTE:
+            return None
+        spread = np.array([support is None for support in means.support])
+        sigma_next = np.where(spread, queries.sigma_next, 0.0)
+        rows, mean = euler_means(
+            self.population, weight_BM, queries.z, means.mean, variance, queries.sigma, sigma_next, self.rounding
+        )
+        mean_next: list[np.ndarray | None] = [None] * len(queries)
+        for row, one in zip(rows.tolist(), checked_means(mean, queries.select(rows)), strict=True):
+            mean_next[row] = one
+        return mean_next
 
 
 def _log_normaliser(population: Population, queries: Queries, weight_BM: torch.Tensor, top: np.ndarray) -> np.ndarray:

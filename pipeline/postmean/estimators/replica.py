@@ -126,6 +126,7 @@ class Replica:
         order = np.lexsort((sigma,) if label is None else (sigma, label))
         # copied before the device's turn
         block, z, sigma = block.select(order), z[order], sigma[order]
+        sigma_next = block.sigma_next if point == 0 and self._manifest.recipe.solver == "heun" else None
         held_by = held_at(held_by, order)
         label = None if label is None else label[order]
         parts, positions = [], []
@@ -152,6 +153,7 @@ class Replica:
                         z[rows],
                         sigma[rows],
                         held_at(held_by, rows),
+                        None if sigma_next is None else sigma_next[rows],
                         point,
                     )
                 )
@@ -164,6 +166,7 @@ class Replica:
         z: np.ndarray,
         sigma: np.ndarray,
         held_by: HeldBy,
+        sigma_next: np.ndarray | None,
         point: int,
     ) -> Estimate:
         population = estimator.population
@@ -175,6 +178,7 @@ class Replica:
             lambda row: self._source.draws(int(block.tuple_id[row]), point),
             np.full(len(block), at_z),
             None if at_z else [None if held is None else population.member(held) for held in held_by],
+            None if sigma_next is None else sigma_next.astype(np.float64),
         )
         estimate = estimator.estimate(queries)
         support = [None if s is None else (population.entry[s[0]], s[1]) for s in estimate.support]

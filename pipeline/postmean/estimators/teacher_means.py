@@ -30,8 +30,11 @@ def euler_point_means(
     mean = estimate.mean
     ratio = (block.sigma_next / block.sigma)[:, None]
     z_euler = mean + ratio * (z - mean)
-    rows = np.flatnonzero(block.sigma_next > 0)
     mean_next = mean.copy()
+    known = np.flatnonzero([one is not None for one in estimate.mean_next or []])
+    for row in known:
+        mean_next[row] = estimate.mean_next[row]
+    rows = np.setdiff1d(np.flatnonzero(block.sigma_next > 0), known)
     support: list[Support] = [None] * len(block)
     if len(rows):
         part = block.select(rows)
