@@ -42,6 +42,9 @@ from postmean.runs.job import resolve
 
 SIGMAS = (0.3, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 80.0)
 
+RATIO = 0.988
+"""sigma' / sigma of the Euler steps whose error is measured, as late in iCT's curriculum."""
+
 SHARD = 2048
 """Records: the default of `postmean generate`."""
 
@@ -142,7 +145,7 @@ def measure(store: ImageStore, options: argparse.Namespace) -> dict:
         "ratio": rate / baseline,
         **heun,
         "searched_share": share,
-        "mse_by_sigma": errors(replica, paper, store, source, certified, options),
+        "mse_by_sigma": errors(replica, pair_replica, paper, store, source, certified, options),
     }
 
 
@@ -178,7 +181,9 @@ def run_paper(paper: PaperWay, store: ImageStore, source, first: int, tuples: in
     return tuples / (time.perf_counter() - began)
 
 
-def errors(replica: Replica, paper: PaperWay, store: ImageStore, source, certified, options) -> list[dict]:
+def errors(
+    replica: Replica, pair_replica: Replica | None, paper: PaperWay, store: ImageStore, source, certified, options
+) -> list[dict]:
     """Mean squared error per dimension at fixed sigmas, certified tuples included, of ours and of the paper's way."""
     blocks, exacts = at_fixed_sigmas(store, source, options.mse_tuples, options.conditional)
     rows = []
@@ -186,6 +191,8 @@ def errors(replica: Replica, paper: PaperWay, store: ImageStore, source, certifi
         searched = float(uncertified(source, block, certified).mean())
         mean = our_means(replica, store, source, certified, block)
         row = {"sigma": sigma, "mse": mse(mean, exact), "searched": searched}
+        if pair_replica:
+            row["mse_next"] = error_next(pair_replica, store, source, block, options.conditional)
         if not options.conditional:
             z = noisy_rows(store, source, block)
             row["baseline_mse"] = mse(paper.means(z, block.sigma, np.random.default_rng(0)), exact)
@@ -214,6 +221,17 @@ def our_means(replica: Replica, store: ImageStore, source, certified, block: Tup
     return mean
 
 
+def error_next(replica: Replica, store: ImageStore, source, block: TupleBlock, conditional: bool) -> float:
+    """Mean squared error per dimension of the means at Euler points, RATIO sigma, of the same tuples."""
+    block = replace(block, sigma_next=block.sigma * np.float32(RATIO))
+    records = replica.estimate(block)
+    assert records.mean_next is not None
+    mean, mean_next = (part.decode(store).reshape(len(block), -1) for part in (records.mean, records.mean_next))
+    z = mean + np.float32(RATIO) * (noisy_rows(store, source, block) - mean)
+    later = replace(block, sigma=block.sigma_next)
+    return mse(mean_next, exact_means(store, source, later, z, conditional))
+
+
 def exact_means(store: ImageStore, source, block: TupleBlock, z: np.ndarray, conditional: bool) -> np.ndarray:
     entries = np.arange(source.entries)
     if not conditional:
@@ -237,10 +255,10 @@ def print_table(report: dict) -> None:
     )
     if "pairs_per_s" in report:
         print(f"Heun: {report['pairs_per_s']:,.0f} pairs/s, {report['pairs_over_tuples']:.2f} of the tuples/s of Euler")
-    print(f"{'sigma':>6} {'searched':>9} {'mse':>9} {'paper':>9}")
+    columns = [name for name in ("mse", "mse_next", "baseline_mse") if name in report["mse_by_sigma"][0]]
+    print(f"{'sigma':>6} {'searched':>9}", *(f"{name:>12}" for name in columns))
     for row in report["mse_by_sigma"]:
-        paper = f"{row['baseline_mse']:9.1e}" if "baseline_mse" in row else ""
-        print(f"{row['sigma']:>6g} {row['searched']:>9.0%} {row['mse']:>9.1e} {paper}")
+        print(f"{row['sigma']:>6g} {row['searched']:>9.0%}", *(f"{row[name]:>12.1e}" for name in columns))
 
 
 if __name__ == "__main__":

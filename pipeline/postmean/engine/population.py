@@ -184,6 +184,13 @@ class Population:
         return to_integer_units(self.mean)
 
     @cached_property
+    def deviation2(self) -> torch.Tensor:
+        """Squared distances |s - mean|^2 of the members from the mean image, float32 [M] on the device."""
+        mean = self.mean_s.to(torch.float32)
+        parts = [rows.to(torch.float32).sub_(mean).square_().sum(1) for _, _, rows in self._chunks()]
+        return torch.cat(parts * self.halves)  # with flips the mean image is its own mirror image
+
+    @cached_property
     def spread(self) -> torch.Tensor:
         """Distance of two members that can both matter, in integer units, float64 [] on the device, at least 2.
 

@@ -136,7 +136,7 @@ def moments(
         s -= part
         row = _index(batch.row, s)
         mean[row] = part[:, 0]
-        variance[row] = (w * torch.linalg.vecdot(s, s)).sum(1, dtype=torch.float64)
+        variance[row] = (w * torch.linalg.vector_norm(s, dim=2).square_()).sum(1, dtype=torch.float64)
     return mean, variance.cpu().numpy() / population.dim / SCALE**2
 
 

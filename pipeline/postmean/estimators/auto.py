@@ -103,7 +103,7 @@ class Auto:
             weight = means.weight[bounds[r] : bounds[r + 1]]
             support.append((member, weight) if len(member) <= self._max_support else None)
         return Estimate(
-            mean=checked_means(means.mean, queries),
+            mean=checked_means(means.mean, queries.sigma),
             support=support,
             ess=np.maximum(1 / np.bincount(row, means.weight**2, minlength=size), 1.0),
             top_weight=top,

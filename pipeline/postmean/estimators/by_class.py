@@ -119,7 +119,7 @@ class ByClass:
             support[row] = (blocks.entry[member[start:stop]], of_member[start:stop])
         kept_queries = queries.select(kept)
         estimate = Estimate(
-            mean=checked_means(from_integer_units(mean_s[torch.from_numpy(kept).to(device)]), kept_queries),
+            mean=checked_means(from_integer_units(mean_s[torch.from_numpy(kept).to(device)]), kept_queries.sigma),
             support=support,
             ess=np.maximum(columns[1], 1.0),
             top_weight=columns[2],

@@ -1,7 +1,7 @@
 """Input and output of every estimator: queries in, posterior means and their quality out. No I/O, no Ray."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
@@ -96,8 +96,8 @@ class Estimate:
     """int64 [B], number of neighbours or members that were used"""
     log_normaliser: np.ndarray | None = None
     """float64 [B], ln of the sum of exp(-|z - x_j|^2 / 2 sigma^2) over the population; None where it is not computed"""
-    mean_next: list[np.ndarray | None] | None = None
-    """For each query the mean at its Euler point, float32 [D] in [-1, 1]; None where it is not computed"""
+    mean_next: dict[int, np.ndarray] = field(default_factory=dict[int, np.ndarray])
+    """Means at Euler points, float32 [D] in [-1, 1], by query, where they came cheap with the first means"""
 
     def select(self, rows: np.ndarray) -> "Estimate":
         """The estimates at these positions."""
@@ -106,7 +106,7 @@ class Estimate:
         return Estimate(
             support=[self.support[row] for row in rows],
             log_normaliser=log_normaliser,
-            mean_next=None if self.mean_next is None else [self.mean_next[row] for row in rows],
+            mean_next={place: self.mean_next[row] for place, row in enumerate(rows) if row in self.mean_next},
             **columns,
         )
 
@@ -151,26 +151,25 @@ def assemble(parts: list[Estimate], positions: list[np.ndarray]) -> Estimate:
     log_normaliser = None if any(column is None for column in known) else np.empty(size)
     if log_normaliser is not None:
         log_normaliser[np.concatenate(positions)] = np.concatenate(known)  # type: ignore[arg-type]
-    mean_next: list[np.ndarray | None] | None = None
-    if any(part.mean_next is not None for part in parts):
-        mean_next = [None] * size
-        for part, position in zip(parts, positions, strict=True):
-            for place, mean in zip(position.tolist(), part.mean_next or [None] * len(position), strict=True):
-                mean_next[place] = mean
+    mean_next = {
+        int(position[row]): mean
+        for part, position in zip(parts, positions, strict=True)
+        for row, mean in part.mean_next.items()
+    }
     return Estimate(support=support, log_normaliser=log_normaliser, mean_next=mean_next, **columns)
 
 
-def checked_means(mean: torch.Tensor, queries: Queries) -> np.ndarray:
+def checked_means(mean: torch.Tensor, sigma: np.ndarray) -> np.ndarray:
     """The means as an array; EstimatorError if one is not finite or leaves the range of the images.
 
     Args:
-        mean: float32 [B, D].
+        mean: float32 [B, D]. sigma: of the queries, float64 [B].
     """
     within = (mean.amax(1) <= 1.001) & (mean.amin(1) >= -1.001)  # NaN is not within
     bad = np.flatnonzero(~within.cpu().numpy())
     if len(bad):
         raise EstimatorError(
-            f"posterior mean at sigma {float(queries.sigma[bad[0]]):g} is not finite or outside [-1, 1]: "
+            f"posterior mean at sigma {float(sigma[bad[0]]):g} is not finite or outside [-1, 1]: "
             "z must be finite and made from the images of this store"
         )
     return to_host(mean)
@@ -193,7 +192,7 @@ def summarise(
     member, weight = (np.concatenate(column) for column in zip(*support, strict=True))
     mean_s, variance = moments(population, bounds, member, weight)
     return Estimate(
-        mean=checked_means(from_integer_units(mean_s), queries),
+        mean=checked_means(from_integer_units(mean_s), queries.sigma),
         support=list(support),
         ess=1 / np.add.reduceat(weight**2, bounds[:-1]),
         top_weight=np.maximum.reduceat(weight, bounds[:-1]),

@@ -12,7 +12,7 @@ import torch
 
 from postmean.contract.settings import EstimatorSettings
 from postmean.engine.dense_means import ONE_BYTE
-from postmean.engine.euler_means import euler_means
+from postmean.engine.euler_means import EulerSteps, euler_means
 from postmean.engine.log_weights import log_weights
 from postmean.engine.masks import positions
 from postmean.engine.population import SCALE, Population, to_integer_units
@@ -62,7 +62,7 @@ class Exact:
         _replace_cancelling(population, means.support, variance)
         variance = np.maximum(variance, 0.0)
         return Estimate(
-            mean=checked_means(means.mean, queries),
+            mean=checked_means(means.mean, queries.sigma),
             support=means.support,
             ess=np.maximum(ess, 1.0),
             top_weight=top,
@@ -70,24 +70,25 @@ class Exact:
             tail_mass=np.zeros(len(queries)),
             support_size=np.full(len(queries), len(population)),
             log_normaliser=log_normaliser,
-            mean_next=self._euler_means(queries, weight_BM, means, variance),
+            mean_next=self._euler_means(queries, weight_BM, means, ess, variance),
         )
 
     def _euler_means(
-        self, queries: Queries, weight_BM: torch.Tensor, means: WeightedMeans, variance: np.ndarray
-    ) -> list[np.ndarray | None] | None:
-        """Means at the Euler points of the queries without a support, where they come cheap (`euler_means`)."""
+        self,
+        queries: Queries,
+        weight_BM: torch.Tensor,
+        means: WeightedMeans,
+        ess: np.ndarray,
+        variance: np.ndarray,
+    ) -> dict[int, np.ndarray]:
+        """Means at the Euler points of the queries without a support, where they come cheap (see `euler_means`)."""
         if queries.sigma_next is None or self.population.device != "cpu" or self.rounding < ONE_BYTE:
-            return None
+            return {}
         spread = np.array([support is None for support in means.support])
         sigma_next = np.where(spread, queries.sigma_next, 0.0)
-        rows, mean = euler_means(
-            self.population, weight_BM, queries.z, means.mean, variance, queries.sigma, sigma_next, self.rounding
-        )
-        mean_next: list[np.ndarray | None] = [None] * len(queries)
-        for row, one in zip(rows.tolist(), checked_means(mean, queries.select(rows)), strict=True):
-            mean_next[row] = one
-        return mean_next
+        steps = EulerSteps(weight_BM, queries.z, means.mean, ess, variance, queries.sigma, sigma_next)
+        rows, mean = euler_means(self.population, steps, self.rounding)
+        return dict(zip(rows.tolist(), checked_means(mean, queries.sigma[rows]), strict=True))
 
 
 def _log_normaliser(population: Population, queries: Queries, weight_BM: torch.Tensor, top: np.ndarray) -> np.ndarray:

@@ -64,8 +64,16 @@ class KnnStratified:
             columns["top_weight"][row] = max(near.max(initial=0.0), each.max(initial=0.0)) / total
             columns["tail_mass"][row] = far.sum() / total
             columns["variance"][row] = max(0.0, second - float(np.mean(mean[row].astype(np.float64) ** 2)))
-        checked = checked_means(torch.from_numpy(mean), queries)
-        return Estimate(checked, support, support_size=neighbours.count, **columns)
+        checked = checked_means(torch.from_numpy(mean), queries.sigma)
+        return Estimate(
+            checked,
+            support,
+            ess=columns["ess"],
+            top_weight=columns["top_weight"],
+            variance=columns["variance"],
+            tail_mass=columns["tail_mass"],
+            support_size=neighbours.count,
+        )
 
     def _mean(
         self, member: np.ndarray, near: np.ndarray, far: np.ndarray, s_far: torch.Tensor

@@ -24,17 +24,16 @@ def euler_point_means(
     At sigma_next = 0 the Euler point is the mean itself and Heun's step becomes Euler's: the mean is kept.
 
     Args:
-        estimate: the means at z.
+        estimate: the means at z, and some at the Euler points.
     """
     assert block.sigma_next is not None
     mean = estimate.mean
     ratio = (block.sigma_next / block.sigma)[:, None]
     z_euler = mean + ratio * (z - mean)
     mean_next = mean.copy()
-    known = np.flatnonzero([one is not None for one in estimate.mean_next or []])
-    for row in known:
-        mean_next[row] = estimate.mean_next[row]
-    rows = np.setdiff1d(np.flatnonzero(block.sigma_next > 0), known)
+    for row, known in estimate.mean_next.items():
+        mean_next[row] = known
+    rows = np.setdiff1d(np.flatnonzero(block.sigma_next > 0), list(estimate.mean_next))
     support: list[Support] = [None] * len(block)
     if len(rows):
         part = block.select(rows)
