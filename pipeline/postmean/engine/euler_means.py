@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from postmean.engine.euler_sums import Odds, sums_over_all, sums_over_sample
+from postmean.engine.euler_sample import sums_over_sample
+from postmean.engine.euler_sums import Odds, blocks, sums_of
 from postmean.engine.population import SCALE, Population, from_integer_units, to_integer_units
 
 _MOST_GAINED = 1.0
@@ -65,7 +66,8 @@ def euler_means(population: Population, steps: EulerSteps, rounding: float) -> t
     sums = sums_over_sample(population, steps.weight, odds, steps.ess[rows], step, _SAMPLING_SHARE * rounding)
     left = np.flatnonzero(~sums.is_done)
     if len(left):
-        sums.put(left, sums_over_all(population, steps.weight, odds.select(left), step))
+        part = odds.select(left)
+        sums.put(left, sums_of(population, part, step, blocks(population, steps.weight, part, 1 / step)))
     done = np.flatnonzero(sums.is_done)
     of_done = torch.from_numpy(done)
     return rows[done], from_integer_units(odds.mean[of_done] + sums.change[of_done])

@@ -1,9 +1,4 @@
-"""Sums of differences of weights over the members, for means at Euler points (see `euler_means`).
-
-All members are summed, or a sample of them that is the same for all queries: members drawn without looking at the data.
-A sum over a share f of the members, divided by f, has the expected square error (1/f - 1) sum_j |d_j (s_j - m)|^2 at
-most. That is small where very many members share the weight. Each row estimates its own error from the sample.
-"""
+"""Sums of differences of weights over all members or some, for means at Euler points (see `euler_means`)."""
 
 import math
 from collections.abc import Iterator
@@ -13,16 +8,14 @@ import numpy as np
 import torch
 
 from postmean.engine.dense_means import join_halves
-from postmean.engine.population import SCALE, Population
+from postmean.engine.population import Population
 from postmean.engine.products import int8_product, split
 from postmean.engine.ragged import weighted_sums
 
 _MOST_HEAVY = 512  # differences of a mean that are summed in float32: more cost as much as a new softmax
 _STEPS = 127  # of a rounded difference: a byte
-_SHARE, _LEAST = 1 / 8, 1024
-"""Share of the members that is a sample, and the fewest members of one."""
-
-_DITHER_KEY, _SAMPLE_KEY = 0x6575, 0x7361  # not those of the first mean, so that the errors of both are independent
+_EXACT_TILES = 16  # products of tiles of at most 8 192 rows whose sum fits an int32
+_DITHER_KEY = 0x6575  # not that of the first mean, so that the errors of both are independent
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Differences for the members of a tile, or for their mirror images."""
 
     tile: torch.Tensor
@@ -81,62 +74,15 @@ class _Block:
     """d_j in the wanted unit, float32 [n, t]"""
 
 
-def sums_over_all(population: Population, weight_BM: torch.Tensor, odds: Odds, step: float) -> Sums:
-    """Sums over all members.
-
-    Args:
-        step: differences are rounded to multiples of it, with dither; those of _STEPS of them or more are exact.
-    """
-    return _sums(population, odds, step, _blocks(population, weight_BM, odds, 1 / step))
-
-
-def sums_over_sample(
-    population: Population, weight_BM: torch.Tensor, odds: Odds, ess: np.ndarray, step: float, allowed: float
-) -> Sums:
-    """Sums over the sample, for rows spread over at least as many members; the others are not done.
-
-    Args:
-        ess: 1 / sum of squared weights, float64 [n].
-        allowed: mean squared error per dimension of x that sampling may cost.
-    """
-    size, count = len(population), math.ceil(len(population) * _SHARE)
-    sums = Sums(torch.zeros_like(odds.mean), np.zeros(len(ess), bool))
-    spread = np.flatnonzero(ess >= count)
-    if count < _LEAST or len(spread) == 0:
-        return sums
-    sample = np.random.Generator(np.random.Philox(key=_SAMPLE_KEY)).choice(size, count, replace=False)
-    part, factor = odds.select(spread), size / count
-    # |s_j - m| is at most |s_j - mean image| + shift
-    deviation = population.deviation2.sqrt()
-    shift = torch.linalg.vector_norm(part.mean - population.mean_s.to(torch.float32), dim=1)
-    of_d, of_weight = torch.zeros(len(spread), dtype=torch.float64), torch.zeros(len(spread), dtype=torch.float64)
-
-    def sum_of_squares(matrix: torch.Tensor, members: slice | torch.Tensor) -> torch.Tensor:
-        one, two, three = (
-            matrix.square()
-            @ torch.stack([torch.ones_like(deviation[members]), deviation[members], deviation[members].square()], 1)
-        ).unbind(1)
-        return one * shift.square() + 2 * two * shift + three
-
-    def watched() -> Iterator[_Block]:
-        for block in _blocks(population, weight_BM, part, factor / step, torch.from_numpy(np.sort(sample))):
-            of_d.add_(sum_of_squares(block.d, block.members))
-            of_weight.add_(sum_of_squares(block.weight, block.members))
-            yield block
-
-    of_sample = _sums(population, part, step, watched())
-    error = (1 - 1 / factor) * step**2 * of_d / (population.dim * SCALE**2)
-    # what matters may be missing in the sample
-    of_all = sum_of_squares(weight_BM[torch.from_numpy(part.row)], slice(None))
-    is_seen = factor * of_weight >= of_all / 2
-    sums.put(spread, Sums(of_sample.change, of_sample.is_done & (is_seen & (error <= allowed)).numpy()))
-    return sums
-
-
-def _blocks(
+def blocks(
     population: Population, weight_BM: torch.Tensor, odds: Odds, unit: float, sample: torch.Tensor | None = None
-) -> Iterator[_Block]:
-    """unit d_j of all members, or of a sample."""
+) -> Iterator[Block]:
+    """The differences of n rows.
+
+    Args:
+        weight_BM: the weights at z. unit: differences are multiplied by it.
+        sample: members, int64, rising; None for all.
+    """
     halves = population.halves if sample is None else 1  # a sample has mirror images as pixels
     w = torch.cat([odds.w, population.flip(odds.w)]) if halves == 2 else odds.w
     pixels, count = population.pixels, len(odds.row)
@@ -155,7 +101,7 @@ def _blocks(
                 weight = weight if count == len(weight) else weight.index_select(0, rows)
             else:
                 weight = weight_BM[rows[:, None], members]
-            yield _Block(tile, half, members, weight, d.mul_(weight))
+            yield Block(tile, half, members, weight, d.mul_(weight))
 
 
 def _tiles(
@@ -170,33 +116,42 @@ def _tiles(
             yield population.rows(members.numpy()), [members]
 
 
-def _sums(population: Population, odds: Odds, step: float, blocks: Iterator[_Block]) -> Sums:
-    """Sums over blocks of differences in units of `step`, rounded to whole units with dither."""
+def sums_of(population: Population, odds: Odds, step: float, blocks: Iterator[Block]) -> Sums:
+    """Sums of differences in units of `step`.
+
+    They are rounded to whole units, with dither. What is beyond a byte, of few, is summed on its own.
+
+    Args:
+        blocks: of differences in these units; they are overwritten.
+    """
     count = len(odds.row)
     random = np.random.Generator(np.random.Philox(key=_DITHER_KEY))
     dither = torch.from_numpy(random.random(len(population), dtype=np.float32))
     number = torch.arange(len(population))
     total = torch.zeros((population.halves * count, population.pixels.columns))
+    exact = torch.zeros_like(total, dtype=torch.int32)  # twice as fast to add to
     counted, mass = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
     heavy: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for block in blocks:
-        d = block.d
-        mass += d.sum(1)
-        rounded = torch.clamp(d, -_STEPS, _STEPS).add_(dither[block.members]).floor_()
-        counted += rounded.sum(1)
-        rounded = rounded.to(torch.int8)
-        total[block.half * count : (block.half + 1) * count].add_(int8_product(rounded, block.tile.t()))
-        row, column = np.divmod(np.flatnonzero(np.abs(rounded.numpy()) == _STEPS), d.shape[1])
-        rest = d.numpy()[row, column] - rounded.numpy()[row, column]
+    for place, block in enumerate(blocks):
+        mass += block.d.sum(1)
+        whole = block.d.add_(dither[block.members]).floor_()
+        counted += whole.sum(1)
+        rounded = whole.clamp(-_STEPS, _STEPS).to(torch.int8)
+        part = slice(block.half * count, (block.half + 1) * count)
+        exact[part].add_(int8_product(rounded, block.tile.t()))
+        row, column = np.divmod(np.flatnonzero(np.abs(rounded.numpy()) == _STEPS), rounded.shape[1])
+        rest = whole.numpy()[row, column] - rounded.numpy()[row, column]
         heavy.append((row, number[block.members].numpy()[column], rest))
-    total = join_halves(population, total)
+        if place % _EXACT_TILES == _EXACT_TILES - 1:
+            total += exact
+            exact.zero_()
+    total = join_halves(population, total.add_(exact))
     row, member, rest = (np.concatenate(column) for column in zip(*heavy, strict=True))
     is_done = np.bincount(row, minlength=count) <= _MOST_HEAVY
     order = np.flatnonzero(is_done[row])
     order = order[np.argsort(row[order], kind="stable")]
     bounds = np.searchsorted(row[order], np.arange(count + 1))
     total += weighted_sums(population, bounds, member[order], rest[order])
-    counted += torch.from_numpy(np.bincount(row[order], rest[order], minlength=count))
     counted, mass = ((part * step).to(torch.float32)[:, None] for part in (counted, mass))
     # sum d (s - m) with what rounding gains or loses at the mean image
     centre = population.mean_s.to(torch.float32)

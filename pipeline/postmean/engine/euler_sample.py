@@ -1,0 +1,76 @@
+"""Sums of differences of weights over a sample of the members, for means at Euler points (see `euler_means`).
+
+The sample is a fixed one, drawn without looking at the data. A sum over a share f of the members, divided by f, has an
+expected square error of at most (1/f - 1) sum_j |d_j (s_j - m)|^2. That is small where very many members share the
+weight. Each row estimates its error from the sample. It also asks whether the sample has half of its part of
+sum_j |p_j (s_j - m)|^2 over all members: else a member that matters may be missing.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from postmean.engine.euler_sums import Block, Odds, Sums, blocks, sums_of
+from postmean.engine.population import SCALE, Population
+
+_SHARE, _LEAST = 1 / 8, 1024
+"""Share of the members that is a sample, and the fewest members of one."""
+
+_SPREAD = 1 / 8
+
+_KEY = 0x7361  # any constant
+
+
+def sums_over_sample(
+    population: Population, weight_BM: torch.Tensor, odds: Odds, ess: np.ndarray, step: float, allowed: float
+) -> Sums:
+    """Sums over the sample, for rows spread over at least as many members; the others are not done.
+
+    Args:
+        weight_BM: the weights at z.
+        ess: 1 / sum of squared weights, float64 [n].
+        step: as for `sums_of`.
+        allowed: mean squared error per dimension of x that sampling may cost.
+    """
+    size, count = len(population), math.ceil(len(population) * _SHARE)
+    sums = Sums(torch.zeros_like(odds.mean), np.zeros(len(ess), bool))
+    spread = np.flatnonzero(ess >= _SPREAD * size)
+    if count < _LEAST or len(spread) == 0:
+        return sums
+    sample = np.sort(np.random.Generator(np.random.Philox(key=_KEY)).choice(size, count, replace=False))
+    part, factor = odds.select(spread), size / count
+    of_differences, of_weights = (_Squares(population, part.mean) for _ in range(2))
+
+    def watched() -> Iterator[Block]:
+        for block in blocks(population, weight_BM, part, factor / step, torch.from_numpy(sample)):
+            of_differences.add(block.d, block.members)
+            of_weights.add(block.weight, block.members)
+            yield block
+
+    found = sums_of(population, part, step, watched())
+    error = (1 - 1 / factor) * step**2 * of_differences.total / (population.dim * SCALE**2)
+    of_all = _Squares(population, part.mean)
+    of_all.add(weight_BM[torch.from_numpy(part.row)], slice(None))
+    is_good = (error <= allowed) & (factor * of_weights.total >= of_all.total / 2)
+    sums.put(spread, Sums(found.change, found.is_done & is_good.numpy()))
+    return sums
+
+
+class _Squares:
+    """sum_j value_j^2 |s_j - m|^2 of n rows, without the mixed term of |(s_j - mean image) - (m - mean image)|^2.
+
+    It is negative for members near m, and never more than the two others together.
+    """
+
+    def __init__(self, population: Population, mean: torch.Tensor) -> None:
+        self.total = torch.zeros(len(mean), dtype=torch.float64)
+        deviation2 = population.deviation2
+        self._columns = torch.stack([torch.ones_like(deviation2), deviation2], 1)
+        self._shift2 = (mean - population.mean_s.to(torch.float32)).square_().sum(1)
+
+    def add(self, value: torch.Tensor, members: slice | torch.Tensor) -> None:
+        """Add the values of these members, float32 [n, t]."""
+        of_one, of_deviation2 = (value.square() @ self._columns[members]).unbind(1)
+        self.total += of_one * self._shift2 + of_deviation2
