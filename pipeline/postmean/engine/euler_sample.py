@@ -7,12 +7,11 @@ sum_j |p_j (s_j - m)|^2 over all members: else a member that matters may be miss
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-from postmean.engine.euler_sums import Block, Odds, Sums, blocks, sums_of
+from postmean.engine.euler_sums import Odds, Sums, sums_of
 from postmean.engine.population import SCALE, Population
 
 _SHARE, _LEAST = 1 / 8, 1024
@@ -40,19 +39,17 @@ def sums_over_sample(
     if count < _LEAST or len(spread) == 0:
         return sums
     sample = np.sort(np.random.Generator(np.random.Philox(key=_KEY)).choice(size, count, replace=False))
-    part, factor = odds.select(spread), size / count
+    part, factor = odds.select(spread), size / count  # differences are that many times as large
     of_differences, of_weights = (_Squares(population, part.mean) for _ in range(2))
 
-    def watched() -> Iterator[Block]:
-        for block in blocks(population, weight_BM, part, factor / step, torch.from_numpy(sample)):
-            of_differences.add(block.d, block.members)
-            of_weights.add(block.weight, block.members)
-            yield block
+    def watch(rows: slice, members: slice | torch.Tensor, differences: torch.Tensor, weight: torch.Tensor) -> None:
+        of_differences.add(rows, differences, members)
+        of_weights.add(rows, weight, members)
 
-    found = sums_of(population, part, step, watched())
+    found = sums_of(population, weight_BM, part, step, sample, watch)
     error = (1 - 1 / factor) * step**2 * of_differences.total / (population.dim * SCALE**2)
     of_all = _Squares(population, part.mean)
-    of_all.add(weight_BM[torch.from_numpy(part.row)], slice(None))
+    of_all.add(slice(None), weight_BM[torch.from_numpy(part.row)], slice(None))
     is_good = (error <= allowed) & (factor * of_weights.total >= of_all.total / 2)
     sums.put(spread, Sums(found.change, found.is_done & is_good.numpy()))
     return sums
@@ -70,7 +67,7 @@ class _Squares:
         self._columns = torch.stack([torch.ones_like(deviation2), deviation2], 1)
         self._shift2 = (mean - population.mean_s.to(torch.float32)).square_().sum(1)
 
-    def add(self, value: torch.Tensor, members: slice | torch.Tensor) -> None:
-        """Add the values of these members, float32 [n, t]."""
+    def add(self, rows: slice, value: torch.Tensor, members: slice | torch.Tensor) -> None:
+        """Add the values of these rows and members, float32 [rows, members]."""
         of_one, of_deviation2 = (value.square() @ self._columns[members]).unbind(1)
-        self.total += of_one * self._shift2 + of_deviation2
+        self.total[rows] += of_one * self._shift2[rows] + of_deviation2

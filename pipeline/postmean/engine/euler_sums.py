@@ -1,7 +1,7 @@
 """Sums of differences of weights over all members or some, for means at Euler points (see `euler_means`)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from postmean.engine.ragged import weighted_sums
 _MOST_HEAVY = 512  # differences of a mean that are summed in float32: more cost as much as a new softmax
 _STEPS = 127  # of a rounded difference: a byte
 _EXACT_TILES = 16  # products of tiles of at most 8 192 rows whose sum fits an int32
+_CACHED_ROWS = 128  # of a tile's differences, which stay in a processor's cache
 _DITHER_KEY = 0x6575  # not that of the first mean, so that the errors of both are independent
 
 
@@ -59,89 +60,63 @@ class Sums:
         self.is_done[rows] = other.is_done
 
 
-@dataclass(frozen=True)
-class Block:
-    """Differences for the members of a tile, or for their mirror images."""
-
-    tile: torch.Tensor
-    """int8 [t, D]"""
-    half: int
-    """1 for mirror images"""
-    members: slice | torch.Tensor
-    weight: torch.Tensor
-    """p_j, float32 [n, t]"""
-    d: torch.Tensor
-    """d_j in the wanted unit, float32 [n, t]"""
+Watch = Callable[[slice, slice | torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""(rows, members, their differences in units, their weights, float32 [rows, members])"""
 
 
-def blocks(
-    population: Population, weight_BM: torch.Tensor, odds: Odds, unit: float, sample: torch.Tensor | None = None
-) -> Iterator[Block]:
-    """The differences of n rows.
+def sums_of(
+    population: Population,
+    weight_BM: torch.Tensor,
+    odds: Odds,
+    step: float,
+    sample: np.ndarray | None = None,
+    watch: Watch | None = None,
+) -> Sums:
+    """Sums over all members, or over a sample times its share's inverse.
+
+    Differences are rounded to multiples of `step`, with dither. What is beyond a byte, of few, is summed on its own.
 
     Args:
-        weight_BM: the weights at z. unit: differences are multiplied by it.
+        weight_BM: the weights at z.
         sample: members, int64, rising; None for all.
+        watch: sees all differences, in units of step.
     """
+    pixels, count = population.pixels, len(odds.row)
     halves = population.halves if sample is None else 1  # a sample has mirror images as pixels
     w = torch.cat([odds.w, population.flip(odds.w)]) if halves == 2 else odds.w
-    pixels, count = population.pixels, len(odds.row)
     left = split(w, 1 / odds.scale.repeat(halves), pixels.columns, pixels.dtype, odds.allowed.repeat(halves))
+    factor = (1 if sample is None else len(population) / len(sample)) / step
     norm2 = population.norm2.to(torch.float32)
-    minus_half, offset = (c.to(torch.float32)[:, None] for c in (-odds.half, odds.offset - math.log(unit)))
-    rows = torch.from_numpy(odds.row)
-    for tile, parts in _tiles(population, sample):
-        product = left.times(tile, len(tile))
-        for half, members in enumerate(parts):
-            # unit (exp(u) - 1) is exp(u + ln(unit)) - unit
-            d = product[half * count : (half + 1) * count]
-            d.addcmul_(norm2[members], minus_half).sub_(offset).exp_().sub_(unit)
-            if isinstance(members, slice):
-                weight = weight_BM[:, members]
-                weight = weight if count == len(weight) else weight.index_select(0, rows)
-            else:
-                weight = weight_BM[rows[:, None], members]
-            yield Block(tile, half, members, weight, d.mul_(weight))
-
-
-def _tiles(
-    population: Population, sample: torch.Tensor | None
-) -> Iterator[tuple[torch.Tensor, list[slice] | list[torch.Tensor]]]:
-    """Tiles of pixels, and the members that their rows stand for: with flips two for each row, in a sample one."""
-    if sample is None:
-        for start, stop, tile in population.pixels.tiles():
-            yield tile[: stop - start], population.members_of(start, stop)
-    else:
-        for members in sample.split(population.pixels.tile_rows):
-            yield population.rows(members.numpy()), [members]
-
-
-def sums_of(population: Population, odds: Odds, step: float, blocks: Iterator[Block]) -> Sums:
-    """Sums of differences in units of `step`.
-
-    They are rounded to whole units, with dither. What is beyond a byte, of few, is summed on its own.
-
-    Args:
-        blocks: of differences in these units; they are overwritten.
-    """
-    count = len(odds.row)
+    minus_half, offset = (c.to(torch.float32)[:, None] for c in (-odds.half, odds.offset - math.log(factor)))
     random = np.random.Generator(np.random.Philox(key=_DITHER_KEY))
     dither = torch.from_numpy(random.random(len(population), dtype=np.float32))
     number = torch.arange(len(population))
-    total = torch.zeros((population.halves * count, population.pixels.columns))
+    total = torch.zeros((population.halves * count, pixels.columns))
     exact = torch.zeros_like(total, dtype=torch.int32)  # twice as fast to add to
-    counted, mass = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    counted, mass = torch.zeros(count), torch.zeros(count)
     heavy: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for place, block in enumerate(blocks):
-        mass += block.d.sum(1)
-        whole = block.d.add_(dither[block.members]).floor_()
-        counted += whole.sum(1)
-        rounded = whole.clamp(-_STEPS, _STEPS).to(torch.int8)
-        part = slice(block.half * count, (block.half + 1) * count)
-        exact[part].add_(int8_product(rounded, block.tile.t()))
-        row, column = np.divmod(np.flatnonzero(np.abs(rounded.numpy()) == _STEPS), rounded.shape[1])
-        rest = whole.numpy()[row, column] - rounded.numpy()[row, column]
-        heavy.append((row, number[block.members].numpy()[column], rest))
+    for place, (tile, parts) in enumerate(_tiles(population, sample)):
+        product = left.times(tile, len(tile))
+        for half, members in enumerate(parts):
+            block = slice(half * count, (half + 1) * count)
+            d = product[block]
+            rounded = torch.empty(d.shape, dtype=torch.int8)
+            for start in range(0, count, _CACHED_ROWS):
+                rows = slice(start, min(start + _CACHED_ROWS, count))
+                # (exp(u) - 1) factor is exp(u + ln(factor)) - factor
+                part = d[rows].addcmul_(norm2[members], minus_half[rows]).sub_(offset[rows]).exp_().sub_(factor)
+                weight = _columns(weight_BM, odds.row[rows], members)
+                part.mul_(weight)
+                if watch:
+                    watch(rows, members, part, weight)
+                mass[rows] += part.sum(1)
+                part.add_(dither[members]).floor_()
+                counted[rows] += part.sum(1)
+                rounded[rows] = part.clamp(-_STEPS, _STEPS)
+            exact[block].add_(int8_product(rounded, tile.t()))
+            row, column = _ends_of_bytes(rounded)
+            rest = d.numpy()[row, column] - rounded.numpy()[row, column]
+            heavy.append((row, number[members].numpy()[column], rest))
         if place % _EXACT_TILES == _EXACT_TILES - 1:
             total += exact
             exact.zero_()
@@ -152,8 +127,40 @@ def sums_of(population: Population, odds: Odds, step: float, blocks: Iterator[Bl
     order = order[np.argsort(row[order], kind="stable")]
     bounds = np.searchsorted(row[order], np.arange(count + 1))
     total += weighted_sums(population, bounds, member[order], rest[order])
-    counted, mass = ((part * step).to(torch.float32)[:, None] for part in (counted, mass))
+    counted, mass = counted[:, None] * step, mass[:, None] * step
     # sum d (s - m) with what rounding gains or loses at the mean image
     centre = population.mean_s.to(torch.float32)
     change = total.mul_(step).sub_(counted * centre).add_((centre - odds.mean) * mass).div_(1 + mass)
     return Sums(change, is_done)
+
+
+def _tiles(
+    population: Population, sample: np.ndarray | None
+) -> Iterator[tuple[torch.Tensor, list[slice] | list[torch.Tensor]]]:
+    """Tiles of pixels, and the members that their rows stand for: with flips two for each row, in a sample one."""
+    if sample is None:
+        for start, stop, tile in population.pixels.tiles():
+            yield tile[: stop - start], population.members_of(start, stop)
+    else:
+        for members in torch.from_numpy(sample).split(population.pixels.tile_rows):
+            yield population.rows(members.numpy()), [members]
+
+
+def _columns(weight_BM: torch.Tensor, rows: np.ndarray, members: slice | torch.Tensor) -> torch.Tensor:
+    """The weights of these members in these rows, rising."""
+    first, count = int(rows[0]), len(rows)
+    if isinstance(members, slice) and int(rows[-1]) - first == count - 1:
+        return weight_BM[first : first + count, members]
+    index = torch.from_numpy(rows)
+    return (
+        weight_BM[:, members].index_select(0, index)
+        if isinstance(members, slice)
+        else weight_BM[index[:, None], members]
+    )
+
+
+def _ends_of_bytes(rounded: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, int64 each, of the bytes that are _STEPS in size."""
+    rows = np.flatnonzero((torch.maximum(rounded.amax(1), -rounded.amin(1)) == _STEPS).numpy())
+    place, column = np.divmod(np.flatnonzero(np.abs(rounded.numpy()[rows]) == _STEPS), rounded.shape[1])
+    return rows[place], column

@@ -27,10 +27,7 @@ def euler_point_means(
         estimate: the means at z, and some at the Euler points.
     """
     assert block.sigma_next is not None
-    mean = estimate.mean
-    ratio = (block.sigma_next / block.sigma)[:, None]
-    z_euler = mean + ratio * (z - mean)
-    mean_next = mean.copy()
+    mean_next = estimate.mean.copy()
     for row, known in estimate.mean_next.items():
         mean_next[row] = known
     rows = np.setdiff1d(np.flatnonzero(block.sigma_next > 0), list(estimate.mean_next))
@@ -38,8 +35,10 @@ def euler_point_means(
     if len(rows):
         part = block.select(rows)
         assert part.sigma_next is not None
-        held_by = held_by_support(estimate.select(rows), part.sigma, part.sigma_next)
-        later = means(part, z_euler[rows], part.sigma_next, held_by, 1)
+        first = estimate.select(rows)
+        z_euler = first.mean + (part.sigma_next / part.sigma)[:, None] * (z[rows] - first.mean)
+        held_by = held_by_support(first, part.sigma, part.sigma_next)
+        later = means(part, z_euler, part.sigma_next, held_by, 1)
         mean_next[rows] = later.mean
         for row, pair in zip(rows, later.support, strict=True):
             support[row] = pair
