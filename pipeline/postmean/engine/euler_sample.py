@@ -49,7 +49,10 @@ def sums_over_sample(
     found = sums_of(population, weight_BM, part, step, sample, watch)
     error = (1 - 1 / factor) * step**2 * of_differences.total / (population.dim * SCALE**2)
     of_all = _Squares(population, part.mean)
-    of_all.add(slice(None), weight_BM[torch.from_numpy(part.row)], slice(None))
+    rows = torch.from_numpy(part.row)
+    for start in range(0, size, population.pixels.tile_rows):  # a copy of all weights would take too much memory
+        members = slice(start, start + population.pixels.tile_rows)
+        of_all.add(slice(None), weight_BM[:, members].index_select(0, rows), members)
     is_good = (error <= allowed) & (factor * of_weights.total >= of_all.total / 2)
     sums.put(spread, Sums(found.change, found.is_done & is_good.numpy()))
     return sums
