@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from postmean.engine import ragged
+from postmean.engine.dense_means import dense_means
 from postmean.engine.masks import few_above
 from postmean.engine.population import Population
 from tests.support.posterior_examples import random_images, store_of
@@ -52,3 +53,13 @@ def test_few_above_lists_the_elements_of_rows_with_few() -> None:
         part = slice(bounds[place], bounds[place + 1])
         assert np.array_equal(column[part], np.flatnonzero(above[row]))
         assert np.array_equal(found[part], value.numpy()[rows[row], column[part]])
+
+
+def test_means_of_all_members_leave_the_weights_as_they_were(tmp_path) -> None:
+    """A few heavy ones are set to 0 meanwhile."""
+    population = Population(store_of(tmp_path / "store", random_images(600, (3, 8, 8))), flips=False)
+    weight = torch.rand(20, 600) ** 8
+    weight /= weight.sum(1, keepdim=True)
+    before = weight.clone()
+    dense_means(population, weight, 2e-7)
+    assert torch.equal(weight, before)
