@@ -47,9 +47,18 @@ def _pixels(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(-1, *SHAPE)
 
 
-def _errors(population: Population, x: np.ndarray, sigma: float, rho: float) -> np.ndarray:
-    """Squared errors per dimension of the means at Euler points that the first means came with."""
+def _errors(
+    population: Population, x: np.ndarray, sigma: float, rho: float, towards: np.ndarray | None = None
+) -> np.ndarray:
+    """Squared errors per dimension of the means at Euler points that the first means came with.
+
+    Args:
+        towards: an image; z lies a third of the way to it.
+    """
     queries = replace(queries_from(x, sigma, 48), from_source=np.ones(48, bool), sigma_next=np.full(48, rho * sigma))
+    if towards is not None:
+        z = queries.z + torch.from_numpy((towards - x[queries.source]) / 3)
+        queries = replace(queries, z=z.to(torch.float32), from_source=None)
     first = Auto(population, TOLERANCE).estimate(queries)
     rows = np.array(sorted(first.mean_next), dtype=int)
     if len(rows) == 0:
@@ -114,6 +123,20 @@ def test_a_heavy_member_that_the_sample_may_lack(tmp_path: Path, weight_of_one: 
     from_mean = np.square(mean).sum(1)[:, None] - 2 * mean @ x.T + np.square(x).sum(1)
     exact = softmax(np.log(weight) + a * along - kappa * from_mean, axis=1) @ x
     assert np.square(found.numpy() - exact).mean(1).max() <= TOLERANCE
+
+
+def test_a_far_group_that_the_sample_may_lack(tmp_path: Path) -> None:
+    """A dozen far images of little weight each and large differences: some samples have one of them, some none."""
+    rng = np.random.default_rng(10)
+    values = rng.normal(110, 20, (MANY, DIM))
+    for number in range(12):
+        far = rng.choice(MANY, 12, replace=False)
+        pixels = _pixels(values)
+        pixels[far] = 255
+        population, x = Population(store_of(tmp_path / str(number), pixels), flips=False), images_x(pixels)
+        errors = _errors(population, x, 3.0, 0.95, towards=x[far[0]])
+        assert len(errors) == 48
+        assert errors.max() <= TOLERANCE
 
 
 def _tensors(*columns: np.ndarray) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Means at Euler points from the weights at z: on a CPU, Heun's second mean takes half of the first one's time or less.
+"""Means at Euler points from the weights at z: on a CPU, Heun's second mean then takes about half of the first's time.
 
 With m the mean at z, rho = sigma' / sigma and a = 1/rho - 1, the weights p'_j at the Euler point m + rho (z - m) are
 proportional to p_j exp(u_j), in integer units
@@ -6,8 +6,8 @@ proportional to p_j exp(u_j), in integer units
     u_j = a / sigma^2 ((s_j - m).w - (1 + 1/rho) / 2 (|s_j|^2 - E|s|^2)),    w = z + m / rho,
 
 so E u = 0 under p. With the differences d_j = p_j (exp(u_j) - 1), the mean there is m + sum_j d_j (s_j - m) / (1 + S),
-S = sum_j d_j. Near rho = 1 all u_j are small. So w needs one byte where z needs two, few differences are too large for
-one byte, and where very many members share the weight, a sample of them gives the sum. Proofs: docs/certificate.md.
+S = sum_j d_j. Near rho = 1 all u_j are small. So w mostly needs one byte where z needs two, and few differences are too
+large for one byte. Where very many members share the weight, a sample of them gives the sum. See docs/certificate.md.
 """
 
 import math
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from postmean.engine.euler_sample import sums_over_sample
-from postmean.engine.euler_sums import Odds, sums_of
+from postmean.engine.euler_sums import LogRatios, sums_of
 from postmean.engine.population import SCALE, Population, from_integer_units, to_integer_units
 
 _MOST_GAINED = 1.0
-"""Largest u_j: above, most differences are as large as the weights, and a new softmax costs no more."""
+"""Largest bound of u_j: above, most differences are as large as the weights, and a new softmax costs no more."""
 
-_SHARE = 1 / 8
+_ROUNDING_SHARE = 1 / 8
 """Of `rounding`: what rounding the differences may cost, and likewise rounding w."""
 
 _SAMPLING_SHARE = 3 / 8
@@ -61,15 +61,15 @@ def euler_means(population: Population, steps: EulerSteps, rounding: float) -> t
         rows, int64 [n], rising; their means, float32 [n, D].
     """
     rows = _worthwhile(population, steps)
-    odds = _odds(population, steps, rows, rounding)
-    step = math.sqrt(16 * _SHARE * rounding / len(population))  # as for the first means, see `dense_means`
-    sums = sums_over_sample(population, steps.weight, odds, steps.ess[rows], step, _SAMPLING_SHARE * rounding)
-    left = np.flatnonzero(~sums.is_done)
-    if len(left):
-        sums.put(left, sums_of(population, steps.weight, odds.select(left), step))
+    ratios = _log_ratios(population, steps, rows, rounding)
+    step = math.sqrt(16 * _ROUNDING_SHARE * rounding / len(population))  # as for the first means, see `dense_means`
+    sums = sums_over_sample(population, steps.weight, ratios, steps.ess[rows], step, _SAMPLING_SHARE * rounding)
+    others = np.flatnonzero(~sums.is_done)
+    if len(others):
+        sums.put(others, sums_of(population, steps.weight, ratios.select(others), step))
     done = np.flatnonzero(sums.is_done)
     of_done = torch.from_numpy(done)
-    return rows[done], from_integer_units(odds.mean[of_done] + sums.change[of_done])
+    return rows[done], from_integer_units(ratios.mean[of_done] + sums.change[of_done])
 
 
 def _worthwhile(population: Population, steps: EulerSteps) -> np.ndarray:
@@ -78,11 +78,11 @@ def _worthwhile(population: Population, steps: EulerSteps) -> np.ndarray:
     sigma = steps.sigma[rows]
     gain = sigma / steps.sigma_next[rows] - 1
     kappa = gain * (1 + gain) / (2 * sigma**2)
-    most = gain * math.log(len(population)) + kappa * steps.variance[rows] * population.dim
+    most = gain * math.log(population.represented) + kappa * steps.variance[rows] * population.dim
     return rows[most <= _MOST_GAINED]
 
 
-def _odds(population: Population, steps: EulerSteps, rows: np.ndarray, rounding: float) -> Odds:
+def _log_ratios(population: Population, steps: EulerSteps, rows: np.ndarray, rounding: float) -> LogRatios:
     """The u_j of these rows."""
     of_rows, sigma, variance = torch.from_numpy(rows), steps.sigma[rows], steps.variance[rows]
     z, mean = (to_integer_units(part[of_rows]) for part in (steps.z, steps.mean))
@@ -94,5 +94,5 @@ def _odds(population: Population, steps: EulerSteps, rows: np.ndarray, rounding:
     # float32 is enough: where the offset is off, sum d makes up for it
     offset = scale * (mean * w).sum(1) - half * norm2
     # an error e per unit of distance moves the mean by Cov e, so its square is at most e^2 (tr Cov)^2
-    allowed = math.sqrt(_SHARE * rounding / population.dim) / SCALE / np.maximum(variance, 1e-30)
-    return Odds(rows, mean, w, scale, half, offset, torch.from_numpy(allowed))
+    needed = math.sqrt(_ROUNDING_SHARE * rounding / population.dim) / SCALE / np.maximum(variance, 1e-30)
+    return LogRatios(rows, mean, w, scale, half, offset, torch.from_numpy(needed))

@@ -20,11 +20,11 @@ _DITHER_KEY = 0x6575  # not that of the first mean, so that the errors of both a
 
 
 @dataclass(frozen=True)
-class Odds:
+class LogRatios:
     """u_j = scale w.s_j - half |s_j|^2 - offset, for n rows of the weights: p_j exp(u_j) are the later weights."""
 
     row: np.ndarray
-    """int64 [n]"""
+    """int64 [n], of the weights, rising"""
     mean: torch.Tensor
     """m, float32 [n, D] in integer units"""
     w: torch.Tensor
@@ -35,14 +35,14 @@ class Odds:
     """float64 [n]"""
     offset: torch.Tensor
     """float64 [n]"""
-    allowed: torch.Tensor
-    """largest error of u_i - u_j per unit of |s_i - s_j|, float64 [n]"""
+    needed: torch.Tensor
+    """largest accepted error of u_i - u_j per unit of |s_i - s_j|, float64 [n]"""
 
-    def select(self, chosen: np.ndarray) -> "Odds":
-        """The odds of these of the n rows."""
+    def select(self, chosen: np.ndarray) -> "LogRatios":
+        """The ratios of these of the n rows."""
         index = torch.from_numpy(chosen)
-        columns = (self.mean, self.w, self.scale, self.half, self.offset, self.allowed)
-        return Odds(self.row[chosen], *(column[index] for column in columns))
+        columns = (self.mean, self.w, self.scale, self.half, self.offset, self.needed)
+        return LogRatios(self.row[chosen], *(column[index] for column in columns))
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Sums:
 
 
 Watch = Callable[[slice, slice | torch.Tensor, torch.Tensor, torch.Tensor], None]
-"""(rows, members, their differences in units, their weights, float32 [rows, members])"""
+"""(rows, members, their differences in units of step, their weights, float32 [rows, members])"""
 
 
 def sums_of(
     population: Population,
     weight_BM: torch.Tensor,
-    odds: Odds,
+    ratios: LogRatios,
     step: float,
     sample: np.ndarray | None = None,
     watch: Watch | None = None,
@@ -81,13 +81,13 @@ def sums_of(
         sample: members, int64, rising; None for all.
         watch: sees all differences, in units of step.
     """
-    pixels, count = population.pixels, len(odds.row)
+    pixels, count = population.pixels, len(ratios.row)
     halves = population.halves if sample is None else 1  # a sample has mirror images as pixels
-    w = torch.cat([odds.w, population.flip(odds.w)]) if halves == 2 else odds.w
-    left = split(w, 1 / odds.scale.repeat(halves), pixels.columns, pixels.dtype, odds.allowed.repeat(halves))
+    w = torch.cat([ratios.w, population.flip(ratios.w)]) if halves == 2 else ratios.w
+    left = split(w, 1 / ratios.scale.repeat(halves), pixels.columns, pixels.dtype, ratios.needed.repeat(halves))
     factor = (1 if sample is None else len(population) / len(sample)) / step
     norm2 = population.norm2.to(torch.float32)
-    minus_half, offset = (c.to(torch.float32)[:, None] for c in (-odds.half, odds.offset - math.log(factor)))
+    minus_half, offset = (c.to(torch.float32)[:, None] for c in (-ratios.half, ratios.offset - math.log(factor)))
     random = np.random.Generator(np.random.Philox(key=_DITHER_KEY))
     dither = torch.from_numpy(random.random(len(population), dtype=np.float32))
     number = torch.arange(len(population))
@@ -105,7 +105,7 @@ def sums_of(
                 rows = slice(start, min(start + _CACHED_ROWS, count))
                 # (exp(u) - 1) factor is exp(u + ln(factor)) - factor
                 part = d[rows].addcmul_(norm2[members], minus_half[rows]).sub_(offset[rows]).exp_().sub_(factor)
-                weight = _columns(weight_BM, odds.row[rows], members)
+                weight = _columns(weight_BM, ratios.row[rows], members)
                 part.mul_(weight)
                 if watch:
                     watch(rows, members, part, weight)
@@ -122,7 +122,7 @@ def sums_of(
             exact.zero_()
     total = join_halves(population, total.add_(exact))
     row, member, rest = (np.concatenate(column) for column in zip(*heavy, strict=True))
-    is_done = np.bincount(row, minlength=count) <= _MOST_HEAVY
+    is_done = np.bincount(row, minlength=count) <= population.at_hand(_MOST_HEAVY)
     order = np.flatnonzero(is_done[row])
     order = order[np.argsort(row[order], kind="stable")]
     bounds = np.searchsorted(row[order], np.arange(count + 1))
@@ -130,7 +130,7 @@ def sums_of(
     counted, mass = counted[:, None] * step, mass[:, None] * step
     # sum d (s - m) with what rounding gains or loses at the mean image
     centre = population.mean_s.to(torch.float32)
-    change = total.mul_(step).sub_(counted * centre).add_((centre - odds.mean) * mass).div_(1 + mass)
+    change = total.mul_(step).sub_(counted * centre).add_((centre - ratios.mean) * mass).div_(1 + mass)
     return Sums(change, is_done)
 
 

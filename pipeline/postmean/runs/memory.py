@@ -83,4 +83,6 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
         tile = max(_SMALL_TILE, min(images, pixels.cpu_tile_rows(dim)) * dim)
         tiles = (16 if manifest.recipe.conditional else 6) * tile
         actor += signed + columns + 9 * population * queries + tiles + TABLE_BYTES
+        if manifest.recipe.solver == "heun":  # of Euler points: two inputs, two sums and their change
+            actor += 32 * queries * dim
     return Memory(replica=store + 4 * count + index, shared=store + index, actor=round(actor), device=round(device))
