@@ -60,10 +60,9 @@ def _float16_means(population: Population, weight_BM: torch.Tensor) -> torch.Ten
 
 def _int8_means(population: Population, weight_BM: torch.Tensor, rounding: float) -> torch.Tensor:
     pixels, count, size = population.pixels, len(weight_BM), len(population)
-    # step = limit / 127 and M step^2 / 16 = rounding; at most 1 / limit members are heavier
     precise = rounding < ONE_BYTE
-    limit = 127 * math.sqrt(16 * max(rounding, ONE_BYTE) / size)
-    dither = torch.from_numpy(np.random.Generator(np.random.Philox(key=_DITHER_KEY)).random(size, dtype=np.float32))
+    limit = 127 * largest_step(max(rounding, ONE_BYTE), size)  # at most 1 / limit members are heavier
+    dither = uniform(_DITHER_KEY, size)
     largest = weight_BM.amax(1)
     uneven = np.flatnonzero((largest > limit).numpy())
     uneven_t = torch.from_numpy(uneven)
@@ -96,6 +95,16 @@ def _int8_means(population: Population, weight_BM: torch.Tensor, rounding: float
     mass += counted * step
     bulk[uneven_t] += heavy_sum
     return bulk.addcmul_((1 - mass).to(torch.float32)[:, None], population.mean_s.to(torch.float32))
+
+
+def largest_step(rounding: float, size: int) -> float:
+    """Largest step of dithered rounding of `size` weights at this cost, as for `dense_means`: M step^2 / 16."""
+    return math.sqrt(16 * rounding / size)
+
+
+def uniform(key: int, size: int) -> torch.Tensor:
+    """The random numbers of this key, uniform in [0, 1), float32 [size]: dither."""
+    return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).random(size, dtype=np.float32))
 
 
 def join_halves(population: Population, total: torch.Tensor) -> torch.Tensor:

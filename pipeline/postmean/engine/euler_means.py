@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from postmean.engine.dense_means import largest_step
 from postmean.engine.euler_sample import sums_over_sample
 from postmean.engine.euler_sums import LogRatios, sums_of
 from postmean.engine.population import SCALE, Population, from_integer_units, to_integer_units
@@ -62,7 +63,7 @@ def euler_means(population: Population, steps: EulerSteps, rounding: float) -> t
     """
     rows = _worthwhile(population, steps)
     ratios = _log_ratios(population, steps, rows, rounding)
-    step = math.sqrt(16 * _ROUNDING_SHARE * rounding / len(population))  # as for the first means, see `dense_means`
+    step = largest_step(_ROUNDING_SHARE * rounding, len(population))
     sums = sums_over_sample(population, steps.weight, ratios, steps.ess[rows], step, _SAMPLING_SHARE * rounding)
     others = np.flatnonzero(~sums.is_done)
     if len(others):

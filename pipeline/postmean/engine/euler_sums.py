@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from postmean.engine.dense_means import join_halves
+from postmean.engine.dense_means import join_halves, uniform
 from postmean.engine.population import Population
 from postmean.engine.products import int8_product, split
 from postmean.engine.ragged import weighted_sums
@@ -88,8 +88,7 @@ def sums_of(
     factor = (1 if sample is None else len(population) / len(sample)) / step
     norm2 = population.norm2.to(torch.float32)
     minus_half, offset = (c.to(torch.float32)[:, None] for c in (-ratios.half, ratios.offset - math.log(factor)))
-    random = np.random.Generator(np.random.Philox(key=_DITHER_KEY))
-    dither = torch.from_numpy(random.random(len(population), dtype=np.float32))
+    dither = uniform(_DITHER_KEY, len(population))
     number = torch.arange(len(population))
     total = torch.zeros((population.halves * count, pixels.columns))
     exact = torch.zeros_like(total, dtype=torch.int32)  # twice as fast to add to
@@ -152,11 +151,9 @@ def _columns(weight_BM: torch.Tensor, rows: np.ndarray, members: slice | torch.T
     if isinstance(members, slice) and int(rows[-1]) - first == count - 1:
         return weight_BM[first : first + count, members]
     index = torch.from_numpy(rows)
-    return (
-        weight_BM[:, members].index_select(0, index)
-        if isinstance(members, slice)
-        else weight_BM[index[:, None], members]
-    )
+    if isinstance(members, slice):
+        return weight_BM[:, members].index_select(0, index)
+    return weight_BM[index[:, None], members]
 
 
 def _ends_of_bytes(rounded: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
