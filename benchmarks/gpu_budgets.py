@@ -43,7 +43,7 @@ READ: Read = {
     "by_row": 0.0,
     "to_host": 0.0,
     "distance2": 1.0,  # of the likeliest member, for the density
-    "find": 0.0,
+    "_not_left_out": 0.0,
     "bins_of": 700,  # of squared distances
     "add": 0,  # K distances are known
     "_listed": 128,  # distances of an image that are among the nearest so far
@@ -123,7 +123,7 @@ def conditional_budgets(images: int = IMAGES) -> list[Budget]:
         )
     with on_model(READ) as begin:
         costs = begin()
-        rows = padded_size(size, DIM)[0]
+        rows = padded_size(size, DIM, torch.float16)[0]
         header = StoreHeader(schema_version=SCHEMA_VERSION, shape=shape, class_names=None, source={}, fingerprint="")
         labels = np.repeat(np.arange(CLASSES), size)
         store = ImageStore(Path("none"), header, ImageBlocks(np.broadcast_to(np.uint8(0), shape)), labels)
@@ -131,7 +131,7 @@ def conditional_budgets(images: int = IMAGES) -> list[Budget]:
         blocks = ClassBlocks(
             store,
             "cuda",
-            torch.empty((CLASSES * rows, DIM), dtype=torch.float16, device="cuda"),
+            torch.empty((CLASSES * rows, padded_size(size, DIM, torch.float16)[1]), dtype=torch.float16, device="cuda"),
             np.zeros(CLASSES * rows, np.int64),
             first,
             make_blocks(np.arange(CLASSES), first, rows, DIM),
@@ -189,7 +189,7 @@ def _population(images: int, flips: bool, dtype: torch.dtype) -> Population:
     header = StoreHeader(schema_version=SCHEMA_VERSION, shape=shape, class_names=None, source={}, fingerprint="")
     store = ImageStore(Path("none"), header, ImageBlocks(np.broadcast_to(np.uint8(0), shape)), None)
     population = Population(store, flips, device="cuda", exact_products=dtype == torch.int8)
-    stored = torch.empty(padded_size(images, DIM), dtype=dtype, device="cuda")
+    stored = torch.empty(padded_size(images, DIM, dtype), dtype=dtype, device="cuda")
     population.__dict__["pixels"] = Pixels(stored, images, DIM, "cuda", dtype)  # a cached property
     return population
 

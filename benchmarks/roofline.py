@@ -80,7 +80,8 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         outputs = [t for t in tree_flatten(result)[0] if _is_on_device(t)]
-        inputs = [t for t in tree_flatten((args, kwargs))[0] if _is_on_device(t)]
+        read = {key: value for key, value in (kwargs or {}).items() if key != "out"}
+        inputs = [t for t in tree_flatten((args, read))[0] if _is_on_device(t)]
         for tensor in outputs:
             self._count_storage(tensor.untyped_storage())
         name = func._overloadpacket.__name__

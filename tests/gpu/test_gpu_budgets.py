@@ -46,7 +46,7 @@ def keeps_to_its_budget(budget: Budget, flips: bool = False) -> None:
     assert budget.queries >= 256
     # the pixels once, never a copy of them; then what they are multiplied with, the product, and what follows it
     assert max(budget.products.values()) <= 1.3
-    assert max(budget.passes.values()) <= (2.5 if flips else 1.75)
+    assert max(budget.passes.values()) <= (1.6 if flips else 1.3)
     assert budget.product_share >= 0.5
     assert budget.syncs <= 20
     assert budget.launches <= 1000

@@ -1,5 +1,6 @@
 """Pixels on a GPU: tiles of all sizes, and places of all kinds, give the results of float64."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_pixels_on_the_device_as_bytes_or_on_the_host_give_the_same_means(
     images = random_images(1000, (3, 8, 8))
     store, x = store_of(tmp_path / "store", images), images_x(images)
     need = Population(store, False, device="cuda").workspace_bytes + pixels_module.RESERVE
-    size = 1024 * 192
+    size = math.prod(pixels_module.padded_size(1000, 192, torch.float16))
     means = []
     for free, dtype, where in ((3, torch.float16, "cuda"), (1.5, torch.int8, "cuda"), (0.5, torch.int8, "cpu")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (int(need + free * size), 80 << 30))

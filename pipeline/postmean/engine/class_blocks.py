@@ -100,7 +100,8 @@ class ClassBlocks:
         norm2 = torch.empty(len(self.stored), device=self.device)
         for start in range(0, len(norm2), self.rows_at_a_time):
             part = slice(start, start + self.rows_at_a_time)
-            norm2[part] = self.stored[part].to(torch.float32).square_().sum(1, dtype=torch.float64).to(torch.float32)
+            pixels = self.stored[part, : self.dim].to(torch.float32)
+            norm2[part] = pixels.square_().sum(1, dtype=torch.float64).to(torch.float32)
         norm2[torch.from_numpy(np.flatnonzero(self.entry < 0)).to(self.device)] = torch.inf
         return norm2
 
@@ -113,9 +114,9 @@ class ClassBlocks:
 
     @cached_property
     def _mean(self) -> torch.Tensor:
-        total = torch.zeros(self.stored.shape[1], dtype=torch.float64, device=self.device)
+        total = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
         for start in range(0, len(self.stored), self.rows_at_a_time):
-            total += self.stored[start : start + self.rows_at_a_time].sum(0, dtype=torch.float32)
+            total += self.stored[start : start + self.rows_at_a_time, : self.dim].sum(0, dtype=torch.float32)
         return total / len(self.store)
 
     def population(self, label: int) -> Population:

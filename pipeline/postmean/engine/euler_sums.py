@@ -9,7 +9,7 @@ import torch
 
 from postmean.engine.dense_means import join_halves, uniform
 from postmean.engine.population import Population
-from postmean.engine.products import int8_product, split
+from postmean.engine.products import Int8Queries, int8_product
 from postmean.engine.ragged import weighted_sums
 
 _MOST_HEAVY = 512  # differences of a mean that are summed in float32: more cost as much as a new softmax
@@ -84,7 +84,7 @@ def sums_of(
     pixels, count = population.pixels, len(ratios.row)
     halves = population.halves if sample is None else 1  # a sample has mirror images as pixels
     w = torch.cat([ratios.w, population.flip(ratios.w)]) if halves == 2 else ratios.w
-    left = split(w, 1 / ratios.scale.repeat(halves), pixels.columns, pixels.dtype, ratios.needed.repeat(halves))
+    left = Int8Queries(w, 1 / ratios.scale.repeat(halves), pixels.columns, ratios.needed.repeat(halves))
     factor = (1 if sample is None else len(population) / len(sample)) / step
     norm2 = population.norm2.to(torch.float32)
     minus_half, offset = (c.to(torch.float32)[:, None] for c in (-ratios.half, ratios.offset - math.log(factor)))

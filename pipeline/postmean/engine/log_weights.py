@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from postmean.engine.population import SCALE, Population, to_integer_units
-from postmean.engine.products import split
+from postmean.engine.products import Float16Queries, Int8Queries
 from postmean.engine.refine import NEEDED_ERROR
 
 
@@ -38,18 +38,36 @@ def log_weights(population: Population, z_BD: torch.Tensor, sigma_B: np.ndarray)
     if population.flips:
         z = torch.cat([z, population.flip(z)])
     sigma2_B = torch.from_numpy((sigma_B * SCALE) ** 2).to(z.device)
-    # half of the error is left to float32; both bytes of z count in the distances of neighbours, whatever the weights
-    needed = NEEDED_ERROR / 2 / population.spread * (pixels.dtype != torch.int8)
-    queries = split(z, sigma2_B.repeat(population.halves), pixels.columns, pixels.dtype, needed)
-    half_B1 = (-0.5 / sigma2_B).to(torch.float32)[:, None]
-    norm2 = population.norm2.to(torch.float32)
     value = torch.empty((count, len(population)), dtype=torch.float32, device=z.device)
-    for start, stop, tile in pixels.tiles():
-        product = queries.times(tile, stop - start)
-        for half, members in enumerate(population.members_of(start, stop)):
-            rows = slice(half * count, (half + 1) * count)
-            torch.addcmul(product[rows], norm2[members], half_B1, out=value[:, members])
+    write = _by_float16 if pixels.dtype == torch.float16 else _by_int8
+    error_B = write(value, population, z, sigma2_B.repeat(population.halves))[:count]
     # at most |z| |s| + |s|^2 / 2; to look for the largest value would take two more passes over them
     norm = population.norm2.max().sqrt()
     largest_B = (torch.linalg.vector_norm(z[:count], dim=1) * norm + norm.square() / 2) / sigma2_B
-    return LogWeights(value, queries.error[:count] * population.spread + 3 * torch.finfo(torch.float32).eps * largest_B)
+    return LogWeights(value, error_B * population.spread + 3 * torch.finfo(torch.float32).eps * largest_B)
+
+
+def _by_int8(value: torch.Tensor, population: Population, z: torch.Tensor, sigma2: torch.Tensor) -> torch.Tensor:
+    """Write log-weights of z, in integer units, and with flips of mirrored z below; their `error`."""
+    # both bytes of z count in the distances of neighbours, whatever the weights
+    queries = Int8Queries(z, sigma2, population.pixels.columns, torch.zeros((), dtype=torch.float64, device=z.device))
+    minus_half = (-0.5 / sigma2).to(torch.float32)[:, None]
+    norm2 = population.norm2.to(torch.float32)
+    for start, stop, tile in population.pixels.tiles():
+        product = queries.times(tile, stop - start)
+        for half, members in enumerate(population.members_of(start, stop)):
+            rows = slice(half * len(value), (half + 1) * len(value))
+            torch.addcmul(product[rows], norm2[members], minus_half[rows], out=value[:, members])
+    return queries.error
+
+
+def _by_float16(value: torch.Tensor, population: Population, z: torch.Tensor, sigma2: torch.Tensor) -> torch.Tensor:
+    """As `_by_int8`."""
+    needed = NEEDED_ERROR / 2 / population.spread  # the other half of the error is left to float32
+    queries = Float16Queries(z, sigma2, population.pixels.columns, needed)
+    for start, stop, tile in population.pixels.tiles():
+        product = queries.times(tile)
+        for half, members in enumerate(population.members_of(start, stop)):
+            rows = slice(half * len(value), (half + 1) * len(value))
+            torch.mul(product[rows, : stop - start], queries.scale[rows], out=value[:, members])
+    return queries.error

@@ -1,10 +1,10 @@
 """Where the pixels of a population live, and the tiles of them that the matrix products read.
 
 On a CPU the pixels are the store's memory map, or a signed copy of a small one, and tiles are int8. A GPU gets signed
-pixels once, at load: rows padded to a multiple of 128 and columns to a multiple of 16, because matrix products of other
-sizes are several times slower. Padding is 0. It keeps them in the type of its products where memory allows, else as
-bytes, converted tile by tile, else in pinned host memory, from where each tile is copied while the one before it is
-multiplied. All three multiply the same numbers, so they give the same results.
+pixels once, at load, with columns beside them that save passes (`norm_columns`), in rows and columns padded with 0 to
+multiples, because matrix products of other sizes are several times slower. It keeps them in the type of its products
+where memory allows, else as bytes, converted tile by tile, else in pinned host memory, from where each tile is copied
+while the one before it is multiplied. All three multiply the same numbers, so they give the same results.
 """
 
 import warnings
@@ -16,18 +16,22 @@ import numpy as np
 import torch
 
 from postmean.base.errors import ConfigError
+from postmean.engine import norm_columns
 
 Place = Literal["device", "device as bytes", "host"]
 
-GPU_TILE_ROWS = 16_384
-"""Images of a tile on a GPU: enough for the full rate of a product with 512 queries (docs/gpu.md)."""
+GPU_TILE_ROWS = 40_960
+"""Images of a tile on a GPU. 16 384 are enough for the full rate of a product with 512 queries (docs/gpu.md), but sums
+over smaller tiles move more bytes."""
 
 _CPU_TILE_ROWS, _CPU_TILE_BYTES = 3072, 64 << 20  # products of some thousand rows, a multiple of 64, are fastest
 SIGNED_BYTES = 256 << 20
 """Up to this size each process keeps signed pixels on a CPU: to convert all pixels twice a pass takes 4 % of the time
 for CIFAR-10."""
 
-_ROW_MULTIPLE, _COLUMN_MULTIPLE = 128, 16
+_ROW_MULTIPLE = 128
+_COLUMN_MULTIPLES = {torch.int8: 16, torch.float16: 64}  # rows of float16 then begin at multiples of 128 bytes
+_LOADED_VALUES = 1 << 26  # pixels at a time
 RESERVE = 2 << 30
 """Bytes of a GPU left for CUDA's context, fragmentation and what else a process allocates."""
 
@@ -53,7 +57,7 @@ class Pixels:
 
     @property
     def columns(self) -> int:
-        """Width of a tile: D, or more where rows are padded."""
+        """Width of a tile: D on a CPU, more on a GPU (`padded_size`)."""
         return self.stored.shape[1]
 
     @property
@@ -154,7 +158,8 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
         ConfigError: not even the workspace fits.
     """
     count = len(images) if members is None else len(members)
-    rows, columns = padded_size(count, images.shape[1])
+    dim = images.shape[1]
+    rows, columns = padded_size(count, dim, dtype)
     place = _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, dtype.itemsize, device, workspace)
     # empty rather than zeros: a page of pinned memory is written once
     if place == "host":
@@ -162,26 +167,33 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
     else:
         stored = torch.empty((rows, columns), dtype=dtype if place == "device" else torch.int8, device=device)
     stored[count:] = 0
-    stored[:, images.shape[1] :] = 0
-    for start in range(0, count, GPU_TILE_ROWS):
-        stop = min(start + GPU_TILE_ROWS, count)
+    stored[:, dim:] = 0
+    at_a_time = max(1, _LOADED_VALUES // dim)
+    for start in range(0, count, at_a_time):
+        stop = min(start + at_a_time, count)
         part = np.ascontiguousarray(images[start:stop] if members is None else images[members[start:stop]])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            source = torch.from_numpy(part).to(stored.device)
-        stored[start:stop, : images.shape[1]] = _signed(source)
+            signed = _signed(torch.from_numpy(part).to(stored.device))
+        stored[start:stop, :dim] = signed
+        if dtype == torch.float16:
+            norm_columns.fill(stored[start:stop], signed)
     return Pixels(stored, count, images.shape[1], device, dtype)
 
 
 def fits_on_device(count: int, dim: int, device: str, workspace: float) -> bool:
     """Whether a GPU has room now for the float16 pixels of `count` images of `dim` values, beside the workspace."""
-    rows, columns = padded_size(count, dim)
+    rows, columns = padded_size(count, dim, torch.float16)
     return _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, 2, device, workspace) == "device"
 
 
-def padded_size(count: int, dim: int) -> tuple[int, int]:
-    """Rows and columns of the pixels of `count` images of `dim` values on a GPU."""
-    return _padded(count, _ROW_MULTIPLE), _padded(dim, _COLUMN_MULTIPLE)
+def padded_size(count: int, dim: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Rows and columns of `count` images of `dim` values on a GPU, for products of this type.
+
+    float16 pixels have `norm_columns` beside them; int8 pixels, which are multiplied with each other, have none.
+    """
+    columns = dim + (norm_columns.COUNT if dtype == torch.float16 else 0)
+    return _padded(count, _ROW_MULTIPLE), _padded(columns, _COLUMN_MULTIPLES[dtype])
 
 
 def place_of(values: int, tile: int, itemsize: int, left: float) -> tuple[Place, int] | None:

@@ -221,7 +221,7 @@ def workspace_bytes(members: float, images: float, dim: int, queries: int) -> fl
     coordinates (`directions`), twice while these are made; tiles and products.
     """
     tile = min(images, pixels.GPU_TILE_ROWS)
-    return members * (9 * queries + 1040) + 12 * tile * dim + (1 << 30)
+    return members * (9 * queries + 1040) + 8 * tile * dim + (1 << 30)
 
 
 def to_integer_units(x: torch.Tensor) -> torch.Tensor:

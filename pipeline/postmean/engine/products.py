@@ -6,25 +6,15 @@ product is faster than two int8 products of the same size.
 """
 
 import math
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 
+from postmean.engine import norm_columns
+
 _LOW_BITS = 11  # of z below those of its rounding to float16
 LOW_UNIT = 2.0**-_LOW_BITS
 """Weight of the low part of z in float16."""
-
-
-class Queries(Protocol):
-    """z as the left side of the product with pixels."""
-
-    error: torch.Tensor
-    """float64 [R], standard deviation of the error of z.(s_j - s_i) / sigma^2, per unit of |s_j - s_i|"""
-
-    def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
-        """z.s / sigma^2 for the first `columns` rows s of a tile, float32 [R, columns]."""
-        ...
 
 
 class Int8Queries:
@@ -33,8 +23,12 @@ class Int8Queries:
     The second byte is kept where `error` would exceed `needed` without it.
 
     Args:
-        z: float32 [R, D], in integer units. sigma2: float64 [R], likewise. needed: largest accepted error, [] or [R].
+        z: float32 [R, D], in integer units. sigma2: float64 [R], likewise. columns: of a tile.
+        needed: error above which a query takes more work, float64 [] or [R] on the device.
     """
+
+    error: torch.Tensor
+    """float64 [R], standard deviation of the error of z.(s_j - s_i) / sigma^2, per unit of |s_j - s_i|"""
 
     def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int, needed: torch.Tensor) -> None:
         high = z.abs().amax(1).to(torch.float64).clamp(min=1e-30) / 127
@@ -51,6 +45,7 @@ class Int8Queries:
         self._low = (low / sigma2[self._imprecise]).to(torch.float32)[:, None]
 
     def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
+        """z.s / sigma^2 for the first `columns` rows s of a tile, float32 [R, columns]."""
         product = int8_product(self._bytes, tile)[:, :columns].to(torch.float32)
         count = len(self._high)
         total, lower = product[:count].mul_(self._high), product[count:]
@@ -60,49 +55,51 @@ class Int8Queries:
 
 
 class Float16Queries:
-    """z rounded to float16, after a power of two that brings its largest value near 2^14.
+    """z divided by a power of two and rounded to float16, for tiles with norms (`norm_columns`).
 
     Where `error` would exceed `needed`, the rest of z, rounded to float16 too, takes a second product.
 
     Args:
-        z, sigma2, needed: as for `Int8Queries`.
+        z, sigma2, columns, needed: as for `Int8Queries`.
     """
+
+    error: torch.Tensor
+    """As of `Int8Queries`"""
+    scale: torch.Tensor
+    """float32 [R, 1], what makes log-weights of `times`"""
 
     def __init__(self, z: torch.Tensor, sigma2: torch.Tensor, columns: int, needed: torch.Tensor) -> None:
         high, low, power = split_float16(z)
         scale = torch.exp2(power.to(torch.float64)) / sigma2
         self.error = low.to(torch.float32).square().mean(1).sqrt().to(torch.float64) * (scale * LOW_UNIT)
         self._imprecise = (self.error > needed).nonzero()[:, 0]
-        self._half = F.pad(torch.cat([high, low[self._imprecise]]), (0, columns - z.shape[1]))
-        self._scale = scale.to(torch.float32)[:, None]
         self.error[self._imprecise] *= LOW_UNIT
+        self.scale = scale.to(torch.float32)[:, None]
+        count, dim = z.shape
+        self._left = high.new_zeros((count + len(self._imprecise), columns))
+        self._left[:count, :dim], self._left[count:, :dim] = high, low[self._imprecise]
+        self._left[:count, dim : dim + norm_columns.DIGITS] = norm_columns.factors(power)
 
-    def times(self, tile: torch.Tensor, columns: int) -> torch.Tensor:
-        product = float16_product(self._half, tile.t())[:, :columns]
-        count = len(self._scale)
+    def times(self, tile: torch.Tensor) -> torch.Tensor:
+        """(z.s - |s|^2 / 2) / (sigma^2 scale) for the rows s of a tile, float32 [R, rows]."""
+        product = float16_product(self._left, tile.t())
+        count = len(self.scale)
         if len(self._imprecise):
             product[:count].index_add_(0, self._imprecise, product[count:], alpha=LOW_UNIT)
-        return product[:count].mul_(self._scale)
+        return product[:count]
 
 
 def split_float16(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """z = 2^power (high + low * LOW_UNIT) of rows, float32 [R, D]: high and low in float16, power float32 [R]."""
-    power = torch.floor(torch.log2(z.abs().amax(1).clamp(min=1e-30))) - 13
+    """z = 2^power (high + low * LOW_UNIT) of rows, float32 [R, D]: high and low in float16, power float32 [R].
+
+    The power is that of `norm_columns` or, where z would be too large for float16, a larger one. Of high, values of z
+    above a quarter of a pixel step have all 11 bits.
+    """
+    power = (torch.floor(torch.log2(z.abs().amax(1).clamp(min=1e-30))) - 14).clamp_(min=norm_columns.LEAST_POWER)
     scaled = torch.ldexp(z, -power[:, None])
     high = scaled.to(torch.float16)
     low = torch.ldexp(scaled - high.to(torch.float32), torch.tensor(_LOW_BITS, device=z.device)).to(torch.float16)
     return high, low, power
-
-
-def split(z: torch.Tensor, sigma2: torch.Tensor, columns: int, dtype: torch.dtype, needed: torch.Tensor) -> Queries:
-    """z, float32 [R, D] in integer units, as the left side of products with pixels of this type.
-
-    Args:
-        needed: error above which a query takes more work, float64 [] or [R] on the device.
-    """
-    if dtype == torch.float16:
-        return Float16Queries(z, sigma2, columns, needed)
-    return Int8Queries(z, sigma2, columns, needed)
 
 
 def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ from threading import Lock
 import torch
 import torch.nn.functional as F
 
-from postmean.engine.pixels import GPU_TILE_ROWS
 from postmean.engine.population import Population
 from postmean.engine.process_setup import threads
 from postmean.engine.products import int8_product
@@ -25,7 +24,7 @@ from postmean.neighbours.distance_table import BINS, bins_of, count
 FAR = torch.iinfo(torch.int32).max
 """Squared distance where there is no other member, and of an image to itself."""
 _ROWS, _COLUMNS = 1024, 2048  # images of both sides that are multiplied at a time: with fewer, products are slower
-_GPU_ROWS = 4096
+_GPU_ROWS, _GPU_COLUMNS = 4096, 16_384
 _NORMS = 256  # images whose products with each other give their norms
 
 
@@ -100,7 +99,7 @@ class BlockJoin:
             progress: called with the number of pairs entered so far, rising.
         """
         on_cpu = self._population.device == "cpu"
-        at_once, wide = (_ROWS, _COLUMNS) if on_cpu else (_GPU_ROWS, GPU_TILE_ROWS)
+        at_once, wide = (_ROWS, _COLUMNS) if on_cpu else (_GPU_ROWS, _GPU_COLUMNS)
         pool = ThreadPoolExecutor(cores) if on_cpu and cores > 1 else None
         done = 0
         with threads(1) if pool else nullcontext(), pool or nullcontext():

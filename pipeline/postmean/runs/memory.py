@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
 from postmean.contract.manifest import Manifest
 from postmean.engine import pixels
 from postmean.engine.population import workspace_bytes
@@ -68,11 +70,12 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
         need += index + TEMPORARY if searches else 0
         if manifest.recipe.conditional and not manifest.recipe.flips:  # classes may share products
             need = max(need, WORKSPACE + pixels.RESERVE)
-        tile = min(images, pixels.GPU_TILE_ROWS) * dim
+        rows, columns = pixels.padded_size(count, dim, torch.float16)
+        tile = min(images, pixels.GPU_TILE_ROWS) * columns
         left = device_bytes - need if device_bytes else float("inf")
-        place, kept = pixels.place_of(store, tile, 2, left) or ("host", 4 * tile)
+        place, kept = pixels.place_of(rows * columns, tile, 2, left) or ("host", 4 * tile)
         device = round(need) + kept
-        actor += store if place == "host" else 0
+        actor += rows * columns if place == "host" else 0
     else:
         columns = 8 * members
         if traits_of(settings.name).keeps_directions and not manifest.recipe.conditional:
