@@ -25,6 +25,7 @@ def test_an_index_is_mapped_and_as_large_as_planned(tmp_path: Path, name: str) -
     assert path.stat().st_size == pytest.approx(planned, rel=0.01)
     queries = queries_from(images_x(images[:20]), 0.5, 20)
     population = Population(store, False)
+    FaissSearch(population, spec, 4)  # the first one also loads FAISS and starts its threads
     before = own_bytes()
     search = FaissSearch(population, spec, 4)
     assert str(path) in Path("/proc/self/maps").read_text()
