@@ -22,7 +22,7 @@ from training_step import training_step
 from postmean.contract.image_blocks import ImageBlocks
 from postmean.contract.image_store import ImageStore
 from postmean.contract.store_header import SCHEMA_VERSION, StoreHeader
-from postmean.engine.pixels import GPU_TILE_ROWS
+from postmean.engine.pixels import gpu_tile_rows
 from postmean.engine.population import Population
 from postmean.engine.process_setup import prepare_process
 from postmean.engine.products import float16_product, int8_product
@@ -125,7 +125,7 @@ def seconds(work: Callable[[], object], rounds: int) -> float:
 
 def product_rates(device: str) -> dict[str, float]:
     """Operations per second of the engine's products: a tile of images with 512 queries."""
-    tile = torch.randint(-128, 128, (GPU_TILE_ROWS, DIM), dtype=torch.int8, device=device)
+    tile = torch.randint(-128, 128, (gpu_tile_rows(DIM), DIM), dtype=torch.int8, device=device)
     left = torch.randint(-127, 128, (1024, DIM), dtype=torch.int8, device=device)
     halves, queries = tile.to(torch.float16), left[:512].to(torch.float16)
     weights = torch.rand((512, len(tile)), device=device).to(torch.float16)

@@ -142,7 +142,7 @@ def conditional_budgets(images: int = IMAGES) -> list[Budget]:
         z, sigma = torch.empty((QUERIES, DIM), device="cuda"), np.full(QUERIES, 4.0)
         queries = Queries(z, sigma, label, np.random.default_rng)
         peak, costs = costs.peak_bytes, begin()
-        ByClass(blocks, 256, 2.5e-4).estimate(queries, label)
+        ByClass(blocks, 256, 2.5e-4, 2e-7).estimate(queries, label)
         ratio = {"shard": costs.bytes.total() / blocks.stored.nbytes}
         together = Budget(
             name="conditional, classes together",

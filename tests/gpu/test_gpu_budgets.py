@@ -42,6 +42,17 @@ def test_a_conditional_shard_keeps_to_its_budget() -> None:
     assert together.peak_bytes <= 2 * 1.1 * IMAGES * DIM + WORKSPACE
 
 
+@pytest.mark.parametrize(
+    ("side", "images", "device_bytes", "hold"),
+    [(256, IMAGES, 80e9, False), (256, 50_000, 80e9, True), (128, 50_000, 24e9, True), (64, IMAGES, 80e9, True)],
+)
+def test_tiles_of_large_images_leave_room_for_the_rest(side: int, images: int, device_bytes: float, hold: bool) -> None:
+    plan = manifest(store_shape=(images, 3, side, side), flips=False)
+    planned = memory(plan, images, 0, 512, on_gpu=True, device_bytes=int(device_bytes)).device
+    assert planned <= device_bytes
+    assert (planned >= 2 * images * 3 * side**2) == hold  # float16 pixels
+
+
 def keeps_to_its_budget(budget: Budget, flips: bool = False) -> None:
     assert budget.queries >= 256
     # the pixels once, never a copy of them; then what they are multiplied with, the product, and what follows it

@@ -11,8 +11,7 @@ import torch
 _BITS = 7  # of a digit
 DIGITS = 5
 """Of |s|^2, which is at most D 128^2: enough up to D = 2^21."""
-COUNT = DIGITS + 1
-"""Columns beside the pixels."""
+EXTRA_COLUMNS = DIGITS + 1
 LEAST_POWER = _BITS * (DIGITS - 1) - 1 - 15
 """Smallest `power` of `factors` whose largest factor is a float16: 2^15."""
 
@@ -21,7 +20,7 @@ def fill(stored: torch.Tensor, signed: torch.Tensor) -> None:
     """Write the columns of rows.
 
     Args:
-        stored: int8 or float16 [n, at least D + COUNT]. signed: their pixels s, int8 [n, D].
+        stored: int8 or float16 [n, at least D + EXTRA_COLUMNS]. signed: their pixels s, int8 [n, D].
     """
     dim = signed.shape[1]
     rest = signed.to(torch.int32).square_().sum(1, dtype=torch.int64)
@@ -33,6 +32,8 @@ def fill(stored: torch.Tensor, signed: torch.Tensor) -> None:
 
 def factors(power: torch.Tensor) -> torch.Tensor:
     """What a row of digits is multiplied with to give -|s|^2 / 2^(power + 1), float16 [R, DIGITS].
+
+    Above a power of 23 the smallest vanish: with z that large, they do not matter.
 
     Args:
         power: float32 [R], at least LEAST_POWER.

@@ -20,9 +20,7 @@ from postmean.engine import norm_columns
 
 Place = Literal["device", "device as bytes", "host"]
 
-GPU_TILE_ROWS = 40_960
-"""Images of a tile on a GPU. 16 384 are enough for the full rate of a product with 512 queries (docs/gpu.md), but sums
-over smaller tiles move more bytes."""
+_GPU_TILE_ROWS, _GPU_LEAST_ROWS, _GPU_TILE_VALUES = 40_960, 4096, 1 << 29
 
 _CPU_TILE_ROWS, _CPU_TILE_BYTES = 3072, 64 << 20  # products of some thousand rows, a multiple of 64, are fastest
 SIGNED_BYTES = 256 << 20
@@ -41,7 +39,8 @@ class Pixels:
     """Integer pixels s = pixel - 128 of n images, one row each.
 
     Args:
-        stored: uint8 pixels (a store's) or signed pixels, [at least n, at least D].
+        stored: uint8 pixels (a store's) or signed pixels, [at least n, at least D]; on a GPU, for products of float16,
+            with `norm_columns` beside them.
         count: n. dim: D.
         device: where tiles are.
         dtype: of tiles: int8, or float16, which holds all pixels exactly.
@@ -63,7 +62,7 @@ class Pixels:
     @property
     def tile_rows(self) -> int:
         """Images of a tile."""
-        return GPU_TILE_ROWS if self.device != "cpu" else cpu_tile_rows(self.dim)
+        return gpu_tile_rows(self.dim) if self.device != "cpu" else cpu_tile_rows(self.dim)
 
     def tiles(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Range (start, stop) of the images of each tile, and the tile, [at least stop - start, columns].
@@ -131,6 +130,15 @@ class Pixels:
         return signed.to(self.device).to(self.dtype)
 
 
+def gpu_tile_rows(dim: int) -> int:
+    """Images of a tile on a GPU.
+
+    Of 64x64, 16 384 are enough for the full rate of a product with 512 queries (docs/gpu.md), but sums over smaller
+    tiles move more bytes. A tile of larger images must not fill the memory.
+    """
+    return min(_GPU_TILE_ROWS, max(_GPU_LEAST_ROWS, _GPU_TILE_VALUES // dim // _ROW_MULTIPLE * _ROW_MULTIPLE))
+
+
 def cpu_tile_rows(dim: int) -> int:
     """Images of a tile on a CPU."""
     return min(_CPU_TILE_ROWS, max(256, _CPU_TILE_BYTES // dim // 64 * 64))
@@ -160,7 +168,7 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
     count = len(images) if members is None else len(members)
     dim = images.shape[1]
     rows, columns = padded_size(count, dim, dtype)
-    place = _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, dtype.itemsize, device, workspace)
+    place = _place(rows * columns, min(rows, gpu_tile_rows(dim)) * columns, dtype.itemsize, device, workspace)
     # empty rather than zeros: a page of pinned memory is written once
     if place == "host":
         stored = torch.empty((rows, columns), dtype=torch.int8, pin_memory=True)
@@ -184,7 +192,7 @@ def on_gpu(images: np.ndarray, members: np.ndarray | None, device: str, dtype: t
 def fits_on_device(count: int, dim: int, device: str, workspace: float) -> bool:
     """Whether a GPU has room now for the float16 pixels of `count` images of `dim` values, beside the workspace."""
     rows, columns = padded_size(count, dim, torch.float16)
-    return _place(rows * columns, min(rows, GPU_TILE_ROWS) * columns, 2, device, workspace) == "device"
+    return _place(rows * columns, min(rows, gpu_tile_rows(dim)) * columns, 2, device, workspace) == "device"
 
 
 def padded_size(count: int, dim: int, dtype: torch.dtype) -> tuple[int, int]:
@@ -192,20 +200,22 @@ def padded_size(count: int, dim: int, dtype: torch.dtype) -> tuple[int, int]:
 
     float16 pixels have `norm_columns` beside them; int8 pixels, which are multiplied with each other, have none.
     """
-    columns = dim + (norm_columns.COUNT if dtype == torch.float16 else 0)
+    columns = dim + (norm_columns.EXTRA_COLUMNS if dtype == torch.float16 else 0)
     return _padded(count, _ROW_MULTIPLE), _padded(columns, _COLUMN_MULTIPLES[dtype])
 
 
 def place_of(values: int, tile: int, itemsize: int, left: float) -> tuple[Place, int] | None:
-    """Where to keep pixels, and the bytes that they and a tile take on the GPU; None if not even a tile fits.
+    """Where to keep pixels, and the bytes that they and tiles take on the GPU; None if not even tiles fit.
+
+    A tile is converted while the one before it is still held, and from the host two more are copied.
 
     Args:
         values: of all pixels. tile: of a tile. itemsize: bytes a value in products. left: bytes that are free for them.
     """
     places: list[tuple[Place, int]] = [
         ("device", values * itemsize),
-        ("device as bytes", values + tile * itemsize),
-        ("host", tile * (2 + itemsize)),
+        ("device as bytes", values + tile * 2 * itemsize),
+        ("host", tile * (2 + 2 * itemsize)),
     ]
     return next((place for place in places if place[1] <= left), None)
 
@@ -215,7 +225,7 @@ def _place(values: int, tile: int, itemsize: int, device: str, workspace: float)
     free, total = torch.cuda.mem_get_info(device)
     place = place_of(values, tile, itemsize, free - workspace - RESERVE)
     if place is None:
-        needed = workspace + RESERVE + tile * (2 + itemsize)
+        needed = workspace + RESERVE + tile * (2 + 2 * itemsize)
         raise ConfigError(
             f"{torch.cuda.get_device_name(device)}: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, "
             f"the engine needs {needed / 1e9:.1f} GB even without the images: "

@@ -220,7 +220,7 @@ def workspace_bytes(members: float, images: float, dim: int, queries: int) -> fl
     A float32 log-weight, a float32 and a byte of temporaries for each member and query; 520 bytes for each member's
     coordinates (`directions`), twice while these are made; tiles and products.
     """
-    tile = min(images, pixels.GPU_TILE_ROWS)
+    tile = min(images, pixels.gpu_tile_rows(dim))
     return members * (9 * queries + 1040) + 8 * tile * dim + (1 << 30)
 
 

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 
 from postmean.engine import norm_columns
 
-_LOW_BITS = 11  # of z below those of its rounding to float16
+_LOW_BITS = 11  # of z or a weight below those of its rounding to float16
 LOW_UNIT = 2.0**-_LOW_BITS
-"""Weight of the low part of z in float16."""
+"""Unit of the low part of z or of a weight in float16."""
+WEIGHT_UNIT = 2.0**15
+"""Weights are multiplied with it in float16: at most 1, they stay finite, and above 2^-29 they keep all bits."""
 
 
 class Int8Queries:
@@ -92,14 +94,27 @@ class Float16Queries:
 def split_float16(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """z = 2^power (high + low * LOW_UNIT) of rows, float32 [R, D]: high and low in float16, power float32 [R].
 
-    The power is that of `norm_columns` or, where z would be too large for float16, a larger one. Of high, values of z
-    above a quarter of a pixel step have all 11 bits.
+    The power is that of `norm_columns`, or a larger one where z would be too large for float16. With the former, `high`
+    has all 11 bits of values above a quarter of a pixel step.
     """
     power = (torch.floor(torch.log2(z.abs().amax(1).clamp(min=1e-30))) - 14).clamp_(min=norm_columns.LEAST_POWER)
     scaled = torch.ldexp(z, -power[:, None])
     high = scaled.to(torch.float16)
     low = torch.ldexp(scaled - high.to(torch.float32), torch.tensor(_LOW_BITS, device=z.device)).to(torch.float16)
     return high, low, power
+
+
+def split_weights(weight: torch.Tensor, high: torch.Tensor, low: torch.Tensor | None) -> None:
+    """weight = (high + low * LOW_UNIT) / WEIGHT_UNIT, or of high alone: written to these, float16.
+
+    high is off by at most 2^-11 of a weight, or 2^-40; with low, 2^-22 or 2^-51.
+
+    Args:
+        weight: float32 in [0, 1].
+    """
+    torch.mul(weight, WEIGHT_UNIT, out=high)
+    if low is not None:
+        torch.mul((weight * WEIGHT_UNIT).sub_(high), 1 / LOW_UNIT, out=low)
 
 
 def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

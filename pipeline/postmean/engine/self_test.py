@@ -12,6 +12,8 @@ from postmean.engine.products import float16_product, float16_products, int8_pro
 def check_products(device: str) -> None:
     """Multiply small integers on the device; all sums are below 2^24, so that both products are exact.
 
+    One product is of multiples of 2^-24, the smallest float16: some GPUs take them for 0.
+
     Raises:
         ConfigError: a product is refused or wrong.
     """
@@ -26,6 +28,7 @@ def check_products(device: str) -> None:
             "float16 product": float16_product(halves[0], halves[1].t()),
             "float16 products of a batch": float16_products(halves[0][None], halves[1].t()[None])[0],
             "float16 product of a transposed copy": float16_product(halves[0], halves[1].t().contiguous()),
+            "float16 product of the smallest numbers": float16_product(halves[0] * 2.0**-24, halves[1].t()) * 2.0**24,
         }
         wrong = [name for name, product in products.items() if not torch.equal(product.cpu().to(torch.int64), expected)]
     except RuntimeError as error:

@@ -38,7 +38,7 @@ class Auto:
     def __init__(self, population: Population, tolerance: float, max_support: int = 256) -> None:
         self.population = population
         self._max_support = max_support
-        self._exact = Exact(population, max_support, may_leave_out(tolerance), rounding=tolerance / 5)
+        self._exact = Exact(population, max_support, may_leave_out(tolerance), rounding=may_round(tolerance))
         self._finder = None
         if population.represented > _SMALLEST:
             most = population.at_hand_with_source(min(max(_FEWEST, _SHARE * population.represented), _MOST))
@@ -120,6 +120,11 @@ def may_leave_out(tolerance: float) -> float:
     quarter where it is 4, the largest possible.
     """
     return math.sqrt(tolerance) / 4
+
+
+def may_round(tolerance: float) -> float:
+    """Mean squared error that rounding weights may cost means within this tolerance, as for `dense_means`."""
+    return tolerance / 5
 
 
 def make(settings: EstimatorSettings, population: Population, max_support: int) -> Auto:

@@ -14,12 +14,14 @@ import torch
 from postmean.base.checks import FLOAT16_ERROR
 from postmean.contract.image_store import ImageStore
 from postmean.contract.settings import EstimatorSettings
+from postmean.engine import norm_columns
 from postmean.engine.class_blocks import Block, ClassBlocks
+from postmean.engine.dense_means import ONE_BYTE
 from postmean.engine.population import SCALE, from_integer_units, to_integer_units
-from postmean.engine.products import LOW_UNIT, float16_products, split_float16
+from postmean.engine.products import LOW_UNIT, float16_products, split_float16, split_weights
 from postmean.engine.ragged import moments
 from postmean.engine.refine import NEEDED_ERROR
-from postmean.estimators.auto import may_leave_out
+from postmean.estimators.auto import may_leave_out, may_round
 from postmean.estimators.estimate import Estimate, Queries, assemble, checked_means
 from postmean.estimators.exact import CANCELLING, LEFT_OUT
 
@@ -39,11 +41,13 @@ class ByClass:
 
     Args:
         max_support: most members of a support. left_out: most mass that a support leaves out.
+        rounding: as for `dense_means`.
     """
 
     blocks: ClassBlocks
     max_support: int
     left_out: float
+    rounding: float = 0.0
 
     def estimate(self, queries: Queries, label: np.ndarray) -> tuple[Estimate | None, np.ndarray]:
         """Estimates, whose supports hold entries, of the queries at these positions, int64; None if there are none.
@@ -131,11 +135,18 @@ class ByClass:
 
     def _means(self, weight: torch.Tensor, place: torch.Tensor, pixels: torch.Tensor, slots: int) -> torch.Tensor:
         """Weighted sums of pixels in integer units, float32 [B, D], with weights in float16 as in `dense_means`."""
-        scaled = (weight * (2.0**14 / weight.amax(1, keepdim=True))).to(torch.float16)
-        left = scaled.new_zeros((slots, weight.shape[1]))
-        left[place] = scaled
-        total = float16_products(left.view(len(pixels), -1, weight.shape[1]), pixels).view(slots, -1)[place]
-        return total[:, : self.blocks.dim] / scaled.sum(1, dtype=torch.float32)[:, None]
+        parts = [torch.empty_like(weight, dtype=torch.float16) for _ in range(2 if self.rounding < ONE_BYTE else 1)]
+        split_weights(weight, parts[0], parts[1] if len(parts) == 2 else None)
+        left = parts[0].new_zeros((len(parts), slots, weight.shape[1]))
+        for part, out in zip(parts, left, strict=True):
+            out[place] = part
+        by_group = left.view(len(parts), len(pixels), -1, weight.shape[1]).transpose(0, 1)
+        product = float16_products(by_group.reshape(len(pixels), -1, weight.shape[1]), pixels)
+        total, *low = product.view(len(pixels), len(parts), -1, product.shape[2]).unbind(1)
+        if low:
+            total = total.add_(low[0], alpha=LOW_UNIT)
+        total = total.reshape(slots, -1)[place]
+        return total[:, : self.blocks.dim] / norm_columns.mass(total, self.blocks.dim)[:, None]
 
     def _supports(
         self, weight: torch.Tensor, first: np.ndarray, kept: np.ndarray
@@ -179,5 +190,7 @@ def by_class(settings: EstimatorSettings, store: ImageStore, device: str, max_su
     if np.bincount(store.labels).max() > LARGEST:
         return None
     blocks = ClassBlocks.of(store, device, WORKSPACE)
-    left_out = LEFT_OUT if settings.name == "exact" else may_leave_out(settings.tolerance - FLOAT16_ERROR)
-    return None if blocks is None else ByClass(blocks, max_support, left_out)
+    if blocks is None or settings.name == "exact":
+        return blocks and ByClass(blocks, max_support, LEFT_OUT)
+    tolerance = settings.tolerance - FLOAT16_ERROR
+    return ByClass(blocks, max_support, may_leave_out(tolerance), may_round(tolerance))

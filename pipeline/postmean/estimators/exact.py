@@ -1,6 +1,6 @@
 """`exact`: the full softmax over the population (Niedoba et al. 2024, Eq. 8), in bounded memory.
 
-For each group of queries, exact int8 products give the log-weights of all members, the softmax is taken in place, and
+For each group of queries, one or two products give the log-weights of all members, the softmax is taken in place, and
 the means are summed. At small sigma, where rounding could matter, the distances of the members that carry weight are
 recomputed in float64.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from postmean.base.errors import ConfigError
-from postmean.engine.pixels import GPU_TILE_ROWS, RESERVE
+from postmean.engine.pixels import RESERVE, gpu_tile_rows, padded_size
 from postmean.engine.population import Population
 from postmean.neighbours.faiss_spec import FaissSpec, load_faiss
 
@@ -78,9 +78,9 @@ def to_gpu(index: Any, spec: FaissSpec) -> Any:
 
 def _beside(population: Population) -> float:
     """Bytes that a GPU needs beside an index: at least the pixels as bytes."""
-    tile = min(len(population.images), GPU_TILE_ROWS) * population.dim
-    pixels = len(population.images) * population.dim + 2 * tile
-    return pixels + population.workspace_bytes + RESERVE + TEMPORARY
+    rows, columns = padded_size(len(population.images), population.dim, torch.float16)
+    tile = min(rows, gpu_tile_rows(population.dim)) * columns
+    return rows * columns + 4 * tile + population.workspace_bytes + RESERVE + TEMPORARY
 
 
 def _uses_cuvs(spec: FaissSpec) -> bool:

@@ -71,9 +71,9 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
         if manifest.recipe.conditional and not manifest.recipe.flips:  # classes may share products
             need = max(need, WORKSPACE + pixels.RESERVE)
         rows, columns = pixels.padded_size(count, dim, torch.float16)
-        tile = min(images, pixels.GPU_TILE_ROWS) * columns
+        tile = min(images, pixels.gpu_tile_rows(dim)) * columns
         left = device_bytes - need if device_bytes else float("inf")
-        place, kept = pixels.place_of(rows * columns, tile, 2, left) or ("host", 4 * tile)
+        place, kept = pixels.place_of(rows * columns, tile, 2, left) or ("host", 6 * tile)
         device = round(need) + kept
         actor += rows * columns if place == "host" else 0
     else:
