@@ -92,6 +92,7 @@ def test_an_import_that_is_killed_while_it_sends_images_leaves_no_store(
     monkeypatch.setenv("AWS_ENDPOINT_URL", seaweed_server)
     assert len(parts) >= 3
     assert not {"header.json", "images.npy"} & set(open_storage(seaweed_url).list(""))
+    capsys.readouterr()
     assert run("index", [seaweed_url]) == 2
     assert_one_line(capsys.readouterr().err, "no image store there (no header.json)")
 
