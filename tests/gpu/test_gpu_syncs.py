@@ -1,4 +1,4 @@
-"""The host waits for the device a few times a group of queries, never once a query."""
+"""What a group of queries costs besides arithmetic: waits a few times a group, and memory of the rows asked for."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from postmean.engine.population import Population
+from postmean.engine.refine import distance2
 from postmean.estimators.auto import Auto
 from postmean.estimators.exact import Exact
 from tests.support.cuda_stand_in import COUNTS, cuda_stand_in
@@ -33,6 +34,19 @@ def test_launches_and_syncs_of_a_group_hardly_grow_with_its_queries(tmp_path: Pa
             assert many[0] <= few[0] + 16, (sigma, COUNTS.syncs)
             assert many[0] <= 40, (sigma, COUNTS.syncs)
             assert many[1] <= few[1] + 60, (sigma, COUNTS.launches)
+
+
+def test_distances_of_one_query_do_not_read_all_others(tmp_path: Path) -> None:
+    images = random_images(100, (3, 8, 8))
+    population = Population(store_of(tmp_path / "store", images), flips=False, device="cuda")
+    z = queries_from(images_x(images), 1.0, 50).z.repeat(100, 1).cuda()
+    _ = population.pixels
+    peaks = []
+    for count in (1, 5000):
+        COUNTS.peak_bytes = COUNTS.live_bytes
+        distance2(population, z[:count], np.zeros(10, np.int64), np.arange(10))
+        peaks.append(COUNTS.peak_bytes - COUNTS.live_bytes)
+    assert peaks[0] == peaks[1] > 0
 
 
 def _counted(estimator: Exact | Auto, x: np.ndarray, sigma: float, count: int) -> tuple[int, int]:

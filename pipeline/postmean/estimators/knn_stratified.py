@@ -109,7 +109,8 @@ class KnnStratified:
         population = self.population
         s_near = population.rows(member).to(torch.float32)
         outside = len(population) - len(member)
-        tail_mean = (population.mean_s * len(population) - s_near.sum(0, dtype=torch.float64)) / outside
+        of_near = s_near.sum(0).to(torch.float64)  # whole numbers: exact in float32 up to 2^17 neighbours
+        tail_mean = (population.mean_s * len(population) - of_near) / outside
         plain = (
             to_device(near.astype(np.float32), population) @ s_near
             + to_device(far.astype(np.float32), population) @ s_far
