@@ -22,11 +22,12 @@ def distance2(population: Population, z_BD: torch.Tensor, row: np.ndarray, membe
     Args:
         z_BD: float [B, D] on the population's device. row, member: int64 [P].
     """
-    rows, place = np.unique(row, return_inverse=True)  # often one of thousands
+    rows, place = np.unique(row, return_inverse=True)  # often one
     z = to_integer_units(z_BD[torch.from_numpy(rows).to(z_BD.device)].to(torch.float64))
     parts = [z.new_zeros(0)]
     for start in range(0, len(member), population.rows_at_a_time):
         part = slice(start, start + population.rows_at_a_time)
         s = population.rows(member[part]).to(torch.float64)
-        parts.append(s.sub_(z[torch.from_numpy(place[part]).to(z.device)]).square_().sum(1))
+        of_part = z if len(rows) == 1 else z[torch.from_numpy(place[part]).to(z.device)]
+        parts.append(s.sub_(of_part).square_().sum(1))
     return torch.cat(parts).cpu().numpy() / SCALE**2
