@@ -1,11 +1,13 @@
 """The image store: units, flips, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from postmean.base.errors import DataError
+from postmean.base.json_files import to_sealed_json
 from postmean.contract.image_store import ImageStore, StoreWriter, fingerprint, to_pixels, to_unit
 
 ALL = np.arange(256, dtype=np.uint8)
@@ -88,6 +90,10 @@ def test_damaged_store_is_refused(store):
     header = (store.path / "header.json").read_text()
     for text in ("", "{", "[]", "null", json.dumps(json.loads(header) | {"schema_version": 99})):
         (store.path / "header.json").write_text(text)
+        with pytest.raises(DataError, match="import again"):
+            ImageStore.open(store.path)
+    for shape in ([9, 0, 4, 5], [0, 3, 4, 5], [9, -3, 4, 5], [9, 1 << 32, 1 << 32, 1]):  # sealed, by someone
+        (store.path / "header.json").write_bytes(to_sealed_json(replace(store.header, shape=shape)))
         with pytest.raises(DataError, match="import again"):
             ImageStore.open(store.path)
     (store.path / "header.json").write_text(header)

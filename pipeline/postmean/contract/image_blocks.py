@@ -5,6 +5,7 @@ about a second per GB and core. Nothing is remembered on disk: no time stamp has
 """
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ def images_per_block(dim: int) -> int:
 
 def block_count(shape: tuple[int, ...]) -> int:
     """Blocks of images of this shape, [N, C, H, W]."""
-    return -(-shape[0] // images_per_block(int(np.prod(shape[1:]))))
+    return -(-shape[0] // images_per_block(math.prod(shape[1:])))
 
 
 def hash_blocks(images: np.ndarray) -> np.ndarray:

@@ -42,9 +42,12 @@ def parse_header(data: bytes, where: str, remedy: str) -> StoreHeader:
     try:
         plain = parse_json(data)
         check_schema(plain, SCHEMA_VERSION)
-        return from_dict(StoreHeader, unsealed(plain), "header")
+        header = from_dict(StoreHeader, unsealed(plain), "header")
     except (JsonError, ConfigError) as error:
         raise DataError(f"{where}: {error}: {remedy}") from error
+    if min(header.shape) < 1:
+        raise DataError(f"{where}: shape: expected numbers above 0, got {list(header.shape)}: {remedy}")
+    return header
 
 
 def fingerprint_of(shape: tuple[int, ...], hashes: np.ndarray, labels: np.ndarray | None) -> str:
