@@ -79,7 +79,7 @@ def test_a_command_whose_extra_is_missing_says_which(core: Path, runs: Path, sto
         ("generate", "ray", "serve", ["edm-digits", "--tuples", "200", "--store", store.path]),
         ("faiss", "faiss", "index", [store.path, "--index", "flat"]),
         ("zarr", "zarr", "verify", [runs / "zarr", "--store", store.path]),
-        ("train", "diffusers", "train", ["edm-digits", "--targets", runs / "webdataset", *made]),
+        ("train", "pillow", "train", ["edm-digits", "--targets", runs / "webdataset", *made]),
         ("train", "pillow", "sample", [tmp_path, "--out", tmp_path / "out"]),
         ("evaluate", "torch-fidelity", "evaluate", [tmp_path, "--store", store.path]),
         ("report", "matplotlib", "report", ["estimators", store.path, "--out", tmp_path / "out"]),
