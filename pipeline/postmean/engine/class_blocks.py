@@ -15,7 +15,8 @@ from postmean.contract.image_store import ImageStore
 from postmean.engine.pixels import Pixels, fits_on_device, on_gpu
 from postmean.engine.population import Population
 
-_MULTIPLE = 64  # rows of a class: sizes of products that a GPU multiplies at full rate, at little padding
+MULTIPLE = 64
+"""Of the rows of a class: sizes of products that a GPU multiplies at full rate, at little padding."""
 _BLOCK_VALUES = 1 << 32  # pixels in a block: hundreds of classes of 64x64
 
 
@@ -57,7 +58,7 @@ class ClassBlocks:
         """All pixels, copied to a GPU; None if they do not fit there beside the workspace, in bytes."""
         assert store.labels is not None
         count = np.bincount(store.labels, minlength=store.classes)
-        padded = -(-count // _MULTIPLE) * _MULTIPLE
+        padded = -(-count // MULTIPLE) * MULTIPLE
         by_size = np.lexsort((np.arange(len(count)), padded))
         by_size = by_size[count[by_size] > 0]
         first = np.zeros(len(count), np.int64)
@@ -123,7 +124,7 @@ class ClassBlocks:
         """The population of a class, whose pixels are those here."""
         population = Population(self.store, False, label, self.device)
         count, start = len(population), int(self.first[label])
-        rows = self.stored[start : start + -(-count // _MULTIPLE) * _MULTIPLE]
+        rows = self.stored[start : start + -(-count // MULTIPLE) * MULTIPLE]
         population.__dict__["pixels"] = Pixels(rows, count, self.dim, self.device, torch.float16)  # a cached property
         return population
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from postmean.contract.manifest import Manifest
-from postmean.engine import pixels
+from postmean.engine import class_blocks, pixels
 from postmean.engine.population import workspace_bytes
 from postmean.engine.ragged import TABLE_BYTES
 from postmean.estimators.by_class import WORKSPACE
@@ -68,9 +68,11 @@ def memory(manifest: Manifest, count: int, classes: int, queries: int, on_gpu: b
     if on_gpu:
         need = workspace_bytes(population, images, dim, queries) + pixels.RESERVE
         need += index + TEMPORARY if searches else 0
+        padding = 0
         if manifest.recipe.conditional and not manifest.recipe.flips:  # classes may share products
             need = max(need, WORKSPACE + pixels.RESERVE)
-        rows, columns = pixels.padded_size(count, dim, torch.float16)
+            padding = class_blocks.MULTIPLE * classes
+        rows, columns = pixels.padded_size(count + padding, dim, torch.float16)
         tile = min(images, pixels.gpu_tile_rows(dim)) * columns
         left = device_bytes - need if device_bytes else float("inf")
         place, kept = pixels.place_of(rows * columns, tile, 2, left) or ("host", 6 * tile)
