@@ -25,6 +25,8 @@ def test_digits_give_half_the_squared_norm(dtype: torch.dtype, dim: int) -> None
     for power in (norm_columns.LEAST_POWER, norm_columns.LEAST_POWER + 5):
         factors = norm_columns.factors(torch.tensor([float(power)]))[0].to(torch.float64).numpy()
         assert np.array_equal(digits @ factors, -np.square(signed.astype(np.float64)).sum(1) / 2.0 ** (power + 1))
+    squared = np.square(signed.astype(np.int64)).sum(1)
+    assert np.array_equal(norm_columns.norm2(stored, dim).numpy(), squared)
     assert np.array_equal(norm_columns.mass(stored.to(torch.float32), dim).numpy(), np.ones(len(signed)))
 
 

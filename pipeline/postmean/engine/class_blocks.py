@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from postmean.contract.image_store import ImageStore
+from postmean.engine import norm_columns
 from postmean.engine.pixels import Pixels, fits_on_device, on_gpu
 from postmean.engine.population import Population
 
@@ -98,11 +99,7 @@ class ClassBlocks:
     @cached_property
     def norm2(self) -> torch.Tensor:
         """Squared norms of all rows, float32 [rows] on the device; infinite where padded: the weights there are 0."""
-        norm2 = torch.empty(len(self.stored), device=self.device)
-        for start in range(0, len(norm2), self.rows_at_a_time):
-            part = slice(start, start + self.rows_at_a_time)
-            pixels = self.stored[part, : self.dim].to(torch.float32)
-            norm2[part] = pixels.square_().sum(1, dtype=torch.float64).to(torch.float32)
+        norm2 = norm_columns.norm2(self.stored, self.dim).to(torch.float32)
         norm2[torch.from_numpy(np.flatnonzero(self.entry < 0)).to(self.device)] = torch.inf
         return norm2
 

@@ -42,6 +42,14 @@ def factors(power: torch.Tensor) -> torch.Tensor:
     return -torch.exp2(exponent - power[:, None]).to(torch.float16)
 
 
+def norm2(stored: torch.Tensor, dim: int) -> torch.Tensor:
+    """|s|^2 of rows whose columns are filled, exact, float64 [n]."""
+    total = torch.zeros(len(stored), dtype=torch.float64, device=stored.device)
+    for digit in range(DIGITS):
+        total += stored[:, dim + digit].to(torch.float64) * 2.0 ** (_BITS * digit)
+    return total
+
+
 def mass(total: torch.Tensor, dim: int) -> torch.Tensor:
     """The sum of the weights, float32 [R], of weighted sums of rows, [R, columns]."""
     return total[:, dim + DIGITS]
